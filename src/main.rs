@@ -1,1 +1,1 @@
-fn main() {}
+mod frame; mod report; fn main() {}
