@@ -1,0 +1,227 @@
+//! What a request means: paths, methods, statuses.
+//!
+//! Owns: the HTTP API; `tiny_http` and the few threads that take requests from it.
+//! Never: waits for anything. What waits (an opening session, a stream, a poll, a write to the upstream) is handed to the
+//! client's own thread as a `Later`.
+//! Flow: gate, `tiny_http`, `Http::answer`; then at once, or later through `later`.
+
+mod answers;
+mod ask;
+mod items;
+mod later;
+mod origin;
+mod query;
+
+use crate::gate::{Answer, Exchange, Head, Serve, TICKET, Tickets};
+use crate::pages;
+use crate::report::{info, warning};
+use crate::session::Table;
+use answers::{error, not_allowed};
+use ask::Ask;
+use origin::Origins;
+use std::io::{self, Cursor, Read};
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes of a path; one more is a 414.
+const PATH_MAX: usize = 512;
+
+/// What the options say about requests.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub origins: Origins,
+    /// A quiet stream gets a sign of life this often.
+    pub heartbeat: Duration,
+    /// `--max-queue`: what `poll-queue` is clamped to.
+    pub queue_max: usize,
+}
+
+/// Which address a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Public,
+    /// `--admin`: nothing but `/metrics` and `/sessions`.
+    Admin,
+}
+
+/// The HTTP API on one address.
+pub struct Http {
+    pub door: Door,
+    pub table: Arc<Table>,
+    pub settings: Arc<Settings>,
+}
+
+/// What comes of a request.
+enum Outcome {
+    Now(Answer),
+    Later(crate::gate::Later),
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Outcome {
+        Outcome::Now(answer)
+    }
+}
+
+impl Serve for Http {
+    fn serve(
+        self: Arc<Self>,
+        listener: UnixListener,
+        threads: usize,
+        tickets: Arc<Tickets>,
+    ) -> io::Result<Box<dyn FnOnce() + Send>> {
+        let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
+        // Never dropped: with an abstract name its `Drop` panics.
+        let server: &'static tiny_http::Server = Box::leak(Box::new(server));
+        let stopped = Arc::new(AtomicBool::new(false));
+        for number in 0..threads {
+            let (http, tickets) = (Arc::clone(&self), Arc::clone(&tickets));
+            let stopped = Arc::clone(&stopped);
+            thread::Builder::new().name(format!("http-{number}")).spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    // One error comes when the listening socket is shut, one from `unblock`: neither ends the requests.
+                    if let Ok(request) = server.recv() {
+                        http.take(request, &tickets);
+                    }
+                }
+            })?;
+        }
+        Ok(Box::new(move || {
+            stopped.store(true, Ordering::Relaxed);
+            (0..threads).for_each(|_| server.unblock());
+        }))
+    }
+
+    fn decorate(&self, head: &Head, answer: &mut Answer) {
+        answer.headers.extend(self.settings.origins.cors(head));
+    }
+}
+
+impl Http {
+    /// Takes one request from `tiny_http`. A panic is that request's 500 and nothing else's.
+    fn take(&self, mut request: tiny_http::Request, tickets: &Tickets) {
+        let ticket = request.headers().iter().find(|header| header.field.equiv(TICKET));
+        let Some(exchange) = ticket.and_then(|header| tickets.redeem(header.value.as_str())) else {
+            // Another process of this machine found the inner listener.
+            respond(request, Answer::new(403));
+            return;
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut body = Vec::new();
+            request.as_reader().read_to_end(&mut body)?;
+            Ok::<_, io::Error>(self.answer(&exchange, body))
+        }));
+        let answer = match outcome {
+            Ok(Ok(Outcome::Now(answer))) => answer,
+            Ok(Ok(Outcome::Later(later))) => {
+                exchange.later(later);
+                Answer::new(204)
+            }
+            Ok(Err(broken)) => {
+                warning!("event=inner-request-broken error=\"{broken}\"");
+                error(500, "the request was lost inside the bridge, send it again")
+            }
+            Err(_) => error(500, "the bridge failed at this request; its log has the reason"),
+        };
+        respond(request, answer);
+    }
+
+    fn answer(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
+        let head = &exchange.head;
+        let cors = self.settings.origins.cors(head);
+        let outcome = match self.door {
+            Door::Public => self.route(exchange, body),
+            Door::Admin => self.admin(head).into(),
+        };
+        match outcome {
+            Outcome::Now(mut answer) => {
+                if self.settings.origins.admits(head) {
+                    answer.headers.extend(cors);
+                }
+                Outcome::Now(answer)
+            }
+            later => later,
+        }
+    }
+
+    fn route(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
+        let head = &exchange.head;
+        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        if !self.settings.origins.admits(head) {
+            return error(403, "this Origin may not use the bridge; its operator can add it with --allow-origin").into();
+        }
+        if head.method == "OPTIONS" {
+            return Answer::new(204).into();
+        }
+        if path.len() > PATH_MAX {
+            return error(414, &format!("the path has over {PATH_MAX} bytes, use a shorter id")).into();
+        }
+        if path == "/" || path == "/-" || path.starts_with("/-/") {
+            return match head.method.as_str() {
+                "GET" | "HEAD" => pages::page(path).unwrap_or_else(|| error(404, "no such page; / has a hint")).into(),
+                _ => not_allowed("GET, HEAD").into(),
+            };
+        }
+        let no_session = matches!(path, "/favicon.ico" | "/robots.txt" | "/.well-known");
+        if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
+            return error(404, "no session can have this path").into();
+        }
+        if !matches!(head.method.as_str(), "GET" | "POST" | "DELETE") {
+            return not_allowed("GET, POST, DELETE, OPTIONS").into();
+        }
+        match Ask::read(exchange, path, query, &self.settings) {
+            Ok(ask) => self.session(ask, body),
+            Err(answer) => answer.into(),
+        }
+    }
+
+    fn session(&self, ask: Ask, body: Vec<u8>) -> Outcome {
+        let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
+        match ask.head.method.as_str() {
+            "POST" => match items::parse(&body) {
+                Ok(items) => Outcome::Later(Box::new(move |client| later::post(&table, &ask, items, client))),
+                Err(why) => ask.error(400, &why).into(),
+            },
+            "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
+            _ => match ask.refuse_navigation() {
+                Some(answer) => answer.into(),
+                None if ask.wants_stream() => {
+                    Outcome::Later(Box::new(move |client| later::stream(&table, &ask, &settings, client)))
+                }
+                None => Outcome::Later(Box::new(move |client| later::poll(&table, &ask, &settings, client))),
+            },
+        }
+    }
+
+    fn admin(&self, head: &Head) -> Answer {
+        if !matches!(head.method.as_str(), "GET" | "HEAD") {
+            return not_allowed("GET, HEAD");
+        }
+        let (path, _) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        pages::admin(path, &self.table).unwrap_or_else(|| error(404, "here are /metrics and /sessions"))
+    }
+}
+
+fn respond(request: tiny_http::Request, answer: Answer) {
+    let headers = answer.headers.iter().filter_map(|(name, value)| {
+        // A value that is no ASCII cannot pass through tiny_http; none of ours is.
+        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+    });
+    let length = answer.body.len();
+    let response = tiny_http::Response::new(
+        tiny_http::StatusCode(answer.status),
+        headers.collect(),
+        Cursor::new(answer.body),
+        Some(length),
+        None,
+    )
+    // Else tiny_http sends what is over 32 KiB in chunks.
+    .with_chunked_threshold(usize::MAX);
+    if let Err(error) = request.respond(response) {
+        info!("event=inner-answer-broken error=\"{error}\"");
+    }
+}

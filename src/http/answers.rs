@@ -1,0 +1,52 @@
+//! The answers that more than one request gets, and how a `Denial` is said.
+
+use crate::gate::Answer;
+use crate::session::Denial;
+use crate::sse::retry_within;
+
+/// When an EventSource that cannot be served now comes back, in milliseconds.
+const RETRY_FULL: std::ops::RangeInclusive<u32> = 5000..=15_000;
+
+/// One sentence for everybody whose session it is not: it tells nothing about the session.
+const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
+
+/// An error with the sentence that says what to do.
+pub fn error(status: u16, what_to_do: &str) -> Answer {
+    let sentence = crate::frame::quoted(what_to_do);
+    Answer::new(status)
+        .with("Content-Type", "application/json")
+        .with("Cache-Control", "no-store, no-transform")
+        .body(format!("{{\"error\":{sentence}}}\n"))
+}
+
+/// 405 with what is allowed.
+pub fn not_allowed(allow: &'static str) -> Answer {
+    error(405, &format!("use one of {allow}")).with("Allow", allow)
+}
+
+/// An answer to a poll, a POST or a DELETE that gets no session.
+pub fn denied(denial: &Denial) -> Answer {
+    match denial {
+        Denial::NotFound => error(404, "no such session: open it with a GET, or add poll-queue to this POST"),
+        Denial::Forbidden => error(403, NOT_YOURS),
+        Denial::Denied(why) => error(403, why),
+        Denial::Failed(why) => error(502, why).with("Retry-After", "2"),
+        Denial::Dead(reason) => {
+            error(403, &format!("the session was ended for good ({reason}); open a new one without its event id"))
+        }
+        Denial::Full => error(503, "no room for one more session, try again later (--max-sessions)").with("Retry-After", "10"),
+        Denial::Draining => error(503, "the bridge stops, try again in a few seconds").with("Retry-After", "5"),
+    }
+}
+
+/// An answer to a stream that gets no session. EventSource gives up for ever at any status but 200: what passes is a
+/// stream that says no more than when to come back, what does not pass is a status.
+pub fn denied_stream(denial: &Denial) -> Answer {
+    match denial {
+        Denial::Dead(_) => Answer::new(204),
+        Denial::Full | Denial::Draining | Denial::Failed(_) => {
+            Answer::new(200).with("Content-Type", "text/event-stream").body(retry_within(RETRY_FULL))
+        }
+        Denial::NotFound | Denial::Forbidden | Denial::Denied(_) => denied(denial),
+    }
+}

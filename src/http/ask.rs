@@ -1,0 +1,184 @@
+//! One request about a session, read: who asks, for what, from where on.
+
+use super::Settings;
+use super::answers::error;
+use super::query;
+use crate::gate::{Answer, Exchange, Head};
+use crate::session::{Credentials, Opener, Start};
+use crate::upstream::{Handshake, Speech};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A poll waits this long when it does not say, and never longer than the other with a forced reply.
+const TIMEOUT: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(3600));
+
+/// Bytes of comment that a client may ask for.
+const PADDING_MAX: u64 = 64 * 1024;
+
+/// The headers that are handed on to the upstream, with those that begin with `X-Forwarded-`.
+const HANDED_ON: [&str; 7] =
+    ["cookie", "authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
+
+/// A request for a session.
+pub struct Ask {
+    pub head: Arc<Head>,
+    pub path: String,
+    pub credentials: Credentials,
+    pub start: Start,
+    /// `None`: no forced reply.
+    pub timeout: Option<Duration>,
+    /// `poll-queue`, clamped.
+    pub queue: Option<usize>,
+    pub padding: usize,
+    cors: Vec<(&'static str, String)>,
+    peer: Option<IpAddr>,
+    passed_on: String,
+}
+
+impl Ask {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The answer to a request that is not well-formed.
+    pub fn read(exchange: &Exchange, path: &str, query: &str, settings: &Settings) -> Result<Ask, Answer> {
+        let head = Arc::clone(&exchange.head);
+        let number = |name: &str| match query::first(query, name) {
+            Some(text) => query::whole_number(name, &text).map(Some),
+            None => Ok(None),
+        };
+        let read = || -> Result<Ask, String> {
+            let timeout = match query::first(query, "timeout").as_deref() {
+                Some("-1") => Some(0),
+                _ => number("timeout")?,
+            };
+            let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
+            let credentials = Credentials {
+                cookie: joined(head.all("cookie").collect()),
+                authorization: joined(head.all("authorization").collect()),
+                origin: settings.origins.effective(&head),
+            };
+            number("seq")?;
+            Ok(Ask {
+                path: path.to_owned(),
+                credentials,
+                start: start(&head, query)?,
+                timeout: timeout_of(timeout),
+                queue: number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max)),
+                padding: number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize,
+                cors: settings.origins.cors(&head),
+                peer: exchange.peer,
+                passed_on: query::passed_on(query, &settings.server_query),
+                head: Arc::clone(&head),
+            })
+        };
+        read().map_err(|why| error(400, &why))
+    }
+
+    /// Whether the answer is a stream.
+    pub fn wants_stream(&self) -> bool {
+        self.accepts("text/event-stream")
+    }
+
+    /// Whether it came back, with an event id known or not.
+    pub fn came_back(&self) -> bool {
+        self.head.first("last-event-id").is_some()
+    }
+
+    /// Who asks, for the table.
+    pub fn opener<'a>(&'a self, handshake: &'a dyn Fn() -> Handshake) -> Opener<'a> {
+        Opener { path: &self.path, credentials: &self.credentials, handshake }
+    }
+
+    /// A link or an image of somebody who knows the id would be fetched with the user's cookies: it opens nothing.
+    pub fn refuse_navigation(&self) -> Option<Answer> {
+        let is = |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+        let navigates = is("sec-fetch-mode", b"navigate").unwrap_or_else(|| self.accepts("text/html"));
+        if navigates {
+            let why = "this is no page: use an EventSource, fetch or curl; /-/ is a page to try the bridge with";
+            return Some(self.error(406, why));
+        }
+        let foreign = is("sec-fetch-site", b"cross-site") == Some(true) || is("sec-fetch-site", b"same-site") == Some(true);
+        let why = "a request of another site needs an Origin: use an EventSource, or fetch with CORS";
+        (foreign && self.head.first("origin").is_none()).then(|| self.error(403, why))
+    }
+
+    /// What the upstream's handshake carries of this request.
+    pub fn handshake(&self) -> Handshake {
+        let mut headers = Vec::new();
+        for (name, value) in self.head.headers() {
+            let lower = name.to_ascii_lowercase();
+            let forwarded = lower.starts_with("x-forwarded-") && lower != "x-forwarded-for";
+            if forwarded || HANDED_ON.contains(&lower.as_str()) {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
+        if let Some(origin) = &self.credentials.origin {
+            headers.push(("Origin".to_owned(), origin.clone()));
+        }
+        let peer = self.peer.map(|peer| peer.to_string().into_bytes());
+        let hops: Vec<&[u8]> = self.head.all("x-forwarded-for").chain(peer.as_deref()).collect();
+        if !hops.is_empty() {
+            headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
+        }
+        Handshake { query: self.passed_on.clone(), headers, speech: Speech::Cable }
+    }
+
+    /// An error about a session.
+    pub fn error(&self, status: u16, what_to_do: &str) -> Answer {
+        self.unbuffered(error(status, what_to_do))
+    }
+
+    /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
+    pub fn answer(&self, answer: Answer) -> Answer {
+        let mut answer = self.unbuffered(answer);
+        answer.headers.extend(self.cors.iter().cloned());
+        answer
+    }
+
+    fn unbuffered(&self, mut answer: Answer) -> Answer {
+        if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
+            answer = answer.with("Cache-Control", "no-store, no-transform");
+        }
+        answer.with("X-Accel-Buffering", "no")
+    }
+
+    fn accepts(&self, media_type: &str) -> bool {
+        let named = |part: &[u8]| {
+            let name = part.split(|byte| *byte == b';').next().unwrap_or(part);
+            name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+        };
+        self.head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
+    }
+}
+
+/// `Last-Event-ID` counts where it is there, whatever it is; else `after`.
+fn start(head: &Head, query: &str) -> Result<Start, String> {
+    let after = query::first(query, "after").map(|text| {
+        let number = || query::whole_number("after", &text).ok().map(Start::Number);
+        Start::from_event_id(&text)
+            .or_else(number)
+            .ok_or("after: use the last_event_id or the msg_id that you have".to_owned())
+    });
+    match (head.first("last-event-id"), after) {
+        (Some(id), _) => {
+            let id = std::str::from_utf8(id).ok().map(str::trim);
+            Ok(id.and_then(Start::from_event_id).unwrap_or(Start::Fresh))
+        }
+        (None, Some(after)) => after,
+        (None, None) => Ok(Start::Fresh),
+    }
+}
+
+fn timeout_of(seconds: Option<u64>) -> Option<Duration> {
+    match seconds {
+        None => Some(TIMEOUT.0),
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds).min(TIMEOUT.1)),
+    }
+}
+
+fn queue_of(wanted: u64, max: usize) -> usize {
+    let wanted = if wanted == 0 { crate::session::POLL_QUEUE_DEFAULT as u64 } else { wanted };
+    usize::try_from(wanted).unwrap_or(max).min(max)
+}

@@ -1,0 +1,123 @@
+//! The body of a POST: an array of requests, each done or refused on its own.
+
+use crate::frame::Identifier;
+use crate::session::Request;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Raw, so that a wrong type is told in our words, and numbers keep their spelling.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    identifier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    subscribe: Option<&'a RawValue>,
+    #[serde(borrow)]
+    unsubscribe: Option<&'a RawValue>,
+    #[serde(borrow)]
+    send: Option<&'a RawValue>,
+}
+
+/// Reads the whole body; each item is a request, or the sentence that says why it is none.
+///
+/// # Errors
+/// It is no JSON array, or an empty one: a sentence with line and column.
+pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let (line, column) = position(&body[..error.valid_up_to()]);
+        format!("the body is no UTF-8 at line {line} column {column}, send UTF-8")
+    })?;
+    let items: Vec<&RawValue> = serde_json::from_str(text)
+        .map_err(|error| format!("the body is no JSON array of requests: {error}"))?;
+    if items.is_empty() {
+        return Err("the array is empty at line 1 column 1, send one request or more".to_owned());
+    }
+    Ok(items.into_iter().map(item).collect())
+}
+
+fn position(before: &[u8]) -> (usize, usize) {
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+fn item(raw: &RawValue) -> Result<Request, String> {
+    // A derived `Deserialize` would take an array for the object's fields in order.
+    if !raw.get().starts_with('{') {
+        return Err("a request is an object with an identifier and one of subscribe, unsubscribe, send".to_owned());
+    }
+    let item: Item<'_> = serde_json::from_str(raw.get()).map_err(|error| format!("this request: {error}"))?;
+    let identifier = item.identifier.ok_or("identifier: add the object that names the channel")?;
+    let identifier = Identifier::parse(identifier)?;
+    let subscribe = flag("subscribe", item.subscribe)?;
+    let unsubscribe = flag("unsubscribe", item.unsubscribe)?;
+    let send = item.send.map(RawValue::get).filter(|send| *send != "false");
+    match (subscribe, unsubscribe, send) {
+        (true, false, None) => Ok(Request::Subscribe(identifier)),
+        (false, true, None) => Ok(Request::Unsubscribe(identifier)),
+        (false, false, Some(send)) if send.starts_with('{') => Ok(Request::Send(identifier, send.to_owned())),
+        (false, false, Some(_)) => Err("send: use an object, such as {\"action\":\"speak\"}".to_owned()),
+        _ => Err("use exactly one of \"subscribe\":true, \"unsubscribe\":true and \"send\":{…}".to_owned()),
+    }
+}
+
+fn flag(name: &str, raw: Option<&RawValue>) -> Result<bool, String> {
+    match raw.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(format!("{name}: use true, or leave it out")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(item: &str) -> Result<Request, String> {
+        parse(format!("[{item}]").as_bytes()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_body_that_is_no_array_is_told_where() {
+        for body in ["", "{}", "[", "[1,]", "7", "[{}] x"] {
+            let why = parse(body.as_bytes()).err().unwrap();
+            assert!(why.contains("line 1 column "), "{body}: {why}");
+        }
+        assert!(parse(b"[\n \"\xff\"]").err().unwrap().contains("line 2 column 3"));
+        assert!(parse(b"[]").err().unwrap().contains("empty"));
+    }
+
+    #[test]
+    fn one_bad_item_leaves_the_others() {
+        let items = parse(br#"[7,{"identifier":{"channel":"C"},"subscribe":true}]"#).unwrap();
+        assert!(items[0].is_err() && items[1].is_ok());
+    }
+
+    #[test]
+    fn false_and_null_count_as_absent_and_other_keys_are_ignored() {
+        let item = r#"{"identifier":{"channel":"C"},"subscribe":true,"unsubscribe":false,"send":null,"x":1}"#;
+        assert!(matches!(one(item), Ok(Request::Subscribe(_))));
+    }
+
+    #[test]
+    fn an_item_needs_exactly_one_of_the_three() {
+        for rest in [
+            "",
+            r#","subscribe":true,"unsubscribe":true"#,
+            r#","subscribe":true,"send":{}"#,
+            r#","subscribe":1"#,
+            r#","send":7"#,
+            r#","send":"x""#,
+        ] {
+            assert!(one(&format!(r#"{{"identifier":{{"channel":"C"}}{rest}}}"#)).is_err(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_no_trouble() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(parse(deep.as_bytes()).unwrap().remove(0).is_err());
+        let item = format!(r#"{{"identifier":{{"channel":"C"}},"send":{{"x":{deep}}}}}"#);
+        assert!(one(&item).is_ok());
+    }
+}

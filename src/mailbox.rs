@@ -1,0 +1,307 @@
+//! A mailbox: the events one session keeps for listeners that come and go.
+//!
+//! Owns: the events' places (1, 2, 3, … for ever), the ring of kept events, each listener's cursor and wake-up call.
+//! Never: does I/O, starts a thread, or looks inside an event.
+//! Flow: `session` pushes; `sse` and `poll` read what lies after their cursor.
+//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
+//! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
+//! When full: the oldest event goes, and a listener that needed it is told how many it missed.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Bytes handed to a listener at a time, the first event whatever its size: a write of this size costs a system call
+/// for some thirty small events, and holds up a takeover by one buffer at most.
+const BATCH_BYTES: usize = 16 * 1024;
+
+/// What an event costs beside its text: its counts, its slot, the allocator's own.
+const EVENT_OVERHEAD: usize = 64;
+
+/// Notices that wait for one listener. At the bound the oldest goes: the newest says how things are.
+const NOTICES_MAX: usize = 64;
+
+/// What all mailboxes of the process keep together, in bytes.
+#[derive(Debug, Default)]
+pub struct Memory {
+    kept: AtomicUsize,
+}
+
+impl Memory {
+    /// Bytes kept now.
+    pub fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+}
+
+/// How much one mailbox keeps. The newest event is kept whatever its size.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+/// Names one listener of one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(u64);
+
+/// Something that listeners are told and that is not kept: it has no place of its own.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The SSE event's name; `None` is an unnamed one.
+    pub name: Option<&'static str>,
+    pub data: Arc<str>,
+}
+
+/// An event and its place.
+pub type Placed = (u64, Arc<str>);
+
+/// What a listener gets next.
+#[derive(Debug)]
+pub enum Next {
+    /// `missed` events that are gone, then these.
+    Events { missed: u64, events: Vec<Placed> },
+    /// Something to be told at this place.
+    Notice { place: u64, notice: Notice },
+    /// Wait for the wake-up call.
+    Nothing,
+}
+
+struct Listener {
+    key: Key,
+    /// The last place that was handed out to it.
+    cursor: u64,
+    /// The last place that is known to be written, or acknowledged.
+    sent: u64,
+    /// Bounded to one: a listener that was called and has not looked yet needs no second call.
+    wake: Sender<()>,
+    notices: VecDeque<(u64, Notice)>,
+}
+
+/// The bounded log of one session, and those who read it.
+pub struct Mailbox {
+    events: VecDeque<Arc<str>>,
+    oldest: u64,
+    bytes: usize,
+    bounds: Bounds,
+    memory: Arc<Memory>,
+    /// The last place that any listener is known to have.
+    sent: u64,
+    listeners: Vec<Listener>,
+    keys: u64,
+    /// When every listener had what: the ages by which events are forgotten.
+    marks: VecDeque<(Instant, u64)>,
+}
+
+impl Mailbox {
+    /// An empty mailbox; its first event will have place 1.
+    pub fn new(bounds: Bounds, memory: Arc<Memory>) -> Mailbox {
+        Mailbox {
+            events: VecDeque::new(),
+            oldest: 1,
+            bytes: 0,
+            bounds,
+            memory,
+            sent: 0,
+            listeners: Vec::new(),
+            keys: 0,
+            marks: VecDeque::new(),
+        }
+    }
+
+    /// Adds the newest event, calls every listener, and keeps the bounds.
+    pub fn push(&mut self, event: Arc<str>) {
+        let cost = cost(&event);
+        self.bytes += cost;
+        self.memory.kept.fetch_add(cost, Ordering::Relaxed);
+        self.events.push_back(event);
+        while self.events.len() > self.bounds.events || self.bytes > self.bounds.bytes {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+        self.wake_all();
+    }
+
+    /// Tells every listener, after what has been pushed before.
+    pub fn tell(&mut self, notice: &Notice) {
+        let place = self.last();
+        for listener in &mut self.listeners {
+            if listener.notices.len() == NOTICES_MAX {
+                listener.notices.pop_front();
+            }
+            listener.notices.push_back((place, notice.clone()));
+        }
+        self.wake_all();
+    }
+
+    /// The place of the newest event, kept or not; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.oldest + self.events.len() as u64 - 1
+    }
+
+    /// Bytes kept now.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The last place that any listener is known to have.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Notes that a listener has everything up to `place`.
+    pub fn set_sent(&mut self, place: u64) {
+        self.sent = self.sent.max(place.min(self.last()));
+    }
+
+    /// How many events after `cursor` are gone.
+    pub fn missed(&self, cursor: u64) -> u64 {
+        (self.oldest - 1).saturating_sub(cursor)
+    }
+
+    /// The kept events after `cursor`, oldest first.
+    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed> + '_ {
+        let skipped = (cursor + 1).saturating_sub(self.oldest);
+        let start = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.events.len());
+        let first = self.oldest + start as u64;
+        (first..).zip(self.events.range(start..).cloned())
+    }
+
+    /// Adds a listener that has everything up to `cursor`.
+    pub fn attach(&mut self, cursor: u64) -> (Key, Receiver<()>) {
+        self.keys += 1;
+        let key = Key(self.keys);
+        let (wake, woken) = bounded(1);
+        self.listeners.push(Listener { key, cursor, sent: cursor, wake, notices: VecDeque::new() });
+        (key, woken)
+    }
+
+    /// Takes a listener out. What it was handed last counts as not sent.
+    pub fn detach(&mut self, key: Key) {
+        self.listeners.retain(|listener| listener.key != key);
+    }
+
+    /// What this listener gets next; what it got before is thereby known to be written.
+    pub fn next(&mut self, key: Key) -> Next {
+        let gone = self.oldest - 1;
+        let last = self.last();
+        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) else {
+            return Next::Nothing;
+        };
+        listener.sent = listener.cursor;
+        self.sent = self.sent.max(listener.sent);
+        let missed = gone.saturating_sub(listener.cursor);
+        listener.cursor = listener.cursor.max(gone);
+        let until = match listener.notices.front() {
+            Some((place, _)) if *place <= listener.cursor && missed == 0 => {
+                let place = listener.cursor;
+                return match listener.notices.pop_front() {
+                    Some((_, notice)) => Next::Notice { place, notice },
+                    None => Next::Nothing,
+                };
+            }
+            Some((place, _)) => *place,
+            None => last,
+        };
+        let cursor = listener.cursor;
+        let events = batch(self.after(cursor).take_while(|(place, _)| *place <= until));
+        if events.is_empty() && missed == 0 {
+            return Next::Nothing;
+        }
+        self.set_cursor(key, events.last().map_or(cursor, |(place, _)| *place));
+        Next::Events { missed, events }
+    }
+
+    /// Calls one listener: there is something for it beside events.
+    pub fn wake(&self, key: Key) {
+        if let Some(listener) = self.listeners.iter().find(|listener| listener.key == key) {
+            // Full: it was called already.
+            let _ = listener.wake.try_send(());
+        }
+    }
+
+    /// Calls every listener.
+    pub fn wake_all(&self) {
+        for listener in &self.listeners {
+            let _ = listener.wake.try_send(());
+        }
+    }
+
+    /// Forgets everything up to `place`.
+    pub fn forget_through(&mut self, place: u64) {
+        while self.oldest <= place && !self.events.is_empty() {
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
+    pub fn forget_oldest(&mut self) -> bool {
+        let more_than_one = self.events.len() > 1;
+        if more_than_one {
+            self.drop_oldest();
+        }
+        more_than_one
+    }
+
+    /// Forgets what every listener was sent more than twice `window` ago: nobody can come back for it. While there is no
+    /// listener nothing is forgotten. To be called a few times in each `window`; looks at the clock through `now` only.
+    pub fn forget_by_age(&mut self, now: Instant, window: Duration) {
+        let Some(safe) = self.listeners.iter().map(|listener| listener.sent).min() else { return };
+        if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
+            self.marks.push_back((now, safe));
+        }
+        while let Some((at, place)) = self.marks.front().copied()
+            && now.duration_since(at) >= window * 2
+        {
+            self.marks.pop_front();
+            // A listener that came since and reads from further back keeps what it has not been sent.
+            self.forget_through(place.min(safe));
+        }
+        // The ring of a session that was busy once shrinks again.
+        if self.events.capacity() > 32 && self.events.capacity() / 4 > self.events.len() {
+            self.events.shrink_to(self.events.len() * 2);
+        }
+    }
+
+    fn set_cursor(&mut self, key: Key, place: u64) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
+            listener.cursor = place;
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            let cost = cost(&event);
+            self.bytes -= cost;
+            self.memory.kept.fetch_sub(cost, Ordering::Relaxed);
+            self.oldest += 1;
+        }
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.memory.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn cost(event: &str) -> usize {
+    event.len() + EVENT_OVERHEAD
+}
+
+/// The first events that fit a batch, one at least.
+fn batch(events: impl Iterator<Item = Placed>) -> Vec<Placed> {
+    let mut room = BATCH_BYTES;
+    let mut taken = Vec::new();
+    for placed in events {
+        if !taken.is_empty() && placed.1.len() > room {
+            break;
+        }
+        room = room.saturating_sub(placed.1.len());
+        taken.push(placed);
+    }
+    taken
+}

@@ -1,0 +1,53 @@
+//! The bridge's own pages: what is served that is no session.
+//!
+//! Owns: `/`, everything under `/-/`, and the operator's `/metrics` and `/sessions`.
+//! Never: changes a session.
+
+use crate::gate::Answer;
+use crate::session::Table;
+use std::sync::Arc;
+
+const HINT: &str = "\
+actioncable-to-eventsource carries ActionCable over Server-Sent Events and long polls.
+
+Make up a long random id and open a stream:
+  curl -N -H 'Accept: text/event-stream' http://HOST/ID
+Subscribe, in another terminal:
+  curl http://HOST/ID -d '[{\"identifier\":{\"channel\":\"ChatChannel\"},\"subscribe\":true}]'
+Or poll instead of streaming:
+  curl 'http://HOST/ID?timeout=25'
+";
+
+/// The page at this path, if there is one.
+pub fn page(path: &str) -> Option<Answer> {
+    match path {
+        "/" => Some(text(HINT)),
+        "/-/health" => Some(text("ok\n")),
+        _ => None,
+    }
+}
+
+/// What `--admin` serves.
+pub fn admin(path: &str, table: &Arc<Table>) -> Option<Answer> {
+    match path {
+        "/metrics" => {
+            let metrics = format!(
+                "# HELP actioncable_sessions Sessions that live now.\n# TYPE actioncable_sessions gauge\nactioncable_sessions {}\n",
+                table.len()
+            );
+            Some(Answer::new(200).with("Content-Type", "text/plain; version=0.0.4; charset=utf-8").body(metrics))
+        }
+        "/sessions" => {
+            let names: String = table.names().iter().map(|name| format!("{name}\n")).collect();
+            Some(text(names))
+        }
+        _ => None,
+    }
+}
+
+fn text(body: impl Into<Vec<u8>>) -> Answer {
+    Answer::new(200)
+        .with("Content-Type", "text/plain; charset=utf-8")
+        .with("Cache-Control", "no-store")
+        .body(body)
+}

@@ -1,0 +1,43 @@
+//! One long poll: how it waits for its answer.
+//!
+//! Owns: the wait, and the signs of life on a connection that waits for long.
+//! Never: keeps state between requests; what a poll goes on from is in the session.
+//! At the limit: without a forced reply it waits however long, and says every heartbeat that it lives.
+
+use crate::session::{Poll, PollStep, Reply};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
+/// `still_here` is called each `heartbeat` of a wait without a timeout.
+///
+/// # Errors
+/// What `still_here` returns: the client's socket failed.
+pub fn wait(
+    poll: &Poll,
+    timeout: Option<Duration>,
+    heartbeat: Duration,
+    mut still_here: impl FnMut() -> io::Result<()>,
+) -> io::Result<Option<Reply>> {
+    let forced_at = timeout.map(|timeout| Instant::now() + timeout);
+    let mut alive_at = Instant::now() + heartbeat;
+    loop {
+        let now = Instant::now();
+        let answer_at = match poll.look(forced_at.is_some_and(|at| at <= now)) {
+            PollStep::Answer(reply) => return Ok(Some(reply)),
+            PollStep::Left => return Ok(None),
+            PollStep::AnswerAt(at) if at <= now => return Ok(poll.forced()),
+            PollStep::AnswerAt(at) => at,
+            PollStep::Wait => match forced_at {
+                Some(at) => at,
+                None if alive_at <= now => {
+                    still_here()?;
+                    alive_at = now + heartbeat;
+                    alive_at
+                }
+                None => alive_at,
+            },
+        };
+        poll.wait(answer_at);
+    }
+}

@@ -1,0 +1,220 @@
+//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
+//!
+//! Owns: the order of the channels, their states, the messages about them.
+//! Never: does I/O; a command is left in the outbox.
+//! At the limits: `--max-channels`, `HELD_MAX` and the bytes that are held are errors of the item.
+
+use super::{Session, State, random_id};
+use crate::frame::{Echo, Identifier, one_line};
+use std::fmt::Write;
+use std::time::SystemTime;
+
+/// `send`s that one channel holds until it is confirmed; one more is an error of that item.
+const HELD_MAX: usize = 64;
+
+/// One item of a POST.
+pub enum Request {
+    Subscribe(Identifier),
+    Unsubscribe(Identifier),
+    /// The object to be sent, its text unchanged.
+    Send(Identifier, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChannelState {
+    /// Asked for, or to be asked for with the next welcome.
+    Pending,
+    Connected,
+    Rejected,
+}
+
+struct Channel {
+    id: String,
+    identifier: Identifier,
+    state: ChannelState,
+    /// Commands that follow the confirmation.
+    held: Vec<String>,
+}
+
+/// In the order in which they were first asked for.
+#[derive(Default)]
+pub struct Channels {
+    channels: Vec<Channel>,
+    /// Bytes of all commands that are held.
+    held_bytes: usize,
+}
+
+type Outcome = Result<String, (String, Option<String>)>;
+
+impl Channels {
+    fn find(&self, identifier: &Identifier) -> Option<usize> {
+        self.channels.iter().position(|channel| channel.identifier == *identifier)
+    }
+
+    fn find_echo(&self, echo: Echo<'_>) -> Option<usize> {
+        self.channels.iter().position(|channel| channel.identifier.is(echo))
+    }
+
+    /// After a welcome: every channel that was not rejected, again.
+    pub fn subscribe_all(&self) -> Vec<String> {
+        let wanted = self.channels.iter().filter(|channel| channel.state != ChannelState::Rejected);
+        wanted.map(|channel| channel.identifier.subscribe()).collect()
+    }
+
+    /// The `chan_id`s of the confirmed and the pending ones, as a JSON array.
+    pub fn ids_json(&self) -> String {
+        let wanted = self.channels.iter().filter(|channel| channel.state != ChannelState::Rejected);
+        let ids: Vec<String> = wanted.map(|channel| format!("\"{}\"", channel.id)).collect();
+        format!("[{}]", ids.join(","))
+    }
+
+    /// All of them with their states, as `joined` tells them.
+    pub fn states_json(&self) -> String {
+        let channels = self.channels.iter().map(|channel| {
+            let state = match channel.state {
+                ChannelState::Pending => "pending",
+                ChannelState::Connected => "connected",
+                ChannelState::Rejected => "rejected",
+            };
+            let text = channel.identifier.text();
+            format!(r#"{{"chan_id":"{}","identifier":{text},"state":"{state}"}}"#, channel.id)
+        });
+        format!("[{}]", channels.collect::<Vec<_>>().join(","))
+    }
+
+    fn drop_held(&mut self, at: usize) -> Vec<String> {
+        let held = std::mem::take(&mut self.channels[at].held);
+        self.held_bytes -= held.iter().map(String::len).sum::<usize>();
+        held
+    }
+}
+
+impl State {
+    pub(super) fn subscribe(&mut self, session: &Session, identifier: Identifier, max: usize) -> Outcome {
+        let Some(at) = self.channels.find(&identifier) else {
+            return self.subscribe_new(identifier, max);
+        };
+        match self.channels.channels[at].state {
+            ChannelState::Pending => {}
+            ChannelState::Connected => self.push_event(session, "connected", at, "{}", None),
+            ChannelState::Rejected => {
+                self.channels.channels[at].state = ChannelState::Pending;
+                self.command(self.channels.channels[at].identifier.subscribe());
+            }
+        }
+        Ok(self.channels.channels[at].id.clone())
+    }
+
+    fn subscribe_new(&mut self, identifier: Identifier, max: usize) -> Outcome {
+        if self.channels.channels.len() >= max {
+            let why = format!("the session has {max} channels (--max-channels), unsubscribe one first");
+            return Err((why, None));
+        }
+        self.command(identifier.subscribe());
+        let id = random_id();
+        let state = ChannelState::Pending;
+        self.channels.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
+        Ok(id)
+    }
+
+    pub(super) fn unsubscribe(&mut self, identifier: &Identifier) -> Outcome {
+        let Some(at) = self.channels.find(identifier) else {
+            return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
+        };
+        self.channels.drop_held(at);
+        let channel = self.channels.channels.remove(at);
+        if channel.state != ChannelState::Rejected {
+            self.command(channel.identifier.unsubscribe());
+        }
+        Ok(channel.id)
+    }
+
+    pub(super) fn send(&mut self, identifier: &Identifier, data: &str, held_max: usize) -> Outcome {
+        let Some(at) = self.channels.find(identifier) else {
+            return Err(("not subscribed: subscribe to this identifier before you send to it".to_owned(), None));
+        };
+        let away = self.link.is_none();
+        let held_bytes = self.channels.held_bytes;
+        let channel = &mut self.channels.channels[at];
+        let id = channel.id.clone();
+        let command = channel.identifier.message(data);
+        let refusal = match channel.state {
+            ChannelState::Rejected => "the upstream rejected this channel, subscribe to it again first".to_owned(),
+            _ if away => "the upstream is away, send this again after the channel is \"connected\"".to_owned(),
+            ChannelState::Connected => {
+                self.command(command);
+                return Ok(id);
+            }
+            ChannelState::Pending if channel.held.len() >= HELD_MAX => {
+                format!("{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\"")
+            }
+            ChannelState::Pending if held_bytes + command.len() > held_max && held_bytes > 0 => {
+                format!("over {held_max} bytes wait for confirmations, send more after the channel is \"connected\"")
+            }
+            ChannelState::Pending => {
+                self.channels.held_bytes += command.len();
+                channel.held.push(command);
+                return Ok(id);
+            }
+        };
+        Err((refusal, Some(id)))
+    }
+
+    /// Leaves a command for `flush`. While the link is lost there is nothing to leave: the next welcome brings everything.
+    fn command(&mut self, command: String) {
+        if self.link.is_some() {
+            self.outbox.push_back(command);
+        }
+    }
+
+    pub(super) fn receive(&mut self, session: &Session, echo: Echo<'_>, message: &str) {
+        if let Some(at) = self.channels.find_echo(echo) {
+            self.push_event(session, "received", at, &one_line(message), None);
+        }
+    }
+
+    pub(super) fn confirm(&mut self, session: &Session, echo: Echo<'_>) {
+        if let Some(at) = self.channels.find_echo(echo) {
+            self.channels.channels[at].state = ChannelState::Connected;
+            self.push_event(session, "connected", at, "{}", None);
+            let held = self.channels.drop_held(at);
+            self.outbox.extend(held);
+        }
+    }
+
+    pub(super) fn reject(&mut self, session: &Session, echo: Echo<'_>) {
+        if let Some(at) = self.channels.find_echo(echo) {
+            self.channels.channels[at].state = ChannelState::Rejected;
+            let unsent = self.channels.drop_held(at).len();
+            self.push_event(session, "rejected", at, "{}", (unsent > 0).then_some(unsent));
+        }
+    }
+
+    pub(super) fn disconnect_channels(&mut self, session: &Session) {
+        for at in 0..self.channels.channels.len() {
+            if self.channels.channels[at].state != ChannelState::Rejected {
+                self.channels.channels[at].state = ChannelState::Pending;
+                self.push_event(session, "disconnected", at, "{}", None);
+            }
+        }
+    }
+
+    fn push_event(&mut self, session: &Session, kind: &str, at: usize, message: &str, unsent: Option<usize>) {
+        let channel = &self.channels.channels[at];
+        let identifier = channel.identifier.text();
+        let mut event = String::with_capacity(240 + identifier.len() + message.len());
+        let time = humantime::format_rfc3339_nanos(SystemTime::now());
+        let msg_id = self.mailbox.last() + 1;
+        // Writing to a String does not fail.
+        let _ = write!(
+            event,
+            r#"{{"type":"{kind}","session_id":"{}","chan_id":"{}","msg_id":"{msg_id}","time":"{time}","identifier":{identifier},"message":{message}"#,
+            session.id, channel.id
+        );
+        if let Some(unsent) = unsent {
+            let _ = write!(event, r#","unsent":{unsent}"#);
+        }
+        event.push('}');
+        self.mailbox.push(event.into());
+    }
+}

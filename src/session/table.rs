@@ -1,0 +1,465 @@
+//! The table of sessions: by path, opened once, ended once.
+//!
+//! Owns: who may open or use a session, expiry, what is remembered of sessions that were ended for good, the memory that
+//! all of them may keep.
+//! Never: holds its lock while it waits, or together with a session's.
+//! At the limits: `--max-sessions` refuses, `--max-memory` makes the session that keeps most forget its oldest message.
+
+use super::channels::Channels;
+use super::listener::{Former, Join, Poll, Start, Stream};
+use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
+use crate::gate::Hangup;
+use crate::mailbox::{Bounds, Mailbox, Memory};
+use crate::report::info;
+use crate::upstream::{Connector, Handshake, Owner};
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a request looks again when the session that it found ends under it. More than that is no accident.
+const TRIES_MAX: usize = 8;
+
+/// How long a stranger waits for the listener that is there to be gone before it is refused: a page that is reloaded
+/// through a proxy is back before the proxy has closed the old stream.
+const STRANGER_GRACE: Duration = Duration::from_millis(250);
+
+/// The sweeper's pace: a quarter of the shortest lifetime, within these.
+const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// What the options say about sessions.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// `-r`: any number of streams share a session.
+    pub reuse: bool,
+    pub strict_headers: bool,
+    /// How long a session outlives a poll.
+    pub session: Duration,
+    /// How long a session outlives a stream.
+    pub resume_window: Duration,
+    pub bounds: Bounds,
+    pub channels_max: usize,
+    pub sessions_max: usize,
+    /// Bytes that all sessions keep together.
+    pub memory_max: usize,
+}
+
+/// Why a request gets no session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// There is none, and this request opens none.
+    NotFound,
+    /// It is somebody else's.
+    Forbidden,
+    /// The upstream refused it; the sentence says how.
+    Denied(String),
+    /// The upstream cannot be had; the sentence says why.
+    Failed(String),
+    /// It was ended for good, for this reason.
+    Dead(String),
+    /// `--max-sessions`, or no thread for one more.
+    Full,
+    /// The bridge stops.
+    Draining,
+}
+
+/// Who asks, and what a session would be opened with.
+pub struct Opener<'a> {
+    pub path: &'a str,
+    pub credentials: &'a Credentials,
+    pub handshake: &'a dyn Fn() -> Handshake,
+}
+
+/// A GET for SSE.
+pub struct StreamAsk<'a> {
+    pub opener: Opener<'a>,
+    pub start: Start,
+    /// It has a `Last-Event-ID`, whatever that is.
+    pub came_back: bool,
+    pub hangup: Hangup,
+}
+
+/// A GET for a long poll.
+pub struct PollAsk<'a> {
+    pub opener: Opener<'a>,
+    pub start: Start,
+    pub queue: Option<usize>,
+    pub hangup: Hangup,
+}
+
+/// All sessions of the process.
+pub struct Table {
+    pub(super) rules: Rules,
+    connector: Arc<Connector>,
+    memory: Arc<Memory>,
+    draining: AtomicBool,
+    /// Held for a look-up; never while a session's lock is.
+    sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    graves: Mutex<Graves>,
+}
+
+impl Table {
+    /// An empty table, and the thread that sweeps it for as long as it lives.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
+        let graves = Graves { order: VecDeque::new(), max: rules.sessions_max };
+        let table = Arc::new(Table {
+            connector,
+            memory: Arc::default(),
+            draining: AtomicBool::new(false),
+            sessions: Mutex::default(),
+            graves: Mutex::new(graves),
+            rules,
+        });
+        let swept = Arc::downgrade(&table);
+        let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
+        let (never, ticks) = bounded(0);
+        thread::Builder::new().name("sweeper".to_owned()).spawn(move || {
+            let _never = never;
+            sweep(&swept, &ticks, pace);
+        })?;
+        Ok(table)
+    }
+
+    /// Opens or rejoins a session with a stream. Waits for the upstream's welcome.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub fn open_stream(self: &Arc<Self>, ask: &StreamAsk<'_>) -> Result<Stream, Denial> {
+        let opener = &ask.opener;
+        self.refuse_dead(opener, &ask.start)?;
+        for _ in 0..TRIES_MAX {
+            let (session, opened) = self.find_or_open(opener, |session| {
+                session.by_stream = true;
+                session.came_back = ask.came_back;
+            })?;
+            match session.await_opening() {
+                Phase::Over(over) if opened => return Err(denial(over)),
+                Phase::Over(_) => {
+                    self.remove(&session);
+                    continue;
+                }
+                _ => {}
+            }
+            match session.join_stream(&ask.start, self.rules.reuse, ask.hangup.clone()) {
+                Join::Joined(stream) => return Ok(stream),
+                Join::Taken(former) => wait_for(&former)?,
+                Join::Reload => self.end(&session, Over::Quiet),
+                Join::Over => self.remove(&session),
+            }
+        }
+        Err(Denial::Failed("the session ends as soon as it is opened, try again later".to_owned()))
+    }
+
+    /// Opens or continues a session with a poll. Waits for the upstream's welcome.
+    ///
+    /// # Errors
+    /// Why there is no poll.
+    pub fn open_poll(self: &Arc<Self>, ask: &PollAsk<'_>) -> Result<Poll, Denial> {
+        self.refuse_dead(&ask.opener, &ask.start)?;
+        for _ in 0..TRIES_MAX {
+            let Some(session) = self.opened(&ask.opener)? else { continue };
+            match session.join_poll(&ask.start, ask.queue, self.rules.reuse, ask.hangup.clone()) {
+                Join::Joined(poll) => return Ok(poll),
+                Join::Taken(former) => wait_for(&former)?,
+                Join::Reload | Join::Over => self.remove(&session),
+            }
+        }
+        Err(Denial::Failed("the session ends as soon as it is opened, try again later".to_owned()))
+    }
+
+    /// The session of a POST; with a `poll-queue` it is opened if there is none.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn for_post(self: &Arc<Self>, opener: &Opener<'_>, queue: Option<usize>) -> Result<Arc<Session>, Denial> {
+        let Some(queue) = queue else { return self.existing(opener) };
+        for _ in 0..TRIES_MAX {
+            if let Some(session) = self.opened(opener)? {
+                let mut state = session.lock();
+                state.polled.queue = queue;
+                state.alive_until = state.alive_until.max(Instant::now() + self.rules.session);
+                drop(state);
+                return Ok(session);
+            }
+        }
+        Err(Denial::Failed("the session ends as soon as it is opened, try again later".to_owned()))
+    }
+
+    /// Ends the session of a DELETE for good, and returns its `session_id`.
+    ///
+    /// # Errors
+    /// There is none, or it is somebody else's.
+    pub fn delete(self: &Arc<Self>, opener: &Opener<'_>) -> Result<String, Denial> {
+        let session = self.existing(opener)?;
+        self.end(&session, session.ended("deleted"));
+        Ok(session.id.clone())
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// The log's names of all sessions.
+    pub fn names(&self) -> Vec<String> {
+        self.sessions.lock().values().map(|session| session.name().to_owned()).collect()
+    }
+
+    /// Opens no more sessions and ends all that there are. They are through when nothing holds them any more.
+    pub fn drain(&self) -> Vec<Weak<Session>> {
+        self.draining.store(true, Ordering::Relaxed);
+        let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
+        for session in &sessions {
+            session.end(Over::Drained);
+        }
+        sessions.iter().map(Arc::downgrade).collect()
+    }
+
+    /// Ends a session and takes it out, so that its path is free.
+    pub(super) fn end(&self, session: &Session, over: Over) {
+        self.remove(session);
+        if let Over::Ended { reason, .. } = &over {
+            self.graves.lock().bury(session, reason, Instant::now() + self.rules.session);
+        }
+        session.end(over);
+    }
+
+    fn remove(&self, session: &Session) {
+        let mut sessions = self.sessions.lock();
+        if sessions.get(&session.path).is_some_and(|found| std::ptr::eq(&**found, session)) {
+            sessions.remove(&session.path);
+        }
+    }
+
+    /// Over `--max-memory` the session that keeps most forgets its oldest, with a little in stock, so that not every message
+    /// has to look for it.
+    pub(super) fn keep_within_memory(&self) {
+        let max = self.rules.memory_max;
+        if self.memory.kept() <= max {
+            return;
+        }
+        let enough = max - max / 64;
+        while self.memory.kept() > enough {
+            let before = self.memory.kept();
+            let sessions = self.sessions.lock();
+            let biggest = sessions.values().max_by_key(|session| session.kept.load(Ordering::Relaxed)).cloned();
+            drop(sessions);
+            if let Some(biggest) = biggest {
+                biggest.shed(|| self.memory.kept() <= enough);
+            }
+            if self.memory.kept() >= before {
+                return;
+            }
+        }
+    }
+
+    /// An event id of a session that was ended for good opens nothing, unless it comes with another login.
+    fn refuse_dead(&self, opener: &Opener<'_>, start: &Start) -> Result<(), Denial> {
+        let Start::Event { secret, .. } = start else { return Ok(()) };
+        match self.graves.lock().find(opener, secret, Instant::now()) {
+            Some(reason) => Err(Denial::Dead(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, opener: &Opener<'_>) -> Result<Option<Arc<Session>>, Denial> {
+        let found = self.sessions.lock().get(opener.path).cloned();
+        if let Some(session) = &found {
+            self.check_credentials(session, opener)?;
+        }
+        Ok(found)
+    }
+
+    fn check_credentials(&self, session: &Session, opener: &Opener<'_>) -> Result<(), Denial> {
+        let (first, now) = (&session.opened_with, opener.credentials);
+        let same = first.cookie == now.cookie && first.origin == now.origin;
+        if self.rules.strict_headers && !same { Err(Denial::Forbidden) } else { Ok(()) }
+    }
+
+    /// A session that is there, after its first attempt.
+    fn existing(&self, opener: &Opener<'_>) -> Result<Arc<Session>, Denial> {
+        let session = self.find(opener)?.ok_or(Denial::NotFound)?;
+        match session.await_opening() {
+            Phase::Over(_) => Err(Denial::NotFound),
+            _ => Ok(session),
+        }
+    }
+
+    /// A session for a poll or a POST, opened if need be; `None`: it ended meanwhile, look again.
+    fn opened(self: &Arc<Self>, opener: &Opener<'_>) -> Result<Option<Arc<Session>>, Denial> {
+        let (session, _) = self.find_or_open(opener, |_| {})?;
+        match session.await_opening() {
+            Phase::Over(over @ (Over::Denied(_) | Over::Failed(_))) => Err(denial(over)),
+            Phase::Over(_) => {
+                self.remove(&session);
+                Ok(None)
+            }
+            _ => Ok(Some(session)),
+        }
+    }
+
+    /// The session of this path, and whether this call opened it.
+    fn find_or_open(
+        self: &Arc<Self>,
+        opener: &Opener<'_>,
+        adapt: impl Fn(&mut Session),
+    ) -> Result<(Arc<Session>, bool), Denial> {
+        if let Some(session) = self.find(opener)? {
+            return Ok((session, false));
+        }
+        let mut session = self.new_session(opener);
+        adapt(&mut session);
+        let session = Arc::new(session);
+        let mut sessions = self.sessions.lock();
+        if let Some(session) = sessions.get(opener.path).cloned() {
+            drop(sessions);
+            self.check_credentials(&session, opener)?;
+            return Ok((session, false));
+        }
+        // Looked at under the lock: `drain` takes it after it has said so.
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Denial::Draining);
+        }
+        if sessions.len() >= self.rules.sessions_max {
+            return Err(Denial::Full);
+        }
+        sessions.insert(opener.path.into(), Arc::clone(&session));
+        drop(sessions);
+        self.connect(&session, opener)?;
+        Ok((session, true))
+    }
+
+    fn connect(&self, session: &Arc<Session>, opener: &Opener<'_>) -> Result<(), Denial> {
+        let owner: Arc<dyn Owner> = Arc::clone(session) as Arc<dyn Owner>;
+        match self.connector.start(session.name(), (opener.handshake)(), owner) {
+            Ok(upstream) => {
+                info!("event=session-opened session={}", session.name());
+                // Nobody else sets it.
+                let _ = session.upstream.set(upstream);
+                if matches!(session.lock().phase, Phase::Over(_)) {
+                    session.close_upstream();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                info!("event=thread-refused session={} error=\"{error}\"", session.name());
+                self.end(session, Over::Failed("no thread for one more session".to_owned()));
+                Err(Denial::Full)
+            }
+        }
+    }
+
+    fn new_session(self: &Arc<Self>, opener: &Opener<'_>) -> Session {
+        let polled = Polled { carried: 0, queue: POLL_QUEUE_DEFAULT.min(self.rules.bounds.events), upstream: None };
+        let state = State {
+            phase: Phase::Opening,
+            mailbox: Mailbox::new(self.rules.bounds, Arc::clone(&self.memory)),
+            channels: Channels::default(),
+            link: None,
+            outbox: VecDeque::new(),
+            flushing: false,
+            away: None,
+            denied_since: None,
+            present: Vec::new(),
+            had_stream: false,
+            polled,
+            alive_until: Instant::now() + self.rules.resume_window,
+        };
+        Session {
+            table: Arc::downgrade(self),
+            id: random_id(),
+            secret: random_id(),
+            path: opener.path.into(),
+            opened_with: opener.credentials.clone(),
+            by_stream: false,
+            came_back: false,
+            kept: AtomicUsize::new(0),
+            upstream: OnceLock::new(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+/// Messages that a session keeps for a poller that does not say (`poll-queue`).
+pub const POLL_QUEUE_DEFAULT: usize = 32;
+
+fn denial(over: Over) -> Denial {
+    match over {
+        Over::Denied(why) => Denial::Denied(why),
+        Over::Failed(why) => Denial::Failed(why),
+        Over::Drained => Denial::Draining,
+        Over::Ended { reason, .. } => Denial::Dead(reason),
+        Over::Quiet => Denial::Failed("the session was replaced by a newer one, try again".to_owned()),
+    }
+}
+
+fn wait_for(former: &Former) -> Result<(), Denial> {
+    if former.leaves_within(STRANGER_GRACE) { Ok(()) } else { Err(Denial::Forbidden) }
+}
+
+fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
+    loop {
+        // Nothing is ever sent: this is the pace.
+        let _ = ticks.recv_timeout(pace);
+        let Some(table) = table.upgrade() else { return };
+        let sessions: Vec<_> = table.sessions.lock().values().cloned().collect();
+        let now = Instant::now();
+        for session in sessions {
+            session.forget_by_age(now, table.rules.resume_window);
+            if session.expire(now) {
+                table.remove(&session);
+            }
+        }
+        table.graves.lock().clear(now);
+    }
+}
+
+/// What is remembered of sessions that were ended for good. Bounded by `--max-sessions`: the oldest goes.
+struct Graves {
+    order: VecDeque<Grave>,
+    max: usize,
+}
+
+struct Grave {
+    secret: String,
+    path: Box<str>,
+    refused: Credentials,
+    reason: String,
+    until: Instant,
+}
+
+impl Graves {
+    fn bury(&mut self, session: &Session, reason: &str, until: Instant) {
+        if self.order.len() >= self.max {
+            self.order.pop_front();
+        }
+        self.order.push_back(Grave {
+            secret: session.secret.clone(),
+            path: session.path.clone(),
+            refused: session.opened_with.clone(),
+            reason: reason.to_owned(),
+            until,
+        });
+    }
+
+    fn find(&self, opener: &Opener<'_>, secret: &str, now: Instant) -> Option<String> {
+        let grave = self.order.iter().find(|grave| grave.secret == secret && *grave.path == *opener.path)?;
+        let same_login = grave.refused.cookie == opener.credentials.cookie
+            && grave.refused.authorization == opener.credentials.authorization;
+        (same_login && grave.until > now).then(|| grave.reason.clone())
+    }
+
+    fn clear(&mut self, now: Instant) {
+        while self.order.front().is_some_and(|grave| grave.until <= now) {
+            self.order.pop_front();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One SSE stream: how events are written, and the loop that writes them.
+//!
+//! Owns: the event-stream format (HTML standard, 9.2.5), heartbeats, the order in which a stream begins and ends.
+//! Never: knows paths or the upstream; it gets a `Write`.
+//! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
+
+use crate::session::{Step, Stream};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What an EventSource waits before it comes back, in milliseconds.
+const RETRY: u32 = 2000;
+
+/// What a stream that was taken over is told: a tab that lives stays away, so that two of them do not chase each other.
+const RETRY_REPLACED: u32 = 3_600_000;
+
+/// When the clients of a bridge that stops come back, in milliseconds: each at its own time.
+const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
+
+/// Writes one stream from its beginning to its end. `padding` bytes of comment come first, for proxies that hold back the
+/// start of a body; a quiet stream gets a heartbeat each `heartbeat`.
+///
+/// # Errors
+/// The client's socket failed, or was stuck too long.
+pub fn run(stream: &Stream, out: &mut dyn Write, padding: usize, heartbeat: Duration) -> io::Result<()> {
+    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0 };
+    writer.begin(stream, padding)?;
+    let mut quiet_until = Instant::now() + heartbeat;
+    loop {
+        match stream.next() {
+            Step::Nothing => {
+                if !stream.wait(quiet_until) && Instant::now() >= quiet_until {
+                    writer.named("heartbeat", "{}")?;
+                    quiet_until = Instant::now() + heartbeat;
+                }
+                continue;
+            }
+            Step::Events { missed, events } => writer.events(missed, &events)?,
+            Step::Notice { place, notice } => {
+                writer.place = place;
+                writer.event(notice.name, &notice.data)?;
+            }
+            last => return writer.end(last),
+        }
+        // Counted from the last write, not the last heartbeat: a proxy cuts a silent stream, and a stream with events is
+        // not silent.
+        quiet_until = Instant::now() + heartbeat;
+    }
+}
+
+/// The `retry:` that sends a client back after a time of its own, in milliseconds.
+pub fn retry_within(range: RangeInclusive<u32>) -> String {
+    let spread = u64::from(range.end() - range.start()) + 1;
+    // Without random bytes all would come back together: late, and at once, but they would.
+    let random = getrandom::u64().unwrap_or(0);
+    format!("retry: {}\n\n", u64::from(*range.start()) + random % spread)
+}
+
+struct Writer<'a> {
+    out: &'a mut dyn Write,
+    prefix: String,
+    /// The place that the client has reached.
+    place: u64,
+}
+
+impl Writer<'_> {
+    fn begin(&mut self, stream: &Stream, padding: usize) -> io::Result<()> {
+        let (place, joined) = &stream.joined;
+        self.place = *place;
+        let mut text = format!("retry: {RETRY}\n\n");
+        if padding > 0 {
+            // The colon and the line's end are part of it.
+            let _ = write!(text, ":{:1$}\n\n", "", padding.saturating_sub(3));
+        }
+        self.put(&mut text, None, joined);
+        if let Some(away) = &stream.away {
+            self.put(&mut text, away.name, &away.data);
+        }
+        self.out.write_all(text.as_bytes())
+    }
+
+    fn events(&mut self, missed: u64, events: &[(u64, Arc<str>)]) -> io::Result<()> {
+        let size: usize = events.iter().map(|(_, event)| event.len() + self.prefix.len() + 40).sum();
+        let mut text = String::with_capacity(size);
+        if missed > 0 {
+            self.place += missed;
+            self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#));
+        }
+        for (place, event) in events {
+            self.place = *place;
+            self.put(&mut text, None, event);
+        }
+        self.out.write_all(text.as_bytes())
+    }
+
+    fn named(&mut self, name: &'static str, data: &str) -> io::Result<()> {
+        self.event(Some(name), data)
+    }
+
+    fn event(&mut self, name: Option<&'static str>, data: &str) -> io::Result<()> {
+        let mut text = String::new();
+        self.put(&mut text, name, data);
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Appends one event. Its data is one line: JSON without raw line breaks.
+    fn put(&self, text: &mut String, name: Option<&'static str>, data: &str) {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "id: {}{}", self.prefix, self.place);
+        if let Some(name) = name {
+            let _ = writeln!(text, "event: {name}");
+        }
+        let _ = write!(text, "data: {data}\n\n");
+    }
+
+    fn end(&mut self, last: Step) -> io::Result<()> {
+        match last {
+            Step::Replaced => {
+                self.out.write_all(format!("retry: {RETRY_REPLACED}\n\n").as_bytes())?;
+                self.named("replaced", "{}")
+            }
+            Step::Drained => self.out.write_all(retry_within(RETRY_DRAINED).as_bytes()),
+            Step::Over(Some(notice)) => self.event(notice.name, &notice.data),
+            _ => Ok(()),
+        }
+    }
+}
