@@ -96,10 +96,13 @@ impl Identifier {
     /// A sentence for the client: what is wrong with it.
     pub fn parse(raw: &RawValue) -> Result<Identifier, String> {
         let text = one_line(raw.get());
-        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&text)
-            .map_err(|_| "identifier: send an object, such as {\"channel\":\"ChatChannel\"}".to_owned())?;
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|_| {
+            "identifier: send an object, such as {\"channel\":\"ChatChannel\"}".to_owned()
+        })?;
         if !fields.get("channel").is_some_and(|channel| channel.get().starts_with('"')) {
-            return Err("identifier: add a string \"channel\", the name of the channel's class".to_owned());
+            return Err(
+                "identifier: add a string \"channel\", the name of the channel's class".to_owned()
+            );
         }
         let mut canonical = String::with_capacity(text.len());
         canonicalize(&text, IDENTIFIER_DEPTH_MAX, &mut canonical)?;
@@ -165,12 +168,16 @@ pub fn quoted(text: &str) -> String {
 fn canonicalize(json: &str, depth: usize, out: &mut String) -> Result<(), String> {
     let json = json.trim();
     if depth == 0 {
-        return Err(format!("identifier: nested deeper than {IDENTIFIER_DEPTH_MAX} levels, use a flatter one"));
+        return Err(format!(
+            "identifier: nested deeper than {IDENTIFIER_DEPTH_MAX} levels, use a flatter one"
+        ));
     }
-    let unreadable = |_| "identifier: a string holds half a surrogate pair, send whole characters".to_owned();
+    let unreadable =
+        |_| "identifier: a string holds half a surrogate pair, send whole characters".to_owned();
     match json.as_bytes().first() {
         Some(b'{') => {
-            let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).map_err(unreadable)?;
+            let fields: BTreeMap<String, &RawValue> =
+                serde_json::from_str(json).map_err(unreadable)?;
             out.push('{');
             for (key, value) in fields {
                 out.push_str(&quoted(&key));
@@ -189,7 +196,9 @@ fn canonicalize(json: &str, depth: usize, out: &mut String) -> Result<(), String
             }
             out.push(']');
         }
-        Some(b'"') => out.push_str(&quoted(&serde_json::from_str::<String>(json).map_err(unreadable)?)),
+        Some(b'"') => {
+            out.push_str(&quoted(&serde_json::from_str::<String>(json).map_err(unreadable)?))
+        }
         _ => out.push_str(json),
     }
     Ok(())
@@ -212,7 +221,9 @@ mod tests {
 
     #[test]
     fn a_message_keeps_its_text() {
-        for message in ["null", "1e400", "12345678901234567890", "1.0", r#""\u00e9""#, r#"{"b":1,"a":2}"#] {
+        for message in
+            ["null", "1e400", "12345678901234567890", "1.0", r#""\u00e9""#, r#"{"b":1,"a":2}"#]
+        {
             let frame = format!(r#"{{"identifier":"{{}}","message":{message}}}"#);
             match Frame::parse(&frame) {
                 Some(Frame::Message { message: kept, .. }) => assert_eq!(kept.get(), message),
@@ -230,7 +241,9 @@ mod tests {
             (r#"{"type":"disconnect","reason":7,"reconnect":"x"}"#, true),
         ] {
             match Frame::parse(frame) {
-                Some(Frame::Disconnect { reconnect, .. }) => assert_eq!(reconnect, expected, "{frame}"),
+                Some(Frame::Disconnect { reconnect, .. }) => {
+                    assert_eq!(reconnect, expected, "{frame}")
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -238,7 +251,8 @@ mod tests {
 
     #[test]
     fn wrong_types_are_no_frame_of_interest_and_no_panic() {
-        for frame in ["", "[]", "7", "{", r#"{"type":7}"#, r#"{"identifier":{}}"#, "\u{0}", "[[[[["] {
+        for frame in ["", "[]", "7", "{", r#"{"type":7}"#, r#"{"identifier":{}}"#, "\u{0}", "[[[[["]
+        {
             assert!(matches!(Frame::parse(frame), None | Some(Frame::Other)), "{frame}");
         }
     }
@@ -302,10 +316,15 @@ mod tests {
         };
         match value {
             Value::String(text) => escaped(text),
-            Value::Array(values) => format!("[ {} ]", values.iter().map(rewritten).collect::<Vec<_>>().join(" , ")),
+            Value::Array(values) => {
+                format!("[ {} ]", values.iter().map(rewritten).collect::<Vec<_>>().join(" , "))
+            }
             Value::Object(map) => {
-                let fields: Vec<String> =
-                    map.iter().rev().map(|(key, value)| format!("{} : {}", escaped(key), rewritten(value))).collect();
+                let fields: Vec<String> = map
+                    .iter()
+                    .rev()
+                    .map(|(key, value)| format!("{} : {}", escaped(key), rewritten(value)))
+                    .collect();
                 format!("{{ {} }}", fields.join(" ,\n"))
             }
             other => other.to_string(),

@@ -18,8 +18,8 @@ use crate::report::{info, warning};
 use crate::session::Table;
 use answers::{error, not_allowed};
 use ask::Ask;
-use origin::Origins;
-use std::io::{self, Cursor, Read};
+pub use origin::Origins;
+use std::io::{self, Cursor};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// `--max-queue`: what `poll-queue` is clamped to.
     pub queue_max: usize,
+    /// The query of `--server`: what it has, no request replaces.
+    pub server_query: String,
 }
 
 /// Which address a request came to.
@@ -49,6 +51,7 @@ pub enum Door {
 }
 
 /// The HTTP API on one address.
+#[derive(Clone)]
 pub struct Http {
     pub door: Door,
     pub table: Arc<Table>,
@@ -69,7 +72,7 @@ impl From<Answer> for Outcome {
 
 impl Serve for Http {
     fn serve(
-        self: Arc<Self>,
+        &self,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
@@ -79,7 +82,7 @@ impl Serve for Http {
         let server: &'static tiny_http::Server = Box::leak(Box::new(server));
         let stopped = Arc::new(AtomicBool::new(false));
         for number in 0..threads {
-            let (http, tickets) = (Arc::clone(&self), Arc::clone(&tickets));
+            let (http, tickets) = (self.clone(), Arc::clone(&tickets));
             let stopped = Arc::clone(&stopped);
             thread::Builder::new().name(format!("http-{number}")).spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
@@ -152,17 +155,24 @@ impl Http {
         let head = &exchange.head;
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         if !self.settings.origins.admits(head) {
-            return error(403, "this Origin may not use the bridge; its operator can add it with --allow-origin").into();
+            return error(
+                403,
+                "this Origin may not use the bridge; its operator can add it with --allow-origin",
+            )
+            .into();
         }
         if head.method == "OPTIONS" {
             return Answer::new(204).into();
         }
         if path.len() > PATH_MAX {
-            return error(414, &format!("the path has over {PATH_MAX} bytes, use a shorter id")).into();
+            return error(414, &format!("the path has over {PATH_MAX} bytes, use a shorter id"))
+                .into();
         }
         if path == "/" || path == "/-" || path.starts_with("/-/") {
             return match head.method.as_str() {
-                "GET" | "HEAD" => pages::page(path).unwrap_or_else(|| error(404, "no such page; / has a hint")).into(),
+                "GET" | "HEAD" => pages::page(path, host(head))
+                    .unwrap_or_else(|| error(404, "no such page; / has a hint"))
+                    .into(),
                 _ => not_allowed("GET, HEAD").into(),
             };
         }
@@ -183,16 +193,20 @@ impl Http {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
         match ask.head.method.as_str() {
             "POST" => match items::parse(&body) {
-                Ok(items) => Outcome::Later(Box::new(move |client| later::post(&table, &ask, items, client))),
+                Ok(items) => {
+                    Outcome::Later(Box::new(move |client| later::post(&table, &ask, items, client)))
+                }
                 Err(why) => ask.error(400, &why).into(),
             },
             "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
             _ => match ask.refuse_navigation() {
                 Some(answer) => answer.into(),
-                None if ask.wants_stream() => {
-                    Outcome::Later(Box::new(move |client| later::stream(&table, &ask, &settings, client)))
-                }
-                None => Outcome::Later(Box::new(move |client| later::poll(&table, &ask, &settings, client))),
+                None if ask.wants_stream() => Outcome::Later(Box::new(move |client| {
+                    later::stream(&table, &ask, &settings, client)
+                })),
+                None => Outcome::Later(Box::new(move |client| {
+                    later::poll(&table, &ask, &settings, client)
+                })),
             },
         }
     }
@@ -202,8 +216,13 @@ impl Http {
             return not_allowed("GET, HEAD");
         }
         let (path, _) = head.target.split_once('?').unwrap_or((&head.target, ""));
-        pages::admin(path, &self.table).unwrap_or_else(|| error(404, "here are /metrics and /sessions"))
+        pages::admin(path, &self.table)
+            .unwrap_or_else(|| error(404, "here are /metrics and /sessions"))
     }
+}
+
+fn host(head: &Head) -> &str {
+    head.first("host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or("localhost")
 }
 
 fn respond(request: tiny_http::Request, answer: Answer) {

@@ -1,1 +1,203 @@
-mod frame; mod report; fn main() {}
+//! `actioncable-to-eventsource`: Rails ActionCable for clients that cannot use WebSockets.
+//!
+//! Downwards: upstream frame -> `session` -> `mailbox` -> `sse` | `poll` -> client.
+//! Upwards: client -> `gate` -> `http` -> `session` -> `upstream`.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `options`, `limits` | what was typed, and what the machine allows |
+//! | `gate` | the clients' sockets, in front of `tiny_http` |
+//! | `http`, `pages` | what a request means; the bridge's own pages |
+//! | `sse`, `poll` | the two ways in which messages leave |
+//! | `session`, `mailbox` | what is remembered between requests |
+//! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
+//! | `demo` | a cable server of our own, to try it with |
+//! | `report` | what a person reads |
+
+mod demo;
+mod frame;
+mod gate;
+mod http;
+mod limits;
+mod mailbox;
+mod options;
+mod pages;
+mod poll;
+mod report;
+mod session;
+mod sse;
+mod upstream;
+
+use crate::gate::{Address, Gate, Limits};
+use crate::http::{Door, Http, Origins, Settings};
+use crate::limits::Plan;
+use crate::mailbox::Bounds;
+use crate::options::{Config, Stop};
+use crate::report::{Error, Level, info, warning};
+use crate::session::{Rules, Session, Table};
+use crate::upstream::Connector;
+use crossbeam_channel::{Receiver, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A drain is over after this long, whoever is still there: with what follows it stays below 5 s.
+const DRAIN_MAX: Duration = Duration::from_secs(4);
+
+/// How often a drain looks whether everybody has gone.
+const DRAIN_PACE: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    let outcome = match options::from_command_line() {
+        Ok(config) => run(config),
+        Err(Stop::Say(text)) => {
+            // Nobody reads it: that is no reason to fail.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Usage(text)) => Err(Error::Usage(text)),
+        Err(Stop::Fail(text)) => Err(Error::Start(text)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("actioncable-to-eventsource: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// One run, from the options to the end of the drain.
+fn run(mut config: Config) -> Result<(), Error> {
+    report::set_level(config.level);
+    report_panics();
+    let signals = signals()?;
+    if config.demo {
+        config.server = demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?;
+    }
+    let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
+    let connector = Connector::new(upstream::Settings {
+        url: config.server.clone(),
+        connect_timeout: config.connect_timeout,
+        stale_after: config.stale_after,
+        message_max: config.max_message,
+    })?;
+    let table = Table::start(rules(&config, &plan), connector)
+        .map_err(|error| Error::Start(format!("no thread to start with: {error}")))?;
+    let gates = open_gates(&config, &plan, &table)?;
+    if config.demo && config.level <= Level::Info {
+        say_how_to_try(&gates[0]);
+    }
+    // An error: the thread that waits for signals has gone, and nobody can ask for an end.
+    let _ = signals.recv();
+    drain(&gates, &table);
+    Ok(())
+}
+
+fn rules(config: &Config, plan: &Plan) -> Rules {
+    Rules {
+        reuse: config.reuse,
+        strict_headers: config.strict_headers,
+        session: config.session,
+        resume_window: config.resume_window,
+        bounds: Bounds { events: config.max_queue, bytes: config.max_queue_bytes },
+        channels_max: config.max_channels,
+        sessions_max: plan.sessions,
+        memory_max: config.max_memory,
+    }
+}
+
+/// The public address first.
+fn open_gates(config: &Config, plan: &Plan, table: &Arc<Table>) -> Result<Vec<Gate>, Error> {
+    let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
+    let settings = Arc::new(Settings {
+        origins,
+        heartbeat: config.heartbeat,
+        queue_max: config.max_queue,
+        server_query: config.server.query.clone().unwrap_or_default(),
+    });
+    let doors = [(Door::Public, Some(&config.listen)), (Door::Admin, config.admin.as_ref())];
+    let wanted = doors.into_iter().filter_map(|(door, address)| Some((door, address?)));
+    wanted
+        .map(|(door, address)| {
+            let http = Http { door, table: Arc::clone(table), settings: Arc::clone(&settings) };
+            let limits = Limits { connections: plan.connections, body: config.max_body };
+            open_gate(address, limits, http)
+        })
+        .collect()
+}
+
+fn open_gate(address: &Address, limits: Limits, http: Http) -> Result<Gate, Error> {
+    let listener =
+        gate::bind(address).map_err(|error| Error::Start(format!("{address}: {error}")))?;
+    let door = http.door;
+    let gate = Gate::open(listener, limits, Arc::new(http))?;
+    info!("event=listening address={} door={door:?}", gate.address());
+    Ok(gate)
+}
+
+/// The first signal arrives on the channel; a second one ends the process at once.
+fn signals() -> Result<Receiver<()>, Error> {
+    let failed =
+        |error: std::io::Error| Error::Start(format!("signals cannot be waited for: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let (first, received) = bounded(1);
+    let wait = move || {
+        let mut forever = signals.forever();
+        forever.next();
+        let _ = first.send(());
+        forever.next();
+        warning!("event=stopped-at-once why=\"a second signal\"");
+        std::process::exit(1);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
+    Ok(received)
+}
+
+/// One line for a panic: it ends one request or one session, and the process goes on.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        warning!("event=panic thread={} place={place}", thread.name().unwrap_or("unnamed"));
+    }));
+}
+
+/// Ends in order: nobody new, listeners are told when to come back, upstreams get a close frame.
+fn drain(gates: &[Gate], table: &Table) {
+    info!("event=draining sessions={}", table.len());
+    gates.iter().for_each(Gate::close);
+    let sessions = table.drain();
+    let deadline = Instant::now() + DRAIN_MAX;
+    let (_never, ticks) = bounded::<()>(0);
+    while !is_drained(gates, &sessions) && Instant::now() < deadline {
+        // Nothing is ever sent: this is the pace.
+        let _ = ticks.recv_timeout(DRAIN_PACE);
+    }
+    info!("event=stopped");
+}
+
+fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {
+    gates.iter().all(|gate| gate.connections() == 0)
+        && sessions.iter().all(|session| session.strong_count() == 0)
+}
+
+fn say_how_to_try(gate: &Gate) {
+    let curl = match gate.address() {
+        Address::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
+        tcp => format!("curl http://{tcp}"),
+    };
+    eprint!(
+        "\
+Try it. A stream, in another terminal:
+  {curl}/try-me -N -H 'Accept: text/event-stream'
+Then subscribe, and say something:
+  {curl}/try-me -d '[{{\"identifier\":{{\"channel\":\"ChatChannel\"}},\"subscribe\":true}}]'
+  {curl}/try-me -d '[{{\"identifier\":{{\"channel\":\"ChatChannel\"}},\"send\":{{\"text\":\"hello\"}}}}]'
+"
+    );
+}

@@ -18,10 +18,10 @@ Or poll instead of streaming:
   curl 'http://HOST/ID?timeout=25'
 ";
 
-/// The page at this path, if there is one.
-pub fn page(path: &str) -> Option<Answer> {
+/// The page at this path, if there is one; `host` is how the client calls the bridge.
+pub fn page(path: &str, host: &str) -> Option<Answer> {
     match path {
-        "/" => Some(text(HINT)),
+        "/" => Some(text(HINT.replace("HOST", host))),
         "/-/health" => Some(text("ok\n")),
         _ => None,
     }
@@ -35,7 +35,11 @@ pub fn admin(path: &str, table: &Arc<Table>) -> Option<Answer> {
                 "# HELP actioncable_sessions Sessions that live now.\n# TYPE actioncable_sessions gauge\nactioncable_sessions {}\n",
                 table.len()
             );
-            Some(Answer::new(200).with("Content-Type", "text/plain; version=0.0.4; charset=utf-8").body(metrics))
+            Some(
+                Answer::new(200)
+                    .with("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                    .body(metrics),
+            )
         }
         "/sessions" => {
             let names: String = table.names().iter().map(|name| format!("{name}\n")).collect();

@@ -12,7 +12,7 @@ mod table;
 
 pub use channels::Request;
 pub use listener::{Poll, PollStep, Reply, Start, Step, Stream};
-pub use table::{Denial, PollAsk, Rules, StreamAsk, Table};
+pub use table::{Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
 
 use crate::frame::Frame;
 use crate::mailbox::{Mailbox, Notice};
@@ -169,7 +169,10 @@ impl Session {
                 self.flush();
                 state = self.lock();
             } else if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return Err("the upstream takes no commands at the moment, send this item again later".to_owned());
+                return Err(
+                    "the upstream takes no commands at the moment, send this item again later"
+                        .to_owned(),
+                );
             }
         }
         Ok(state)
@@ -220,7 +223,8 @@ impl Session {
     /// The first attempt has come to something: whoever asked for it joins now, or nobody does and it expires.
     fn open(&self, state: &mut State) {
         if matches!(state.phase, Phase::Opening) {
-            let window = self.table.upgrade().map_or(Duration::ZERO, |table| table.rules.resume_window);
+            let window =
+                self.table.upgrade().map_or(Duration::ZERO, |table| table.rules.resume_window);
             state.alive_until = state.alive_until.max(Instant::now() + window);
             state.phase = Phase::Open;
         }
@@ -253,7 +257,9 @@ impl Session {
     /// Ends the session if nobody listens and nobody can come back any more.
     fn expire(&self, now: Instant) -> bool {
         self.end_if(Over::Quiet, |state| {
-            state.present.is_empty() && !matches!(state.phase, Phase::Opening) && state.alive_until <= now
+            state.present.is_empty()
+                && !matches!(state.phase, Phase::Opening)
+                && state.alive_until <= now
         })
     }
 
@@ -279,11 +285,15 @@ impl Session {
                 return Some(Over::Denied(format!("the upstream refused this session: {reason}")));
             }
             Down::Refused { reason } => return Some(self.ended(&reason)),
-            Down::Denied { why, .. } if opening && !self.came_back => return Some(Over::Denied(why)),
+            Down::Denied { why, .. } if opening && !self.came_back => {
+                return Some(Over::Denied(why));
+            }
             Down::Denied { status, why } => {
                 let since = *state.denied_since.get_or_insert(now);
                 if now.duration_since(since) >= DENIED_FOR_GOOD_AFTER {
-                    return Some(self.ended(&format!("the upstream answered {status} for a minute")));
+                    return Some(
+                        self.ended(&format!("the upstream answered {status} for a minute")),
+                    );
                 }
                 why
             }
@@ -323,7 +333,11 @@ impl Owner for Session {
 
     fn text(&self, text: &str) {
         let Some(frame) = Frame::parse(text) else {
-            debug!("event=frame-ignored session={} bytes={} why=no-json-object", self.name(), text.len());
+            debug!(
+                "event=frame-ignored session={} bytes={} why=no-json-object",
+                self.name(),
+                text.len()
+            );
             return;
         };
         let mut state = self.lock();
@@ -331,7 +345,9 @@ impl Owner for Session {
             return;
         }
         match frame {
-            Frame::Message { identifier, message } => state.receive(self, identifier, message.get()),
+            Frame::Message { identifier, message } => {
+                state.receive(self, identifier, message.get())
+            }
             Frame::Confirm { identifier } => state.confirm(self, identifier),
             Frame::Reject { identifier } => state.reject(self, identifier),
             _ => return,

@@ -25,7 +25,12 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 ///
 /// # Errors
 /// The client's socket failed, or was stuck too long.
-pub fn run(stream: &Stream, out: &mut dyn Write, padding: usize, heartbeat: Duration) -> io::Result<()> {
+pub fn run(
+    stream: &Stream,
+    out: &mut dyn Write,
+    padding: usize,
+    heartbeat: Duration,
+) -> io::Result<()> {
     let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0 };
     writer.begin(stream, padding)?;
     let mut quiet_until = Instant::now() + heartbeat;
@@ -83,7 +88,8 @@ impl Writer<'_> {
     }
 
     fn events(&mut self, missed: u64, events: &[(u64, Arc<str>)]) -> io::Result<()> {
-        let size: usize = events.iter().map(|(_, event)| event.len() + self.prefix.len() + 40).sum();
+        let size: usize =
+            events.iter().map(|(_, event)| event.len() + self.prefix.len() + 40).sum();
         let mut text = String::with_capacity(size);
         if missed > 0 {
             self.place += missed;

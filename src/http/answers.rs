@@ -27,15 +27,25 @@ pub fn not_allowed(allow: &'static str) -> Answer {
 /// An answer to a poll, a POST or a DELETE that gets no session.
 pub fn denied(denial: &Denial) -> Answer {
     match denial {
-        Denial::NotFound => error(404, "no such session: open it with a GET, or add poll-queue to this POST"),
+        Denial::NotFound => {
+            error(404, "no such session: open it with a GET, or add poll-queue to this POST")
+        }
         Denial::Forbidden => error(403, NOT_YOURS),
         Denial::Denied(why) => error(403, why),
         Denial::Failed(why) => error(502, why).with("Retry-After", "2"),
-        Denial::Dead(reason) => {
-            error(403, &format!("the session was ended for good ({reason}); open a new one without its event id"))
+        Denial::Dead(reason) => error(
+            403,
+            &format!(
+                "the session was ended for good ({reason}); open a new one without its event id"
+            ),
+        ),
+        Denial::Full => {
+            error(503, "no room for one more session, try again later (--max-sessions)")
+                .with("Retry-After", "10")
         }
-        Denial::Full => error(503, "no room for one more session, try again later (--max-sessions)").with("Retry-After", "10"),
-        Denial::Draining => error(503, "the bridge stops, try again in a few seconds").with("Retry-After", "5"),
+        Denial::Draining => {
+            error(503, "the bridge stops, try again in a few seconds").with("Retry-After", "5")
+        }
     }
 }
 
@@ -44,9 +54,9 @@ pub fn denied(denial: &Denial) -> Answer {
 pub fn denied_stream(denial: &Denial) -> Answer {
     match denial {
         Denial::Dead(_) => Answer::new(204),
-        Denial::Full | Denial::Draining | Denial::Failed(_) => {
-            Answer::new(200).with("Content-Type", "text/event-stream").body(retry_within(RETRY_FULL))
-        }
+        Denial::Full | Denial::Draining | Denial::Failed(_) => Answer::new(200)
+            .with("Content-Type", "text/event-stream")
+            .body(retry_within(RETRY_FULL)),
         Denial::NotFound | Denial::Forbidden | Denial::Denied(_) => denied(denial),
     }
 }

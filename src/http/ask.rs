@@ -41,7 +41,12 @@ impl Ask {
     ///
     /// # Errors
     /// The answer to a request that is not well-formed.
-    pub fn read(exchange: &Exchange, path: &str, query: &str, settings: &Settings) -> Result<Ask, Answer> {
+    pub fn read(
+        exchange: &Exchange,
+        path: &str,
+        query: &str,
+        settings: &Settings,
+    ) -> Result<Ask, Answer> {
         let head = Arc::clone(&exchange.head);
         let number = |name: &str| match query::first(query, name) {
             Some(text) => query::whole_number(name, &text).map(Some),
@@ -92,14 +97,18 @@ impl Ask {
 
     /// A link or an image of somebody who knows the id would be fetched with the user's cookies: it opens nothing.
     pub fn refuse_navigation(&self) -> Option<Answer> {
-        let is = |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
-        let navigates = is("sec-fetch-mode", b"navigate").unwrap_or_else(|| self.accepts("text/html"));
+        let is =
+            |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+        let navigates =
+            is("sec-fetch-mode", b"navigate").unwrap_or_else(|| self.accepts("text/html"));
         if navigates {
             let why = "this is no page: use an EventSource, fetch or curl; /-/ is a page to try the bridge with";
             return Some(self.error(406, why));
         }
-        let foreign = is("sec-fetch-site", b"cross-site") == Some(true) || is("sec-fetch-site", b"same-site") == Some(true);
-        let why = "a request of another site needs an Origin: use an EventSource, or fetch with CORS";
+        let foreign = is("sec-fetch-site", b"cross-site") == Some(true)
+            || is("sec-fetch-site", b"same-site") == Some(true);
+        let why =
+            "a request of another site needs an Origin: use an EventSource, or fetch with CORS";
         (foreign && self.head.first("origin").is_none()).then(|| self.error(403, why))
     }
 

@@ -44,9 +44,13 @@ fn position(before: &[u8]) -> (usize, usize) {
 fn item(raw: &RawValue) -> Result<Request, String> {
     // A derived `Deserialize` would take an array for the object's fields in order.
     if !raw.get().starts_with('{') {
-        return Err("a request is an object with an identifier and one of subscribe, unsubscribe, send".to_owned());
+        return Err(
+            "a request is an object with an identifier and one of subscribe, unsubscribe, send"
+                .to_owned(),
+        );
     }
-    let item: Item<'_> = serde_json::from_str(raw.get()).map_err(|error| format!("this request: {error}"))?;
+    let item: Item<'_> =
+        serde_json::from_str(raw.get()).map_err(|error| format!("this request: {error}"))?;
     let identifier = item.identifier.ok_or("identifier: add the object that names the channel")?;
     let identifier = Identifier::parse(identifier)?;
     let subscribe = flag("subscribe", item.subscribe)?;
@@ -55,9 +59,14 @@ fn item(raw: &RawValue) -> Result<Request, String> {
     match (subscribe, unsubscribe, send) {
         (true, false, None) => Ok(Request::Subscribe(identifier)),
         (false, true, None) => Ok(Request::Unsubscribe(identifier)),
-        (false, false, Some(send)) if send.starts_with('{') => Ok(Request::Send(identifier, send.to_owned())),
-        (false, false, Some(_)) => Err("send: use an object, such as {\"action\":\"speak\"}".to_owned()),
-        _ => Err("use exactly one of \"subscribe\":true, \"unsubscribe\":true and \"send\":{…}".to_owned()),
+        (false, false, Some(send)) if send.starts_with('{') => {
+            Ok(Request::Send(identifier, send.to_owned()))
+        }
+        (false, false, Some(_)) => {
+            Err("send: use an object, such as {\"action\":\"speak\"}".to_owned())
+        }
+        _ => Err("use exactly one of \"subscribe\":true, \"unsubscribe\":true and \"send\":{…}"
+            .to_owned()),
     }
 }
 
@@ -109,7 +118,10 @@ mod tests {
             r#","send":7"#,
             r#","send":"x""#,
         ] {
-            assert!(one(&format!(r#"{{"identifier":{{"channel":"C"}}{rest}}}"#)).is_err(), "{rest}");
+            assert!(
+                one(&format!(r#"{{"identifier":{{"channel":"C"}}{rest}}}"#)).is_err(),
+                "{rest}"
+            );
         }
     }
 

@@ -5,13 +5,18 @@ use super::answers::{denied, denied_stream};
 use super::ask::Ask;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client};
-use crate::session::{Denial, PollAsk, Request, StreamAsk, Table};
+use crate::session::{PollAsk, Request, StreamAsk, Table};
 use crate::{poll, sse};
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 /// Answers a GET for SSE: opens or rejoins the session, then writes until one of the two ends.
-pub fn stream(table: &Arc<Table>, ask: &Ask, settings: &Settings, client: &mut Client) -> io::Result<()> {
+pub fn stream(
+    table: &Arc<Table>,
+    ask: &Ask,
+    settings: &Settings,
+    client: &mut Client,
+) -> io::Result<()> {
     let handshake = || ask.handshake();
     let opened = table.open_stream(&StreamAsk {
         opener: ask.opener(&handshake),
@@ -34,7 +39,12 @@ pub fn stream(table: &Arc<Table>, ask: &Ask, settings: &Settings, client: &mut C
 }
 
 /// Answers a GET for a long poll.
-pub fn poll(table: &Arc<Table>, ask: &Ask, settings: &Settings, client: &mut Client) -> io::Result<()> {
+pub fn poll(
+    table: &Arc<Table>,
+    ask: &Ask,
+    settings: &Settings,
+    client: &mut Client,
+) -> io::Result<()> {
     let handshake = || ask.handshake();
     let opened = table.open_poll(&PollAsk {
         opener: ask.opener(&handshake),
@@ -95,7 +105,7 @@ pub fn post(
         let chan_id = chan_id.map_or("null".to_owned(), |id| quoted(&id));
         format!(r#"{{"error":{error},"session_id":"{}","chan_id":{chan_id}}}"#, session.id)
     });
-    let body = format!("[{}]", results.collect::<Vec<_>>().join(","));
+    let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
     let answer = Answer::new(200)
         .with("Content-Type", "application/json")

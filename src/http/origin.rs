@@ -22,7 +22,8 @@ impl Origins {
 
     /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
     pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let Some(origin) = head.first("origin").and_then(|origin| std::str::from_utf8(origin).ok()) else {
+        let Some(origin) = head.first("origin").and_then(|origin| std::str::from_utf8(origin).ok())
+        else {
             return Vec::new();
         };
         // A header that no browser sends cannot be echoed either.
@@ -34,7 +35,10 @@ impl Origins {
             ("Vary", "Origin".to_owned()),
             ("Access-Control-Allow-Credentials", "true".to_owned()),
             ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS".to_owned()),
-            ("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, Authorization".to_owned()),
+            (
+                "Access-Control-Allow-Headers",
+                "Content-Type, Last-Event-ID, Cache-Control, Authorization".to_owned(),
+            ),
             ("Access-Control-Expose-Headers", "X-Session-Id, Retry-After".to_owned()),
             ("Access-Control-Max-Age", "7200".to_owned()),
             ("Timing-Allow-Origin", origin.to_owned()),
@@ -90,7 +94,11 @@ mod tests {
             ("https:///path", None),
             ("ftp://app.example/", None),
         ] {
-            assert_eq!(origin_of(url.as_bytes()), origin.map(|text| text.as_bytes().to_vec()), "{url}");
+            assert_eq!(
+                origin_of(url.as_bytes()),
+                origin.map(|text| text.as_bytes().to_vec()),
+                "{url}"
+            );
         }
     }
 }

@@ -7,7 +7,9 @@ const OWNED: [&str; 6] = ["timeout", "poll-queue", "after", "padding", "protocol
 
 /// The first value of a parameter, decoded.
 pub fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    pairs(query).find(|(key, _)| key == name).map(|(_, piece)| decode(piece.split_once('=').map_or("", |(_, v)| v)))
+    pairs(query)
+        .find(|(key, _)| key == name)
+        .map(|(_, piece)| decode(piece.split_once('=').map_or("", |(_, v)| v)))
 }
 
 /// What is appended to the upstream's URL: every parameter that is not the bridge's and that `fixed` (the query of
@@ -17,7 +19,9 @@ pub fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 pub fn passed_on(query: &str, fixed: &str) -> String {
     let taken: Vec<String> = names(fixed).collect();
     let passed = pairs(query)
-        .filter(|(key, piece)| !OWNED.contains(&&**key) && !names(piece).any(|name| taken.contains(&name)))
+        .filter(|(key, piece)| {
+            !OWNED.contains(&&**key) && !names(piece).any(|name| taken.contains(&name))
+        })
         .map(|(_, piece)| piece);
     passed.collect::<Vec<_>>().join("&")
 }
@@ -97,7 +101,9 @@ mod tests {
     #[test]
     fn what_the_server_url_has_is_not_replaced() {
         let fixed = "token=ours&list[]=1";
-        for theirs in ["token=x", "%74oken=x", "token[]=x", "[token]=x", "a=1;token=x", "list=1", "+token=x"] {
+        for theirs in
+            ["token=x", "%74oken=x", "token[]=x", "[token]=x", "a=1;token=x", "list=1", "+token=x"]
+        {
             assert_eq!(passed_on(theirs, fixed), "", "{theirs}");
         }
         assert_eq!(passed_on("tokens=x", fixed), "tokens=x");

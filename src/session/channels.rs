@@ -90,7 +90,12 @@ impl Channels {
 }
 
 impl State {
-    pub(super) fn subscribe(&mut self, session: &Session, identifier: Identifier, max: usize) -> Outcome {
+    pub(super) fn subscribe(
+        &mut self,
+        session: &Session,
+        identifier: Identifier,
+        max: usize,
+    ) -> Outcome {
         let Some(at) = self.channels.find(&identifier) else {
             return self.subscribe_new(identifier, max);
         };
@@ -107,13 +112,19 @@ impl State {
 
     fn subscribe_new(&mut self, identifier: Identifier, max: usize) -> Outcome {
         if self.channels.channels.len() >= max {
-            let why = format!("the session has {max} channels (--max-channels), unsubscribe one first");
+            let why =
+                format!("the session has {max} channels (--max-channels), unsubscribe one first");
             return Err((why, None));
         }
         self.command(identifier.subscribe());
         let id = random_id();
         let state = ChannelState::Pending;
-        self.channels.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
+        self.channels.channels.push(Channel {
+            id: id.clone(),
+            identifier,
+            state,
+            held: Vec::new(),
+        });
         Ok(id)
     }
 
@@ -131,7 +142,10 @@ impl State {
 
     pub(super) fn send(&mut self, identifier: &Identifier, data: &str, held_max: usize) -> Outcome {
         let Some(at) = self.channels.find(identifier) else {
-            return Err(("not subscribed: subscribe to this identifier before you send to it".to_owned(), None));
+            return Err((
+                "not subscribed: subscribe to this identifier before you send to it".to_owned(),
+                None,
+            ));
         };
         let away = self.link.is_none();
         let held_bytes = self.channels.held_bytes;
@@ -139,17 +153,24 @@ impl State {
         let id = channel.id.clone();
         let command = channel.identifier.message(data);
         let refusal = match channel.state {
-            ChannelState::Rejected => "the upstream rejected this channel, subscribe to it again first".to_owned(),
-            _ if away => "the upstream is away, send this again after the channel is \"connected\"".to_owned(),
+            ChannelState::Rejected => {
+                "the upstream rejected this channel, subscribe to it again first".to_owned()
+            }
+            _ if away => "the upstream is away, send this again after the channel is \"connected\""
+                .to_owned(),
             ChannelState::Connected => {
                 self.command(command);
                 return Ok(id);
             }
             ChannelState::Pending if channel.held.len() >= HELD_MAX => {
-                format!("{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\"")
+                format!(
+                    "{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\""
+                )
             }
             ChannelState::Pending if held_bytes + command.len() > held_max && held_bytes > 0 => {
-                format!("over {held_max} bytes wait for confirmations, send more after the channel is \"connected\"")
+                format!(
+                    "over {held_max} bytes wait for confirmations, send more after the channel is \"connected\""
+                )
             }
             ChannelState::Pending => {
                 self.channels.held_bytes += command.len();
@@ -199,7 +220,14 @@ impl State {
         }
     }
 
-    fn push_event(&mut self, session: &Session, kind: &str, at: usize, message: &str, unsent: Option<usize>) {
+    fn push_event(
+        &mut self,
+        session: &Session,
+        kind: &str,
+        at: usize,
+        message: &str,
+        unsent: Option<usize>,
+    ) {
         let channel = &self.channels.channels[at];
         let identifier = channel.identifier.text();
         let mut event = String::with_capacity(240 + identifier.len() + message.len());

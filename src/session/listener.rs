@@ -118,8 +118,14 @@ pub enum Join<T> {
 /// What a listener's thread does next.
 pub enum Step {
     /// So many are gone, then these.
-    Events { missed: u64, events: Vec<Placed> },
-    Notice { place: u64, notice: Notice },
+    Events {
+        missed: u64,
+        events: Vec<Placed>,
+    },
+    Notice {
+        place: u64,
+        notice: Notice,
+    },
     /// Wait.
     Nothing,
     /// Say so, and end.
@@ -175,6 +181,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The session's id, for `X-Session-Id`.
+    pub fn session_id(&self) -> String {
+        self.place.session.id.clone()
+    }
+
     /// What to do next; what it returned before counts as written.
     pub fn next(&self) -> Step {
         let mut state = self.place.session.lock();
@@ -248,6 +259,11 @@ pub struct Reply {
 }
 
 impl Poll {
+    /// The session's id, for `X-Session-Id`.
+    pub fn session_id(&self) -> String {
+        self.place.session.id.clone()
+    }
+
     /// Looks whether there is an answer; `forced` makes an empty one if there is nothing.
     pub fn look(&self, forced: bool) -> PollStep {
         let mut state = self.place.session.lock();
@@ -317,7 +333,9 @@ impl Poll {
             Some(_) => u64::MAX,
             None => state.polled.queue as u64,
         };
-        cursor.max(state.mailbox.last().saturating_sub(kept)).max(cursor + state.mailbox.missed(cursor))
+        cursor
+            .max(state.mailbox.last().saturating_sub(kept))
+            .max(cursor + state.mailbox.missed(cursor))
     }
 
     fn reply(&self, state: &State, events_max: usize) -> Reply {
@@ -331,14 +349,18 @@ impl Poll {
             _ => state.polled.upstream.as_ref(),
         };
         let session_id = format!(r#""session_id":"{}","#, session.id);
-        let messages: Vec<String> = events.iter().map(|(_, event)| event.replacen(&session_id, "", 1)).collect();
+        let messages: Vec<String> =
+            events.iter().map(|(_, event)| event.replacen(&session_id, "", 1)).collect();
         let json = format!(
-            r#"{{"messages":[{}],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}"#,
+            r#"{{"messages":[{}],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}
+"#,
             messages.join(","),
             state.mailbox.last() - carried,
             state.channels.ids_json(),
             session.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),
+            // For those who read it in a terminal.
+            '\n',
         );
         Reply { json, carried, told: upstream.is_some() }
     }
@@ -363,7 +385,12 @@ impl Session {
     }
 
     /// Joins a stream.
-    pub(super) fn join_stream(self: &Arc<Self>, start: &Start, reuse: bool, hangup: Hangup) -> Join<Stream> {
+    pub(super) fn join_stream(
+        self: &Arc<Self>,
+        start: &Start,
+        reuse: bool,
+        hangup: Hangup,
+    ) -> Join<Stream> {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Over(_)) {
             return Join::Over;
@@ -433,7 +460,9 @@ impl Session {
         let last = state.mailbox.last();
         let proven = self.own_place(start, last);
         let mut former = None;
-        let in_the_way = |present: &&Present| present.fate == Fate::Here && (present.kind == Kind::Poll || !reuse);
+        let in_the_way = |present: &&Present| {
+            present.fate == Fate::Here && (present.kind == Kind::Poll || !reuse)
+        };
         let other = state.present.iter().find(in_the_way);
         if let Some(present) = other {
             let (key, kind) = (present.key, present.kind);
@@ -468,7 +497,14 @@ impl Session {
     fn add(self: &Arc<Self>, state: &mut State, kind: Kind, cursor: u64, hangup: Hangup) -> Place {
         let (key, woken) = state.mailbox.attach(cursor);
         let (alive_sender, alive) = bounded(0);
-        state.present.push(Present { key, kind, fate: Fate::Here, answering: false, hangup, alive });
+        state.present.push(Present {
+            key,
+            kind,
+            fate: Fate::Here,
+            answering: false,
+            hangup,
+            alive,
+        });
         Place { session: Arc::clone(self), key, woken, kind, _alive: alive_sender }
     }
 }

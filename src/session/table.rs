@@ -178,7 +178,11 @@ impl Table {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn for_post(self: &Arc<Self>, opener: &Opener<'_>, queue: Option<usize>) -> Result<Arc<Session>, Denial> {
+    pub fn for_post(
+        self: &Arc<Self>,
+        opener: &Opener<'_>,
+        queue: Option<usize>,
+    ) -> Result<Arc<Session>, Denial> {
         let Some(queue) = queue else { return self.existing(opener) };
         for _ in 0..TRIES_MAX {
             if let Some(session) = self.opened(opener)? {
@@ -249,7 +253,10 @@ impl Table {
         while self.memory.kept() > enough {
             let before = self.memory.kept();
             let sessions = self.sessions.lock();
-            let biggest = sessions.values().max_by_key(|session| session.kept.load(Ordering::Relaxed)).cloned();
+            let biggest = sessions
+                .values()
+                .max_by_key(|session| session.kept.load(Ordering::Relaxed))
+                .cloned();
             drop(sessions);
             if let Some(biggest) = biggest {
                 biggest.shed(|| self.memory.kept() <= enough);
@@ -357,7 +364,11 @@ impl Table {
     }
 
     fn new_session(self: &Arc<Self>, opener: &Opener<'_>) -> Session {
-        let polled = Polled { carried: 0, queue: POLL_QUEUE_DEFAULT.min(self.rules.bounds.events), upstream: None };
+        let polled = Polled {
+            carried: 0,
+            queue: POLL_QUEUE_DEFAULT.min(self.rules.bounds.events),
+            upstream: None,
+        };
         let state = State {
             phase: Phase::Opening,
             mailbox: Mailbox::new(self.rules.bounds, Arc::clone(&self.memory)),
@@ -397,7 +408,9 @@ fn denial(over: Over) -> Denial {
         Over::Failed(why) => Denial::Failed(why),
         Over::Drained => Denial::Draining,
         Over::Ended { reason, .. } => Denial::Dead(reason),
-        Over::Quiet => Denial::Failed("the session was replaced by a newer one, try again".to_owned()),
+        Over::Quiet => {
+            Denial::Failed("the session was replaced by a newer one, try again".to_owned())
+        }
     }
 }
 
@@ -451,7 +464,10 @@ impl Graves {
     }
 
     fn find(&self, opener: &Opener<'_>, secret: &str, now: Instant) -> Option<String> {
-        let grave = self.order.iter().find(|grave| grave.secret == secret && *grave.path == *opener.path)?;
+        let grave = self
+            .order
+            .iter()
+            .find(|grave| grave.secret == secret && *grave.path == *opener.path)?;
         let same_login = grave.refused.cookie == opener.credentials.cookie
             && grave.refused.authorization == opener.credentials.authorization;
         (same_login && grave.until > now).then(|| grave.reason.clone())

@@ -1,0 +1,271 @@
+//! The gate: the clients' sockets, and one clean request at a time to tiny_http.
+//!
+//! Owns: accept, the cap, all deadlines, the inner hop (`inner`), and the threads of the connections.
+//! Never: knows what a path means. What waits is handed back by `http` (`Exchange::later`) and runs here, on the
+//! client's own thread and real socket; that is how a FIN is seen at once and a stuck stream can be cut.
+//! Flow: `accept` -> `table` (a seat) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
+//! When full: who has rested longest is evicted; if nobody rests, 503 and close.
+//!
+//! Why a fixed set of inner connections, and no tiny_http in front: bare, it strands connections that arrive
+//! together, and dies of one Content-Length or one EMFILE. A kept inner connection for each client strands in the
+//! same way; a fresh one for each request costs half as much CPU again and needs descriptors at the worst moment.
+//! A set that is opened at start, one connection after the other, has neither trouble, and a client costs one
+//! thread and one descriptor. The figures are in `inner`.
+
+mod address;
+mod answer;
+mod client;
+mod connection;
+mod head;
+mod inner;
+mod reader;
+mod refuse;
+mod reply;
+mod socket;
+mod table;
+mod ticket;
+mod watch;
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
+
+pub use address::{Address, Listener, bind};
+pub use answer::Answer;
+pub use client::{Client, Hangup};
+pub use head::Head;
+pub use ticket::{Exchange, Later, TICKET, Tickets};
+pub use watch::Watch;
+
+use answer::Refusal;
+use inner::Inner;
+use refuse::Refuser;
+use socket::Socket;
+use table::Table;
+use watch::Watcher;
+
+use crate::report::{self, Error};
+
+/// Descriptors of one gate beside those of its connections: the listener, the watcher's epoll, the inner set, and
+/// those of connections that were refused or evicted a moment ago.
+pub const DESCRIPTORS: usize = 2 + inner::DESCRIPTORS + refuse::REFUSED_MAX + table::LEAVING_MAX;
+
+/// Stack of a client's thread. `http`'s waiting work runs on it, JSON included; of an idle one two pages are
+/// touched, whatever the size.
+const STACK: usize = 128 * 1024;
+
+/// After an error of `accept`: as a rule descriptors are missing, and come back with the connections that end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two log lines about the same trouble.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the gate lets in. Heads have a fixed limit of 16 KiB and 10 s.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at a time; over it the one that has rested longest goes, or the new one gets a 503.
+    pub connections: usize,
+    /// Bytes of a request's body, decoded; over it 413.
+    pub body: usize,
+}
+
+/// How long the gate waits for what.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// From the connect to a whole first head; then 408.
+    first: Duration,
+    /// From the first byte of a later head to its last; then 408.
+    head: Duration,
+    /// For a whole body; then 408.
+    body: Duration,
+    /// Between an answer and the next request; then a close.
+    idle: Duration,
+    /// For a client that takes no byte of what is written; then its connection ends.
+    write: Duration,
+    /// For a client to read the last answer before the close.
+    linger: Duration,
+    /// For a free inner connection; then 503.
+    lend: Duration,
+    /// For `http` to answer; it never waits, so that this one means that it hangs.
+    inner: Duration,
+    /// For the first answer on a new inner connection.
+    confirm: Duration,
+    /// Before a connection at rest can be evicted.
+    evict: Duration,
+}
+
+impl Patience {
+    const USUAL: Patience = Patience {
+        first: Duration::from_secs(10),
+        head: Duration::from_secs(10),
+        body: Duration::from_secs(30),
+        idle: Duration::from_secs(75),
+        write: Duration::from_secs(30),
+        linger: Duration::from_secs(1),
+        lend: Duration::from_secs(10),
+        inner: Duration::from_secs(10),
+        confirm: Duration::from_secs(2),
+        evict: Duration::from_millis(250),
+    };
+}
+
+/// What stands behind the gate; `http` implements it, so that the gate need not know tiny_http.
+pub trait Serve: Send + Sync + 'static {
+    /// Starts a server on this listener with `threads` threads that answer at once and never wait, each request
+    /// redeeming its `TICKET` header first; one that does not redeem is answered 403, its body unread, and the
+    /// gate sends such itself to see whether a connection lives. A body is to be read before it is answered.
+    /// Called again, with another listener, when the first server breaks. Returns what stops those threads.
+    fn serve(
+        &self,
+        listener: UnixListener,
+        threads: usize,
+        tickets: Arc<Tickets>,
+    ) -> io::Result<Box<dyn FnOnce() + Send>>;
+
+    /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
+    fn decorate(&self, _head: &Head, _answer: &mut Answer) {}
+}
+
+/// An open gate. Dropping it closes it.
+pub struct Gate {
+    address: Address,
+    shared: Arc<Shared>,
+    /// Dropping these two tells the accept loop to end.
+    open: Mutex<Option<(Arc<Listener>, Sender<()>)>>,
+}
+
+/// What all connections of one gate have in common.
+struct Shared {
+    limits: Limits,
+    patience: Patience,
+    table: Arc<Table>,
+    inner: Inner,
+    watcher: Arc<Watcher>,
+    serve: Arc<dyn Serve>,
+}
+
+impl Gate {
+    /// Starts to serve; when it returns, it serves. More than one gate may be open in a process.
+    pub fn open(listener: Listener, limits: Limits, serve: Arc<dyn Serve>) -> Result<Gate, Error> {
+        Gate::open_with(listener, limits, Patience::USUAL, serve)
+            .map_err(|error| Error::Start(format!("the gate cannot be opened: {error}")))
+    }
+
+    fn open_with(
+        listener: Listener,
+        limits: Limits,
+        patience: Patience,
+        serve: Arc<dyn Serve>,
+    ) -> io::Result<Gate> {
+        let address = listener.address()?;
+        let listener = Arc::new(listener);
+        let shared = Arc::new(Shared {
+            limits,
+            patience,
+            table: Table::new(limits.connections, patience.evict),
+            inner: Inner::open(serve.clone(), patience)?,
+            watcher: Watcher::shared()?,
+            serve,
+        });
+        let (open, closed) = crossbeam_channel::bounded(0);
+        let accept = Accept {
+            listener: listener.clone(),
+            closed,
+            refuser: Refuser::start(patience.linger)?,
+            shared: shared.clone(),
+            logged: None,
+        };
+        thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
+        Ok(Gate { address, shared, open: Mutex::new(Some((listener, open))) })
+    }
+
+    /// What was bound, port 0 resolved.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
+    pub fn close(&self) {
+        let open = self.open.lock().take();
+        if let Some((listener, open)) = open {
+            drop(open);
+            listener.shut();
+            self.shared.table.close();
+        }
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.shared.table.open()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The accept loop.
+struct Accept {
+    listener: Arc<Listener>,
+    closed: Receiver<()>,
+    refuser: Refuser,
+    shared: Arc<Shared>,
+    logged: Option<Instant>,
+}
+
+impl Accept {
+    fn run(mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((fd, peer)) => self.admit(fd, peer),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if self.closed.recv_timeout(ACCEPT_PAUSE) == Err(RecvTimeoutError::Disconnected)
+                    {
+                        return;
+                    }
+                    self.complain("accept_failed", &error);
+                    self.shared.table.evict(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Gives the client a seat and a thread, or tells it that there is none.
+    fn admit(&mut self, fd: OwnedFd, peer: Option<IpAddr>) {
+        let socket = Arc::new(Socket::new(fd));
+        let Some(seat) = self.shared.table.admit(&socket, Instant::now()) else {
+            report::debug!("event=connection_refused reason=max_connections");
+            return self.refuse(socket);
+        };
+        let (shared, its) = (self.shared.clone(), socket.clone());
+        let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
+        if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, seat)) {
+            self.complain("thread_failed", &error);
+            self.refuse(socket);
+        }
+    }
+
+    fn refuse(&self, socket: Arc<Socket>) {
+        if let Some(socket) = Arc::into_inner(socket) {
+            let why = "there are as many connections as there may be: try again in a moment";
+            self.refuser.refuse(socket, &Refusal::new(503, why));
+        }
+    }
+
+    fn complain(&mut self, event: &str, error: &io::Error) {
+        if self.logged.is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
+            self.logged = Some(Instant::now());
+            report::warning!("event={event} error={:?}", error.to_string());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Where to listen, and the listening sockets with their options.
+//!
+//! Owns: the rules for `localhost`, for all interfaces and for stale socket files. The options are set on the
+//! listener once, and each connection inherits them.
+//! Never: removes a file that is no socket, or a socket that somebody answers.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// Connections that the kernel holds while they wait for the accept loop. With std's 128 a burst of 500 took two
+/// seconds, the time of a lost SYN.
+const BACKLOG: i32 = 4096;
+
+/// A peer that vanished without a FIN is noticed after 30 s + 3 * 10 s of silence, or when it has not
+/// acknowledged what was written for `USER_TIMEOUT`.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_COUNT: u32 = 3;
+
+/// Milliseconds; over the 30 s of a stuck write, which therefore speaks first.
+const USER_TIMEOUT: u32 = 40_000;
+
+/// Bytes the kernel takes for a reader that does not read. A bound, since the mailbox is the place to wait in.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Where to listen, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `host` is a name or an address without brackets; "" is all interfaces. Port 0 is any free one.
+    Tcp { host: String, port: u16 },
+    /// The path of a socket file.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A bound socket that listens.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds and listens. `AddrInUse` also for a socket file that somebody answers, and for a file that is no socket.
+pub fn bind(address: &Address) -> io::Result<Listener> {
+    match address {
+        Address::Tcp { host, port } => bind_tcp(host, *port).map(Listener::Tcp),
+        Address::Unix(path) => bind_unix(path).map(Listener::Unix),
+    }
+}
+
+impl Listener {
+    /// What was bound: port 0 has become a number.
+    pub(super) fn address(&self) -> io::Result<Address> {
+        match self {
+            Listener::Tcp(listener) => {
+                let at = listener.local_addr()?;
+                Ok(Address::Tcp { host: at.ip().to_string(), port: at.port() })
+            }
+            Listener::Unix(listener) => {
+                let at = listener.local_addr()?;
+                Ok(Address::Unix(at.as_pathname().unwrap_or(Path::new("")).to_owned()))
+            }
+        }
+    }
+
+    /// Waits for a client. No address for one that came by a socket file.
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
+        match self {
+            // An IPv4 client of a dual stack socket is told by its IPv4 address.
+            Listener::Tcp(listener) => {
+                listener.accept().map(|(fd, peer)| (fd.into(), Some(peer.ip().to_canonical())))
+            }
+            Listener::Unix(listener) => listener.accept().map(|(fd, _)| (fd.into(), None)),
+        }
+    }
+
+    /// Listens no more: an `accept` that waits ends with an error, and a socket file that nobody answers goes.
+    pub(super) fn shut(&self) {
+        let fd = match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        };
+        let _ = net::shutdown(fd, net::Shutdown::Both);
+        if let Ok(Address::Unix(path)) = self.address() {
+            let _ = remove_stale(&path);
+        }
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
+    if host.is_empty() {
+        return bind_everywhere(port);
+    }
+    let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in look_up(host, port)? {
+        match listen_tcp(address, false) {
+            Ok(listener) => return Ok(listener),
+            Err(failed) => error = failed,
+        }
+    }
+    Err(error)
+}
+
+/// All interfaces, IPv6 and IPv4 on one socket where the machine has IPv6.
+fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
+    match listen_tcp((Ipv6Addr::UNSPECIFIED, port).into(), true) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            listen_tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
+        }
+        bound => bound,
+    }
+}
+
+/// `localhost` is 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
+fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
+    }
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if dual_stack {
+        sockopt::set_ipv6_v6only(&fd, false)?;
+    }
+    set_options(&fd)?;
+    net::bind(&fd, &address)?;
+    net::listen(&fd, BACKLOG)?;
+    Ok(fd.into())
+}
+
+fn set_options(fd: &OwnedFd) -> rustix::io::Result<()> {
+    sockopt::set_tcp_nodelay(fd, true)?;
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(fd, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(fd, KEEPALIVE_COUNT)?;
+    sockopt::set_tcp_user_timeout(fd, USER_TIMEOUT)?;
+    sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER)
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let address = net::SocketAddrUnix::new(path)?;
+    let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    match net::bind(&fd, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path)?;
+            net::bind(&fd, &address)?;
+        }
+        bound => bound?,
+    }
+    // Before it listens: until then nobody can connect, whatever the mask made of the mode.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    net::listen(&fd, BACKLOG)?;
+    Ok(fd.into())
+}
+
+/// Removes a socket file that its process left behind: the kernel refuses a connection to it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "there is a file that is no socket"));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}

@@ -1,0 +1,158 @@
+//! One client's connection, on its own thread: request after request until one of the two wants no more.
+//!
+//! Owns: the deadlines of each stage, and every answer that is the gate's own.
+//! Flow: rest, head, checks, body, through `inner` to `http`; then its answer, or the work that it handed back.
+//! When anything panics: that client gets a 500 or a close, the log one line, and nobody else notices.
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shared;
+use super::answer::{Manner, Refusal};
+use super::client::{Client, Said};
+use super::head::{self, Framing, Head};
+use super::inner::{Failure, Outcome};
+use super::reader::{Ended, Reader};
+use super::socket::Socket;
+use super::table::Seat;
+use super::ticket::Later;
+use crate::report;
+
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    socket: Arc<Socket>,
+    peer: Option<IpAddr>,
+    reader: Reader,
+    seat: Seat,
+}
+
+/// Serves one connection to its end.
+pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, seat: Seat) {
+    let linger = shared.patience.linger;
+    let reader = Reader::new(socket.clone());
+    let mut connection = Connection { shared, socket: socket.clone(), peer, reader, seat };
+    let ended = catch_unwind(AssertUnwindSafe(|| connection.serve()));
+    if ended.is_err() {
+        report::warning!("event=panic where=connection");
+    }
+    socket.finish(Instant::now() + linger);
+    // The seat is free only now: the descriptor was not before.
+    drop((socket, connection));
+}
+
+impl Connection {
+    fn serve(&mut self) {
+        let patience = self.shared.patience;
+        let arrived = Instant::now() + patience.first;
+        let mut first = true;
+        loop {
+            let rest = if first { arrived } else { Instant::now() + patience.idle };
+            let head = match self.reader.wait(rest) {
+                Ok(true) if first => self.reader.head(arrived),
+                Ok(true) => self.reader.head(Instant::now() + patience.head),
+                Ok(false) if first => Err(late().into()),
+                Ok(false) | Err(_) => return,
+            };
+            if !self.seat.rise() || self.answer(head) != Said::Whole {
+                return;
+            }
+            first = false;
+            if !self.seat.rest(&self.socket, Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    /// Answers one request, or says why there is none.
+    fn answer(&mut self, head: Result<Head, Ended>) -> Said {
+        let head = match head {
+            Ok(head) => Arc::new(head),
+            Err(ended) => return self.refuse(&mut self.client(Manner::UNKNOWN), None, ended),
+        };
+        let mut client = self.client(Manner::of(&head));
+        let body = match self.body(&head) {
+            Ok(body) => body,
+            Err(ended) => return self.refuse(&mut client, Some(&head), ended),
+        };
+        match self.shared.inner.ask(&head, self.peer, &body) {
+            Ok(Outcome::Later(later)) => {
+                drop(body);
+                self.wait(&mut client, &head, later)
+            }
+            Ok(Outcome::Reply(reply)) if reply.is_panic() => {
+                self.refuse(&mut client, Some(&head), failed().into())
+            }
+            Ok(Outcome::Reply(reply)) => {
+                let manner = client.manner_now();
+                match client.say_whole(manner, &reply.encode(manner)) {
+                    Ok(()) => client.said(),
+                    Err(_) => Said::Last,
+                }
+            }
+            Err(Failure::Busy) => self.refuse(&mut client, Some(&head), busy().into()),
+            Err(Failure::Broken) => self.refuse(&mut client, Some(&head), failed().into()),
+        }
+    }
+
+    fn body(&mut self, head: &Head) -> Result<Vec<u8>, Ended> {
+        let max = self.shared.limits.body;
+        let framing = head::framing(head, max)?;
+        if framing == Framing::Nothing {
+            return Ok(Vec::new());
+        }
+        let patience = &self.shared.patience;
+        if head::expects_continue(head) && !self.reader.has_more() {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.socket.write_all(go_on, patience.write).map_err(|_| Ended::Gone)?;
+        }
+        self.reader.body(framing, max, Instant::now() + patience.body)
+    }
+
+    /// Runs what `http` handed back, on this thread.
+    fn wait(&self, client: &mut Client, head: &Head, later: Later) -> Said {
+        let done = catch_unwind(AssertUnwindSafe(|| later(client)));
+        if done.is_err() {
+            report::warning!("event=panic where=later");
+        }
+        match done {
+            Ok(Ok(())) | Err(_) if client.said() == Said::Nothing => {
+                self.refuse(client, Some(head), failed().into())
+            }
+            Ok(Ok(())) => client.said(),
+            Ok(Err(_)) | Err(_) => Said::Last,
+        }
+    }
+
+    /// Tells the client why it is not served. The connection ends with it: what comes next on it is unknown.
+    fn refuse(&self, client: &mut Client, head: Option<&Head>, ended: Ended) -> Said {
+        if let Ended::Refused(refusal) = ended {
+            let mut answer = refusal.answer();
+            if let Some(head) = head {
+                self.shared.serve.decorate(head, &mut answer);
+            }
+            // A client that is not there any more needs no answer.
+            let _ = client.answer_last(&answer);
+        }
+        Said::Last
+    }
+
+    fn client(&self, manner: Manner) -> Client {
+        let shared = &self.shared;
+        let (watcher, table) = (shared.watcher.clone(), shared.table.clone());
+        Client::new(self.socket.clone(), watcher, table, manner, shared.patience.write)
+    }
+}
+
+fn late() -> Refusal {
+    Refusal::new(408, "no request came in time: send one when you connect")
+}
+
+fn busy() -> Refusal {
+    Refusal::new(503, "all hands are busy: try again in a moment")
+}
+
+fn failed() -> Refusal {
+    Refusal::new(500, "this request failed inside, the log has a line about it: try again")
+}

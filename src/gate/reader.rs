@@ -1,0 +1,221 @@
+//! Requests as they come off a client's socket: heads and bodies, each whole within its deadline.
+//!
+//! Owns: the bytes that were read and not yet used, so that pipelined requests wait their turn.
+//! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
+//! Flow: `head`, then `body` with the framing that the head gave.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::answer::Refusal;
+use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
+use super::socket::Socket;
+
+/// Room for one read of a head. Most heads come whole in one.
+const HEAD_READ: usize = 4 * 1024;
+
+/// Room for one read of a body.
+const BODY_READ: usize = 16 * 1024;
+
+/// A chunk's size line with its extensions, which nobody uses and somebody may flood.
+const CHUNK_LINE_MAX: usize = 256;
+
+/// All trailers of a chunked body; they are read over.
+const TRAILERS_MAX: usize = 4 * 1024;
+
+pub(super) struct Reader {
+    socket: Arc<Socket>,
+    buffer: Vec<u8>,
+    /// Where the unused bytes begin.
+    start: usize,
+}
+
+/// Why there is no request.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The client is told, then the connection closes.
+    Refused(Refusal),
+    /// There is nobody to tell, or nothing to say.
+    Gone,
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Ended {
+        Ended::Refused(refusal)
+    }
+}
+
+impl Reader {
+    pub(super) fn new(socket: Arc<Socket>) -> Reader {
+        Reader { socket, buffer: Vec::new(), start: 0 }
+    }
+
+    /// Waits for the first byte of a head. False: the deadline came first.
+    pub(super) fn wait(&mut self, deadline: Instant) -> Result<bool, Ended> {
+        if !self.unused().is_empty() {
+            return Ok(true);
+        }
+        self.buffer = Vec::new();
+        self.start = 0;
+        self.socket.readable(deadline).map_err(|_| Ended::Gone)
+    }
+
+    /// The next head. It must be whole by the deadline, however steadily its bytes drip.
+    pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, Ended> {
+        let mut seen = 0;
+        let end = loop {
+            seen -= self.skip_blank_lines()?.min(seen);
+            // The end may lie across two reads: `\n\r` and `\n`.
+            let from = usize::saturating_sub(seen, 3);
+            if let Some(end) = head::end_of(self.unused(), from) {
+                break end;
+            }
+            seen = self.unused().len();
+            if seen >= HEAD_MAX {
+                break seen + 1;
+            }
+            self.fill(HEAD_READ, deadline)
+                .map_err(|error| ended(error, "the request's head did not come in time"))?;
+        };
+        if end > HEAD_MAX {
+            let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
+            return Err(Refusal::new(431, text).into());
+        }
+        let head = head::parse(&self.unused()[..end])?;
+        self.start += end;
+        Ok(head)
+    }
+
+    /// Whether some of the body is here already: then nobody waits for a `100 Continue`.
+    pub(super) fn has_more(&self) -> bool {
+        !self.unused().is_empty()
+    }
+
+    /// The whole body, decoded.
+    pub(super) fn body(
+        &mut self,
+        framing: Framing,
+        max: usize,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Ended> {
+        let mut body = Vec::new();
+        match framing {
+            Framing::Nothing => {}
+            Framing::Length(length) => self.take(length, &mut body, deadline)?,
+            Framing::Chunked => self.chunks(&mut body, max, deadline)?,
+        }
+        Ok(body)
+    }
+
+    fn chunks(&mut self, body: &mut Vec<u8>, max: usize, deadline: Instant) -> Result<(), Ended> {
+        loop {
+            let line = self.line(CHUNK_LINE_MAX, deadline)?;
+            let size = chunk_size(&line).ok_or_else(|| bad("a chunk's size is malformed"))?;
+            if size == 0 {
+                return self.trailers(deadline);
+            }
+            if size > (max - body.len()) as u64 {
+                return Err(too_large(max).into());
+            }
+            self.take(size as usize, body, deadline)?;
+            if !self.line(2, deadline)?.is_empty() {
+                return Err(bad("a chunk is longer than its size says").into());
+            }
+        }
+    }
+
+    fn trailers(&mut self, deadline: Instant) -> Result<(), Ended> {
+        let mut left = TRAILERS_MAX;
+        loop {
+            let line = self.line(left, deadline)?;
+            if line.is_empty() {
+                return Ok(());
+            }
+            left -= line.len();
+        }
+    }
+
+    /// One line without its CRLF, which must be within `max` bytes. A bare LF ends no line here: what another
+    /// reader in front takes for part of a line must not end one for us.
+    fn line(&mut self, max: usize, deadline: Instant) -> Result<Vec<u8>, Ended> {
+        loop {
+            let unused = self.unused();
+            if let Some(lf) = unused.iter().take(max).position(|&byte| byte == b'\n') {
+                let line = unused[..lf].strip_suffix(b"\r").filter(|line| !line.contains(&b'\r'));
+                let line = line.ok_or_else(|| bad("a chunked body's lines must end with CRLF"))?;
+                let line = line.to_owned();
+                self.start += lf + 1;
+                return Ok(line);
+            }
+            if unused.len() >= max {
+                return Err(bad("a line of the chunked body is too long").into());
+            }
+            self.fill_body(deadline)?;
+        }
+    }
+
+    fn take(&mut self, length: usize, body: &mut Vec<u8>, deadline: Instant) -> Result<(), Ended> {
+        let mut missing = length;
+        loop {
+            let here = self.unused().len().min(missing);
+            body.extend_from_slice(&self.buffer[self.start..self.start + here]);
+            self.start += here;
+            missing -= here;
+            if missing == 0 {
+                return Ok(());
+            }
+            self.fill_body(deadline)?;
+        }
+    }
+
+    /// Empty lines before a request are ignored (RFC 9112, 2.2). Anything else that begins no method is no HTTP.
+    fn skip_blank_lines(&mut self) -> Result<usize, Refusal> {
+        let blank =
+            self.unused().iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
+        self.start += blank;
+        match self.unused().first() {
+            Some(byte) if !byte.is_ascii_graphic() => Err(bad(
+                "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front",
+            )),
+            _ => Ok(blank),
+        }
+    }
+
+    fn fill_body(&mut self, deadline: Instant) -> Result<(), Ended> {
+        self.fill(BODY_READ, deadline)
+            .map_err(|error| ended(error, "the request's body did not come in time"))
+    }
+
+    /// Reads more. The end is an error: nobody asks for more but in the middle of a request.
+    fn fill(&mut self, room: usize, deadline: Instant) -> io::Result<()> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.buffer.reserve(room);
+        match self.socket.read_into(&mut self.buffer, deadline)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn unused(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+}
+
+fn ended(error: io::Error, late: &'static str) -> Ended {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Refusal::new(408, format!("{late}: send it again")).into(),
+        _ => Ended::Gone,
+    }
+}
+
+/// Hexadecimal digits, then nothing or an extension.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let rest = line[digits..].trim_ascii_start();
+    if !(1..=16).contains(&digits) || !(rest.is_empty() || rest.starts_with(b";")) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()
+}

@@ -1,0 +1,119 @@
+//! One client's socket: reads and writes that never outlast their deadline, over TCP and Unix alike.
+//!
+//! Owns: the descriptor. Whoever else wants to see or cut it holds a `Weak`, so that it closes with its connection.
+//! Never: looks inside a byte, or blocks in the kernel without a deadline (`MSG_DONTWAIT` and `poll` throughout).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+
+/// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
+const LINGER_MAX: usize = 8 * 1024 * 1024;
+
+/// A FIN counts as leaving: a client that closes its sending side has gone.
+const LEFT: PollFlags =
+    PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR).union(PollFlags::NVAL);
+
+pub(super) struct Socket {
+    fd: OwnedFd,
+}
+
+impl Socket {
+    pub(super) fn new(fd: impl Into<OwnedFd>) -> Socket {
+        Socket { fd: fd.into() }
+    }
+
+    /// Waits for something to read, the end included. False: the deadline came first.
+    pub(super) fn readable(&self, deadline: Instant) -> io::Result<bool> {
+        self.wait(PollFlags::IN, deadline)
+    }
+
+    /// Reads what is there, at most the vector's spare room, which must not be none. 0 is the end;
+    /// `TimedOut` when the deadline has come, even if bytes keep coming.
+    pub(super) fn read_into(&self, buffer: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
+        loop {
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match rustix::net::recv(&self.fd, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+                Ok((read, _)) => return Ok(read),
+                Err(Errno::AGAIN) => {
+                    self.wait(PollFlags::IN, deadline)?;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes all of it. `TimedOut` when the client took nothing for as long as `stuck`.
+    pub(super) fn write_all(&self, mut bytes: &[u8], stuck: Duration) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match rustix::net::send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(Errno::AGAIN) => {
+                    if !self.wait(PollFlags::OUT, Instant::now() + stuck)? {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "a stuck write"));
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client's FIN or RST is here. Never waits.
+    pub(super) fn has_left(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => fds[0].revents().intersects(LEFT),
+            Err(_) => false,
+        }
+    }
+
+    /// Ends both directions at once; a read or a write that waits in another thread ends too.
+    pub(super) fn cut(&self) {
+        // An error means that it is not connected any more, which is what was asked for.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
+    }
+
+    /// Ends the connection so that the client gets to read the last answer: a socket that is closed with
+    /// unread bytes sends a reset, and the reset destroys what was written before it.
+    pub(super) fn finish(&self, deadline: Instant) {
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+        let mut waste = Vec::with_capacity(4096);
+        let mut drained = 0;
+        while drained < LINGER_MAX {
+            waste.clear();
+            match self.read_into(&mut waste, deadline) {
+                Ok(0) | Err(_) => return,
+                Ok(read) => drained += read,
+            }
+        }
+    }
+
+    fn wait(&self, what: PollFlags, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.fd, what)], Some(&left)) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,229 @@
+//! The connections that are open, and which of them only waits.
+//!
+//! Owns: the cap, the order in which connections rest, and the end of resting ones when the gate closes.
+//! A connection rests while it waits for a head, the first one or the next. Who has rested longest makes room.
+//! When full of connections that work, or that came just now: the new one is not admitted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::socket::Socket;
+
+/// Evicted connections whose threads have not ended yet. They still have a descriptor each; with this many of
+/// them on their way out, nobody is admitted over the cap.
+pub(super) const LEAVING_MAX: usize = 8;
+
+pub(super) struct Table {
+    max: usize,
+    /// How long a connection rests before it can be evicted: a client that came just now is about to speak.
+    patience: Duration,
+    /// Guards the counts below; no socket is touched while it is held.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: usize,
+    next: u64,
+    closing: bool,
+    resting: BTreeMap<(Instant, u64), Arc<Socket>>,
+}
+
+impl Table {
+    pub(super) fn new(max: usize, patience: Duration) -> Arc<Table> {
+        Arc::new(Table { max, patience, state: Mutex::default() })
+    }
+
+    /// A seat for a new connection, at rest. None: there is no room, and nobody who could make some.
+    pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket>, now: Instant) -> Option<Seat> {
+        let mut state = self.state.lock();
+        let mut evicted = None;
+        if state.open >= self.max {
+            if state.open >= self.max + LEAVING_MAX {
+                return None;
+            }
+            evicted = Some(state.evict(now, self.patience)?);
+        }
+        state.open += 1;
+        state.next += 1;
+        let place = (now, state.next);
+        let number = state.next;
+        let closing = state.closing;
+        if !closing {
+            state.resting.insert(place, socket.clone());
+        }
+        drop(state);
+        if let Some(evicted) = evicted {
+            evicted.cut();
+        }
+        Some(Seat { table: self.clone(), number, resting: Some(place) })
+    }
+
+    /// Cuts the connection that has rested longest, if it has rested long enough.
+    pub(super) fn evict(&self, now: Instant) {
+        let evicted = self.state.lock().evict(now, self.patience);
+        if let Some(evicted) = evicted {
+            evicted.cut();
+        }
+    }
+
+    /// Cuts whoever rests, now and from now on.
+    pub(super) fn close(&self) {
+        let resting = {
+            let mut state = self.state.lock();
+            state.closing = true;
+            std::mem::take(&mut state.resting)
+        };
+        for socket in resting.into_values() {
+            socket.cut();
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state.lock().closing
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.state.lock().open
+    }
+}
+
+impl State {
+    fn evict(&mut self, now: Instant, patience: Duration) -> Option<Arc<Socket>> {
+        let oldest = self.resting.first_entry()?;
+        let rested = now.saturating_duration_since(oldest.key().0);
+        (rested >= patience).then(|| oldest.remove())
+    }
+}
+
+/// The place of one open connection; free again when dropped.
+pub(super) struct Seat {
+    table: Arc<Table>,
+    number: u64,
+    resting: Option<(Instant, u64)>,
+}
+
+impl Seat {
+    /// The connection waits for its next request. False: the gate is closing, and it should too.
+    pub(super) fn rest(&mut self, socket: &Arc<Socket>, now: Instant) -> bool {
+        let place = (now, self.number);
+        let mut state = self.table.state.lock();
+        if state.closing {
+            return false;
+        }
+        state.resting.insert(place, socket.clone());
+        self.resting = Some(place);
+        true
+    }
+
+    /// A request is whole. False: the connection was evicted before it was, and is cut already.
+    pub(super) fn rise(&mut self) -> bool {
+        match self.resting.take() {
+            Some(place) => self.table.state.lock().resting.remove(&place).is_some(),
+            None => true,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.table.state.lock();
+        if let Some(place) = self.resting {
+            state.resting.remove(&place);
+        }
+        state.open -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(250);
+
+    fn client() -> (Arc<Socket>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Arc::new(Socket::new(ours)), theirs)
+    }
+
+    #[test]
+    fn over_the_cap_the_one_that_rested_longest_makes_room() {
+        let table = Table::new(2, PATIENCE);
+        let start = Instant::now();
+        let (first, _a) = client();
+        let (second, _b) = client();
+        let mut one = table.admit(&first, start).unwrap();
+        let mut two = table.admit(&second, start + Duration::from_millis(10)).unwrap();
+
+        let (third, _c) = client();
+        assert!(table.admit(&third, start + PATIENCE).is_some());
+
+        assert!(first.has_left(), "the first one is cut");
+        assert!(!one.rise());
+        assert!(two.rise());
+    }
+
+    #[test]
+    fn who_came_just_now_or_works_is_not_evicted() {
+        let table = Table::new(2, PATIENCE);
+        let start = Instant::now();
+        let (first, _a) = client();
+        let (second, _b) = client();
+        let mut works = table.admit(&first, start).unwrap();
+        assert!(works.rise());
+        let _fresh = table.admit(&second, start + PATIENCE).unwrap();
+
+        let (third, _c) = client();
+        assert!(table.admit(&third, start + PATIENCE).is_none());
+        assert_eq!(table.open(), 2);
+    }
+
+    #[test]
+    fn a_seat_is_free_again_when_its_connection_ends() {
+        let table = Table::new(1, PATIENCE);
+        let now = Instant::now();
+        let (first, _a) = client();
+        let (second, _b) = client();
+
+        drop(table.admit(&first, now));
+
+        assert_eq!(table.open(), 0);
+        assert!(table.admit(&second, now).is_some());
+    }
+
+    #[test]
+    fn evictions_that_do_not_end_are_bounded() {
+        let table = Table::new(1, Duration::ZERO);
+        let now = Instant::now();
+        let admitted: Vec<_> = (0..20)
+            .map_while(|_| {
+                let (socket, peer) = client();
+                table.admit(&socket, now).map(|seat| (seat, peer))
+            })
+            .collect();
+
+        assert_eq!(admitted.len(), 1 + LEAVING_MAX);
+    }
+
+    #[test]
+    fn closing_cuts_whoever_rests_and_lets_the_others_work() {
+        let table = Table::new(8, PATIENCE);
+        let now = Instant::now();
+        let (rests, _a) = client();
+        let (works, _b) = client();
+        let _one = table.admit(&rests, now).unwrap();
+        let mut two = table.admit(&works, now).unwrap();
+        two.rise();
+
+        table.close();
+
+        assert!(rests.has_left());
+        assert!(!works.has_left());
+        assert!(!two.rest(&works, now));
+    }
+}

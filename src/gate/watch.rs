@@ -1,0 +1,114 @@
+//! Who tells a waiting request that its client has left: one epoll and one thread for the whole process.
+//!
+//! Owns: the watches that are out, each for one socket, once.
+//! Never: reads from a socket. Only FIN, RST and errors wake; a pipelined request does not.
+//! When the kernel takes no more watches: the one asked for is never called, and a debug line says so. Its client
+//! is then missed by the next failed write, as without a watch.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::socket::Socket;
+use crate::report;
+
+/// Hung-up clients told in one round of the thread.
+const ROUND: usize = 64;
+
+/// Small: it runs what `on_leave` was given, which wakes somebody and returns.
+const STACK: usize = 64 * 1024;
+
+type Wake = Arc<dyn Fn() + Send + Sync>;
+
+pub(super) struct Watcher {
+    epoll: OwnedFd,
+    next: AtomicU64,
+    /// Guards whom to wake for which number; nobody is woken while it is held.
+    wakes: Mutex<HashMap<u64, Wake>>,
+}
+
+/// The process has one, started by the first gate and never ended.
+static SHARED: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
+
+impl Watcher {
+    pub(super) fn shared() -> io::Result<Arc<Watcher>> {
+        let mut shared = SHARED.lock();
+        if let Some(watcher) = &*shared {
+            return Ok(watcher.clone());
+        }
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let watcher = Arc::new(Watcher { epoll, next: AtomicU64::new(0), wakes: Mutex::default() });
+        let thread = watcher.clone();
+        thread::Builder::new()
+            .name("gate-watch".to_owned())
+            .stack_size(STACK)
+            .spawn(move || thread.run())?;
+        *shared = Some(watcher.clone());
+        Ok(watcher)
+    }
+
+    /// Calls `wake` once when the client leaves, from the watcher's thread; at once if it has left already.
+    pub(super) fn watch(self: &Arc<Self>, socket: &Arc<Socket>, wake: Wake) -> Watch {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.wakes.lock().insert(number, wake);
+        let data = EventData::new_u64(number);
+        let flags = EventFlags::RDHUP | EventFlags::ONESHOT;
+        let mut added = epoll::add(&self.epoll, socket, data, flags);
+        if added == Err(Errno::EXIST) {
+            // The earlier watch of this socket is over; the kernel knows a socket once.
+            added = epoll::modify(&self.epoll, socket, data, flags);
+        }
+        if let Err(error) = added {
+            report::debug!("event=watch_failed error={:?}", error.to_string());
+        }
+        Watch { watcher: self.clone(), number, socket: Arc::downgrade(socket) }
+    }
+
+    fn run(&self) {
+        let mut events = Vec::with_capacity(ROUND);
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    report::warning!("event=watcher_ended error={:?}", error.to_string());
+                    return;
+                }
+            }
+            for event in events.drain(..) {
+                let number = event.data.u64();
+                let wake = self.wakes.lock().remove(&number);
+                if let Some(wake) = wake
+                    && catch_unwind(AssertUnwindSafe(|| wake())).is_err()
+                {
+                    report::warning!("event=panic where=on_leave");
+                }
+            }
+        }
+    }
+}
+
+/// While it lives, its socket is watched. The call may be under way when it is dropped.
+#[must_use = "dropping it ends the watch"]
+pub struct Watch {
+    watcher: Arc<Watcher>,
+    number: u64,
+    socket: Weak<Socket>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watcher.wakes.lock().remove(&self.number);
+        if let Some(socket) = self.socket.upgrade() {
+            let _ = epoll::delete(&self.watcher.epoll, &socket);
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! How many sessions and connections this machine can hold, found once at start.
+//!
+//! Owns: raising the soft limit of descriptors to the hard one, reading what the kernel allows, and
+//! the arithmetic from there to `Plan`; one log line tells the result and what binds it.
+//! Never: refuses a number that was typed. One that the machine cannot hold is a warning.
+//! The measure is a slot: one descriptor and one thread. A session's upstream takes one, and so does
+//! each connection of a client; a session with its stream takes two.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
+
+use crate::report::{info, warning};
+
+/// Sessions unless more are asked for; what was measured goes to here.
+const SESSIONS_MAX: usize = 10_000;
+
+/// Descriptors of the gate: its listener, its epoll, the inner set.
+const GATE_DESCRIPTORS: u64 = 16;
+
+/// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
+/// signals, 2 for `--admin`, and 8 for what comes and goes: name look-ups, connections that are only
+/// taken to be told 503.
+const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 16;
+
+/// Threads likewise: some 20 that always run, and handshake workers, 64 for reconnects and others
+/// for first openings.
+const THREADS_RESERVED: u64 = 128;
+
+/// Mappings likewise: some 500 of the process itself, those of the reserved threads, and one for
+/// each allocation that is too big for the heap, such as a long message. Out of mappings, an
+/// allocation fails, and with it the process.
+const MAPPINGS_RESERVED: u64 = 4_000;
+
+/// A thread's stack, its guard page, and its share of the allocator's arenas.
+const MAPPINGS_A_THREAD: u64 = 4;
+
+/// An eighth of all slots is for connections that carry no stream: POSTs, health checks, a
+/// connection that is kept alive and idles. Else the last sessions could be opened but not used.
+const SPARE_SHARE: u64 = 8;
+
+/// With this much there is no limit worth telling; sums of such never overflow.
+const PLENTY: u64 = 1 << 40;
+
+/// What the kernel allows this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// RLIMIT_NOFILE, after it was raised.
+    pub descriptors: u64,
+    /// vm.max_map_count.
+    pub mappings: u64,
+    /// Threads that may still be started, by the tightest of the bounds there are.
+    pub threads: u64,
+    /// Which bound on threads that is.
+    pub threads_by: &'static str,
+}
+
+/// How many of each there may be, and what it is that allows no more sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub sessions: usize,
+    pub connections: usize,
+    pub binding: &'static str,
+    /// Whether the machine can hold both at once.
+    pub fits: bool,
+}
+
+/// Raises the descriptor limit, looks at the machine and plans by it; says so in the log.
+///
+/// With `demo` the other end of each upstream is in this process too, and half of all is for it.
+pub fn find(sessions: Option<usize>, connections: Option<usize>, demo: bool) -> Plan {
+    raise_descriptors();
+    let machine = if demo { Machine::look().halved() } else { Machine::look() };
+    let plan = plan(&machine, sessions, connections);
+    plan.log(&machine);
+    plan
+}
+
+/// What `machine` can hold; a number that is wanted is taken as it is.
+pub fn plan(machine: &Machine, sessions: Option<usize>, connections: Option<usize>) -> Plan {
+    let (slots, slots_by) = machine.slots();
+    let (sessions, binding) = match sessions {
+        Some(sessions) => (sessions, "--max-sessions"),
+        None => default_sessions(slots, slots_by, connections),
+    };
+    // Upstreams first; but sessions without a connection to reach them would be no use.
+    let left = slots.saturating_sub(sessions).max(slots / 2).max(1);
+    let connections = connections.unwrap_or(left);
+    let fits = sessions.saturating_add(connections) <= slots;
+    Plan { sessions, connections, binding, fits }
+}
+
+fn default_sessions(
+    slots: usize,
+    slots_by: &'static str,
+    connections: Option<usize>,
+) -> (usize, &'static str) {
+    let with_streams = (slots - slots / SPARE_SHARE as usize) / 2;
+    let beside = slots.saturating_sub(connections.unwrap_or(0));
+    let candidates =
+        [(SESSIONS_MAX, "the default"), (with_streams, slots_by), (beside, "--max-connections")];
+    let tightest = candidates.into_iter().min_by_key(|(count, _)| *count);
+    let (sessions, binding) = tightest.expect("the array above is not empty");
+    (sessions.max(1), binding)
+}
+
+impl Plan {
+    fn log(&self, machine: &Machine) {
+        let Machine { descriptors, mappings, threads, .. } = machine;
+        info!(
+            "event=limits sessions={} connections={} bound_by=\"{}\" descriptors={} mappings={} threads={}",
+            self.sessions,
+            self.connections,
+            self.binding,
+            Shown(*descriptors),
+            Shown(*mappings),
+            Shown(*threads)
+        );
+        if !self.fits {
+            let (slots, by) = machine.slots();
+            warning!(
+                "event=limits_too_high sessions={} connections={} together_at_most={} bound_by=\"{}\" \
+                 remedy=\"lower --max-sessions or --max-connections, or raise the limit\"",
+                self.sessions,
+                self.connections,
+                slots,
+                by
+            );
+        }
+    }
+}
+
+/// A bound in the log.
+struct Shown(u64);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            PLENTY.. => f.write_str("unlimited"),
+            bound => bound.fmt(f),
+        }
+    }
+}
+
+impl Machine {
+    /// Reads the limits of this process. A file that is not there is no limit.
+    fn look() -> Machine {
+        let (threads, threads_by) = thread_room();
+        Machine {
+            descriptors: getrlimit(Resource::Nofile).current.unwrap_or(PLENTY).min(PLENTY),
+            mappings: number_in("/proc/sys/vm/max_map_count").unwrap_or(PLENTY).min(PLENTY),
+            threads: threads.min(PLENTY),
+            threads_by,
+        }
+    }
+
+    fn halved(self) -> Machine {
+        let Machine { descriptors, mappings, threads, threads_by } = self;
+        let (descriptors, mappings, threads) = (descriptors / 2, mappings / 2, threads / 2);
+        Machine { descriptors, mappings, threads, threads_by }
+    }
+
+    /// How many slots there are, and what allows no more of them.
+    fn slots(&self) -> (usize, &'static str) {
+        let candidates = [
+            (beyond(self.descriptors, DESCRIPTORS_RESERVED), "descriptors"),
+            (beyond(self.mappings, MAPPINGS_RESERVED) / MAPPINGS_A_THREAD, "memory mappings"),
+            (beyond(self.threads, THREADS_RESERVED), self.threads_by),
+        ];
+        let tightest = candidates.into_iter().min_by_key(|(count, _)| *count);
+        let (slots, by) = tightest.expect("the array above is not empty");
+        (usize::try_from(slots).unwrap_or(usize::MAX), by)
+    }
+}
+
+/// What the reserve leaves; where there is too little for it, half.
+fn beyond(limit: u64, reserve: u64) -> u64 {
+    limit - reserve.min(limit / 2)
+}
+
+/// Lifts the soft limit of descriptors to the hard one. Where that fails, the soft one stays.
+fn raise_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warning!("event=descriptors_not_raised limit={} error=\"{}\"", current.unwrap_or(0), error);
+    }
+}
+
+/// The tightest bound on threads: the cgroup's, the user's, the system's.
+fn thread_room() -> (u64, &'static str) {
+    let user = match getuid().is_root() {
+        // The kernel does not hold root to RLIMIT_NPROC.
+        true => None,
+        false => getrlimit(Resource::Nproc).current,
+    };
+    let bounds = [
+        (cgroup_room(), "pids"),
+        (user, "processes of the user"),
+        (number_in("/proc/sys/kernel/threads-max"), "threads-max"),
+        (number_in("/proc/sys/kernel/pid_max"), "pid_max"),
+    ];
+    let known = bounds.into_iter().filter_map(|(bound, name)| Some((bound?, name)));
+    known.min_by_key(|(bound, _)| *bound).unwrap_or((PLENTY, "pids"))
+}
+
+/// What the pids cgroup and all of those above it leave; the smallest counts.
+fn cgroup_room() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let rooms = pids_directories(&own).into_iter().filter_map(|directory| {
+        let max = fs::read_to_string(directory.join("pids.max")).ok()?;
+        let current = fs::read_to_string(directory.join("pids.current")).unwrap_or_default();
+        room(&max, &current)
+    });
+    rooms.min()
+}
+
+/// The directories that may hold a `pids.max` for this process, from the text of
+/// /proc/self/cgroup: its own and each above it, of version 2 and of the pids hierarchy of version 1.
+fn pids_directories(cgroup: &str) -> Vec<PathBuf> {
+    let lines = cgroup.lines().filter_map(|line| {
+        let (hierarchy, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let mount = match (hierarchy, controllers) {
+            ("0", "") => "/sys/fs/cgroup",
+            (_, names) if names.split(',').any(|name| name == "pids") => "/sys/fs/cgroup/pids",
+            _ => return None,
+        };
+        Some((Path::new(mount), path))
+    });
+    lines.flat_map(|(mount, path)| up_from(mount, Path::new(path))).collect()
+}
+
+/// `mount/path` and everything above it down to `mount`. A path that leaves the mount, as one of
+/// outside the own namespace does, counts as the mount itself.
+fn up_from(mount: &Path, path: &Path) -> Vec<PathBuf> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return vec![mount.to_owned()];
+    }
+    let inside = path.strip_prefix("/").unwrap_or(path);
+    inside.ancestors().map(|part| mount.join(part)).collect()
+}
+
+/// How many more threads `pids.max` allows beside the `pids.current` that are there. `None`: any number.
+fn room(max: &str, current: &str) -> Option<u64> {
+    let max: u64 = max.trim().parse().ok()?;
+    Some(max.saturating_sub(current.trim().parse().unwrap_or(0)))
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing binds but the default.
+    const BIG: Machine =
+        Machine { descriptors: 1 << 20, mappings: 1 << 20, threads: 1 << 22, threads_by: "pids" };
+
+    #[test]
+    fn a_big_machine_holds_the_default() {
+        let plan = plan(&BIG, None, None);
+
+        assert_eq!((plan.sessions, plan.binding, plan.fits), (10_000, "the default", true));
+        assert!(plan.connections >= 10_000, "{plan:?}");
+    }
+
+    #[test]
+    fn mappings_bind_on_an_ordinary_machine() {
+        let plan = plan(&Machine { mappings: 65_530, ..BIG }, None, None);
+
+        assert_eq!(plan.binding, "memory mappings");
+        assert!((6_000..8_200).contains(&plan.sessions), "{plan:?}");
+        assert!(plan.connections > plan.sessions, "{plan:?}");
+    }
+
+    #[test]
+    fn sixty_four_descriptors_hold_a_few_sessions() {
+        let plan = plan(&Machine { descriptors: 64, ..BIG }, None, None);
+
+        assert_eq!(plan.binding, "descriptors");
+        assert_eq!((plan.sessions, plan.connections, plan.fits), (14, 18, true));
+    }
+
+    #[test]
+    fn a_small_cgroup_binds() {
+        let plan = plan(&Machine { threads: 100, ..BIG }, None, None);
+
+        assert_eq!(plan.binding, "pids");
+        assert!(plan.sessions >= 10 && plan.sessions + plan.connections <= 50, "{plan:?}");
+    }
+
+    #[test]
+    fn the_smallest_machine_still_holds_one_of_each() {
+        let machine = Machine { descriptors: 1, mappings: 0, threads: 0, threads_by: "pids" };
+
+        let plan = plan(&machine, None, None);
+
+        assert_eq!((plan.sessions, plan.connections, plan.fits), (1, 1, false));
+    }
+
+    #[test]
+    fn what_is_wanted_is_taken_as_it_is() {
+        let plan = plan(&BIG, Some(20_000), Some(7));
+
+        assert_eq!((plan.sessions, plan.connections), (20_000, 7));
+        assert_eq!((plan.binding, plan.fits), ("--max-sessions", true));
+    }
+
+    #[test]
+    fn more_than_the_machine_holds_is_taken_and_told() {
+        let small = Machine { descriptors: 1024, ..BIG };
+
+        let sessions = plan(&small, Some(5_000), None);
+        let connections = plan(&small, None, Some(5_000));
+
+        assert_eq!((sessions.sessions, sessions.fits), (5_000, false));
+        assert!(sessions.connections > 400, "{sessions:?}");
+        assert_eq!((connections.connections, connections.fits), (5_000, false));
+        assert_eq!((connections.sessions, connections.binding), (1, "--max-connections"));
+    }
+
+    #[test]
+    fn few_sessions_leave_more_connections() {
+        let small = Machine { descriptors: 1024, ..BIG };
+
+        assert_eq!(plan(&small, Some(10), None).connections, 1024 - 32 - 10);
+    }
+
+    #[test]
+    fn many_connections_leave_fewer_sessions() {
+        let small = Machine { descriptors: 1024, ..BIG };
+
+        let plan = plan(&small, None, Some(900));
+
+        assert_eq!((plan.sessions, plan.binding, plan.fits), (92, "--max-connections", true));
+    }
+
+    #[test]
+    fn no_limit_at_all_does_not_overflow() {
+        let machine =
+            Machine { descriptors: PLENTY, mappings: PLENTY, threads: PLENTY, threads_by: "pids" };
+
+        assert_eq!(plan(&machine, None, None).sessions, 10_000);
+        assert!(plan(&machine, Some(usize::MAX), Some(usize::MAX)).connections == usize::MAX);
+    }
+
+    #[test]
+    fn the_demo_takes_its_half() {
+        let machine = Machine { descriptors: 128, ..BIG };
+
+        assert_eq!(plan(&machine.halved(), None, None).sessions, 14);
+    }
+
+    #[test]
+    fn a_version_2_cgroup_is_looked_at_up_to_its_root() {
+        assert_eq!(
+            pids_directories("0::/system.slice/bridge.service\n"),
+            [
+                Path::new("/sys/fs/cgroup/system.slice/bridge.service"),
+                Path::new("/sys/fs/cgroup/system.slice"),
+                Path::new("/sys/fs/cgroup"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_pids_hierarchy_of_version_1_is_looked_at_and_no_other() {
+        assert_eq!(
+            pids_directories("8:cpu,pids:/docker/x\n4:memory:/docker/x\n1:name=systemd:/\n"),
+            [
+                Path::new("/sys/fs/cgroup/pids/docker/x"),
+                Path::new("/sys/fs/cgroup/pids/docker"),
+                Path::new("/sys/fs/cgroup/pids"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cgroup_outside_the_namespace_counts_as_the_root() {
+        assert_eq!(pids_directories("0::/../x"), [Path::new("/sys/fs/cgroup")]);
+        assert_eq!(pids_directories("0::/"), [Path::new("/sys/fs/cgroup")]);
+        assert!(pids_directories("nonsense\n\n").is_empty());
+    }
+
+    #[test]
+    fn room_is_what_others_leave() {
+        assert_eq!(room("100\n", "40\n"), Some(60));
+        assert_eq!(room("100\n", ""), Some(100));
+        assert_eq!(room("5\n", "40\n"), Some(0));
+        assert_eq!(room("max\n", "40\n"), None);
+    }
+
+    #[test]
+    fn this_machine_holds_something() {
+        raise_descriptors();
+
+        let plan = plan(&Machine::look(), None, None);
+
+        assert!(plan.sessions >= 1 && plan.connections >= 1);
+        assert_eq!(getrlimit(Resource::Nofile).current, getrlimit(Resource::Nofile).maximum);
+    }
+}

@@ -1,0 +1,322 @@
+//! The upstream: one WebSocket to the cable server for each session, and the thread that keeps it.
+//!
+//! Owns: connecting (plain or TLS), the opening handshake, `welcome`, reading, reconnecting with back-off.
+//! Never: knows that HTTP clients exist, or what a channel is; the session, its `Owner`, is told what comes.
+//! Flow: `Connector::start` -> thread -> handshake worker -> `Owner::up`, `text`…, `down` -> again, or the end.
+//! Writers: any thread, through `Link::send`, one whole frame at a time.
+//! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
+
+mod attempt;
+mod handshake;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod url;
+mod wire;
+mod workers;
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::report;
+use crate::report::debug;
+use socket::Socket;
+use thread::{Line, Session};
+pub use url::{Url, UrlError};
+use wire::text_frame;
+use workers::Workers;
+
+/// Stack of a session's thread. It decrypts, parses JSON and runs the owner's code; a debug build needs
+/// some 60 KiB for that. Only what is touched costs memory.
+const STACK: usize = 128 * 1024;
+
+/// Sessions that may shake hands again at a time, so that a restarted upstream is not overrun.
+const RECONNECTS_MAX: usize = 64;
+
+/// How the upstream is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub url: Url,
+    /// From the first packet to the `welcome`.
+    pub connect_timeout: Duration,
+    /// A cable that sends nothing for this long is lost.
+    pub stale_after: Duration,
+    /// Bytes of one message; a longer one costs the link.
+    pub message_max: usize,
+}
+
+/// One session's part of the handshake: all but the address.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// Appended to the query of the URL; without a leading `?` or `&`, empty for none.
+    pub query: String,
+    /// Sent in this order, bytes unchanged, but for `Host`, which comes first.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub speech: Speech,
+}
+
+/// What is spoken over the WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// ActionCable: up with its `welcome`.
+    Cable,
+    /// Whatever the client speaks: offers these subprotocols, separated by commas, and is up with the 101.
+    Raw { protocols: String },
+}
+
+/// The session, as its upstream sees it. All calls come from the one thread of the upstream, in order.
+pub trait Owner: Send + Sync + 'static {
+    /// The link is there: welcomed, or switched where the speech is raw.
+    fn up(&self, link: Arc<Link>);
+
+    /// A text frame came. Of a cable's: any but `welcome`, `ping` and `disconnect`, and never one that is
+    /// not JSON.
+    fn text(&self, text: &str);
+
+    /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
+    fn down(&self, down: Down, welcomed_ever: bool) -> Next;
+}
+
+/// What the thread does after a `Down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Retry,
+    /// Ends the thread.
+    Stop,
+}
+
+/// Why there is no link, by what it means to the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Down {
+    /// The handshake was answered with a 4xx other than 408 and 429. `why` is a sentence that names it.
+    Denied { status: u16, why: String },
+    /// A `disconnect` with `reconnect:false`, before or after the `welcome`.
+    Refused { reason: String },
+    /// Anything else. `close` is the close frame, where one came.
+    Lost { reason: String, was_up: bool, close: Option<(u16, String)> },
+}
+
+impl Down {
+    fn failed(reason: &str) -> Down {
+        Down::Lost { reason: reason.to_owned(), was_up: false, close: None }
+    }
+
+    fn lost(reason: &str) -> Down {
+        Down::Lost { reason: reason.to_owned(), was_up: true, close: None }
+    }
+}
+
+/// The sending side of one live link. It does not keep the socket open: that ends with the link.
+pub struct Link {
+    socket: Weak<Socket>,
+    protocol: Option<String>,
+    name: String,
+}
+
+impl Link {
+    fn new(socket: &Arc<Socket>, protocol: Option<String>, name: String) -> Link {
+        Link { socket: Arc::downgrade(socket), protocol, name }
+    }
+
+    /// Sends one text frame, whole, whatever other threads send. Blocks for 10 s at most; then, as after
+    /// any error, the link is cut and its owner told.
+    pub fn send(&self, text: &str) -> io::Result<()> {
+        let socket = self.socket.upgrade().ok_or(ErrorKind::NotConnected)?;
+        socket.send(&text_frame(text)?)?;
+        debug!("event=frame session={} dir=out type=text bytes={}", self.name, text.len());
+        Ok(())
+    }
+
+    /// The subprotocol that the upstream chose.
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+}
+
+/// What a session holds to end its upstream. Dropping it ends it too, with 1000.
+pub struct Upstream {
+    line: Arc<Line>,
+    wake: Sender<()>,
+}
+
+impl Upstream {
+    /// Ends the thread wherever it is, and never blocks. A live link gets a close frame; within a second
+    /// its socket is closed. The owner hears nothing more. `reason` is at most 123 bytes.
+    pub fn close(&self, code: u16, reason: &'static str) {
+        self.line.close(code, reason);
+        // Full: it was told before.
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.close(1000, "");
+    }
+}
+
+/// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect.
+pub struct Connector {
+    settings: Settings,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    workers: Workers,
+    /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
+    permits: (Sender<()>, Receiver<()>),
+    counts: Tally,
+}
+
+impl Connector {
+    /// Loads the roots where the URL asks for TLS: the machine's (`SSL_CERT_FILE` and `SSL_CERT_DIR` count),
+    /// or, where it has none, those that are built in.
+    pub fn new(settings: Settings) -> Result<Arc<Connector>, report::Error> {
+        let tls = if settings.url.tls { Some(tls(roots(), &settings.url)?) } else { None };
+        Ok(Connector::with_tls(settings, tls))
+    }
+
+    fn with_tls(
+        settings: Settings,
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    ) -> Arc<Connector> {
+        let permits = bounded(RECONNECTS_MAX);
+        for _ in 0..RECONNECTS_MAX {
+            let _ = permits.0.try_send(());
+        }
+        let (workers, counts) = (Workers::new(), Tally::default());
+        Arc::new(Connector { settings, tls, workers, permits, counts })
+    }
+
+    /// Starts the thread `upstream-<name>`, which connects at once. The owner may hear of it before this
+    /// returns. An error means that no thread could be started.
+    pub fn start(
+        self: &Arc<Self>,
+        name: &str,
+        handshake: Handshake,
+        owner: Arc<dyn Owner>,
+    ) -> io::Result<Upstream> {
+        let line = Arc::<Line>::default();
+        let (wake, woken) = bounded(1);
+        let session = Session {
+            connector: Arc::clone(self),
+            name: name.to_owned(),
+            handshake: Arc::new(handshake),
+            owner,
+            line: Arc::clone(&line),
+            wake: woken,
+        };
+        let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
+        thread.spawn(move || session.run())?;
+        Ok(Upstream { line, wake })
+    }
+
+    /// How attempts and links ended so far.
+    pub fn counts(&self) -> Counts {
+        self.counts.read()
+    }
+
+    fn connect_timeout(&self) -> humantime::FormattedDuration {
+        humantime::format_duration(self.settings.connect_timeout)
+    }
+}
+
+fn tls(
+    roots: RootCertStore,
+    url: &Url,
+) -> Result<(Arc<ClientConfig>, ServerName<'static>), report::Error> {
+    let start = |why: String| report::Error::Start(format!("--server: {url}: {why}"));
+    let name = ServerName::try_from(url.host.clone())
+        .map_err(|_| start("the host is no name that a certificate can have".to_owned()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| start(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((Arc::new(config), name))
+}
+
+fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        debug!("event=roots_unreadable error=\"{error}\"");
+    }
+    roots.add_parsable_certificates(native.certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+/// Leave for one handshake; gives its token back when it is dropped.
+struct Permit(Sender<()>);
+
+impl Permit {
+    fn new(tokens: Sender<()>) -> Permit {
+        Permit(tokens)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // There is room: the token was taken from there.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// How attempts and links ended, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Attempts that made a link.
+    pub up: u64,
+    /// Attempts that the upstream denied with a 4xx.
+    pub denied: u64,
+    /// `disconnect`s with `reconnect:false`.
+    pub refused: u64,
+    /// Attempts that failed otherwise.
+    pub failed: u64,
+    /// Links that were lost.
+    pub lost: u64,
+}
+
+#[derive(Default)]
+struct Tally {
+    up: AtomicU64,
+    denied: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Tally {
+    fn up(&self) {
+        self.up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn down(&self, down: &Down) {
+        let count = match down {
+            Down::Denied { .. } => &self.denied,
+            Down::Refused { .. } => &self.refused,
+            Down::Lost { was_up: false, .. } => &self.failed,
+            Down::Lost { .. } => &self.lost,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            up: read(&self.up),
+            denied: read(&self.denied),
+            refused: read(&self.refused),
+            failed: read(&self.failed),
+            lost: read(&self.lost),
+        }
+    }
+}

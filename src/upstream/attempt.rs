@@ -1,0 +1,181 @@
+//! One attempt to reach the upstream, from the name to the `welcome`, under one deadline.
+//!
+//! Runs on a handshake worker. Owns: the order of the steps, and the sentence for each that fails.
+//! Never: tries again; that is for the session's thread to decide.
+//! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::ClientConnection;
+use tungstenite::handshake::client::generate_key;
+use tungstenite::{Error, Message};
+
+use super::handshake::{Reply, reply, request};
+use super::socket::{Socket, brief, left};
+use super::thread::{Line, closed_by, disconnected, lost_reason};
+use super::wire::Wire;
+use super::{Connector, Down, Handshake, Speech};
+use crate::frame::Frame;
+use crate::report::debug;
+
+/// A step of the answer's head; most heads come in one.
+const STEP: usize = 2048;
+
+pub struct Attempt {
+    pub connector: Arc<Connector>,
+    pub handshake: Arc<Handshake>,
+    pub line: Arc<Line>,
+    pub name: String,
+    pub deadline: Instant,
+}
+
+/// What a successful attempt hands over.
+pub struct Live {
+    pub wire: Wire,
+    pub protocol: Option<String>,
+}
+
+impl Attempt {
+    pub fn run(&self) -> Result<Live, Down> {
+        let key = generate_key();
+        let request = request(&self.connector.settings.url, &self.handshake, &key)?;
+        let socket = self.reach().map_err(|error| self.unreachable(&error))?;
+        let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
+        let message_max = self.connector.settings.message_max;
+        let mut wire = Wire::new(socket, rest, message_max, self.deadline);
+        if matches!(self.handshake.speech, Speech::Cable) {
+            self.await_welcome(&mut wire)?;
+        }
+        wire.forget_deadline();
+        Ok(Live { wire, protocol })
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Down {
+        Down::failed(&match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+                format!("unreachable: no connection within {}", self.connector.connect_timeout())
+            }
+            ErrorKind::InvalidData => format!("unreachable: TLS: {error}"),
+            _ => format!("unreachable: {}", brief(error)),
+        })
+    }
+
+    /// The first of the upstream's addresses that connects. Says why the first one did not if none does.
+    fn reach(&self) -> io::Result<Arc<Socket>> {
+        let addresses =
+            resolve(&self.connector.settings.url.host, self.connector.settings.url.port)?;
+        let mut failure = None;
+        for (nth, &address) in addresses.iter().enumerate() {
+            // One that swallows packets must leave time for the others.
+            let share = left(self.deadline)? / (addresses.len() - nth) as u32;
+            match self.open(address, Instant::now() + share) {
+                Ok(socket) => return Ok(socket),
+                Err(error) if self.line.is_closing() => return Err(error),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| io::Error::other("its name has no address")))
+    }
+
+    fn open(&self, address: SocketAddr, tcp_deadline: Instant) -> io::Result<Arc<Socket>> {
+        let socket = Arc::new(Socket::connect(address, self.tls()?)?);
+        if !self.line.watch(&socket) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        socket.connected(tcp_deadline, self.deadline)?;
+        Ok(socket)
+    }
+
+    fn tls(&self) -> io::Result<Option<ClientConnection>> {
+        let Some((config, name)) = &self.connector.tls else { return Ok(None) };
+        let connection = ClientConnection::new(Arc::clone(config), name.clone());
+        connection.map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+
+    /// Sends the request and reads the answer's head. What was read beyond it is the first of the frames.
+    fn upgrade(
+        &self,
+        socket: &Socket,
+        request: &[u8],
+        key: &str,
+    ) -> Result<(Vec<u8>, Option<String>), Down> {
+        let failed = |error: io::Error| self.no_answer(&error);
+        socket.send(request).map_err(failed)?;
+        let mut answer = Vec::with_capacity(STEP);
+        loop {
+            let size = self.read_more(socket, &mut answer).map_err(failed)?;
+            match reply(&answer, key, &self.handshake.speech)? {
+                Reply::Switched { head, protocol } => {
+                    return Ok((answer.split_off(head), protocol));
+                }
+                Reply::Partial if size == 0 => return Err(failed(ErrorKind::UnexpectedEof.into())),
+                Reply::Partial => {}
+            }
+        }
+    }
+
+    fn read_more(&self, socket: &Socket, answer: &mut Vec<u8>) -> io::Result<usize> {
+        socket.read_timeout(left(self.deadline)?)?;
+        let start = answer.len();
+        answer.resize(start + STEP, 0);
+        let size = socket.read(&mut answer[start..]);
+        answer.truncate(start + *size.as_ref().unwrap_or(&0));
+        size
+    }
+
+    fn no_answer(&self, error: &io::Error) -> Down {
+        Down::failed(&match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+                let wait = self.connector.connect_timeout();
+                format!("the handshake was not answered within {wait}")
+            }
+            ErrorKind::UnexpectedEof => "closed by the upstream during the handshake".to_owned(),
+            _ => format!("the handshake broke off: {}", brief(error)),
+        })
+    }
+
+    /// Reads up to the `welcome`. A ping may come before it; nothing else does that matters.
+    fn await_welcome(&self, wire: &mut Wire) -> Result<(), Down> {
+        loop {
+            let message = wire.read().map_err(|error| self.no_welcome(&error))?;
+            match message {
+                Message::Text(text) => match Frame::parse(&text) {
+                    Some(Frame::Welcome) => return Ok(()),
+                    Some(Frame::Disconnect { reason, reconnect }) => {
+                        return Err(disconnected(reason, reconnect, false));
+                    }
+                    _ => debug!("event=frame_ignored session={} before=welcome", self.name),
+                },
+                Message::Close(frame) => {
+                    wire.flush();
+                    return Err(closed_by(frame, false));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn no_welcome(&self, error: &Error) -> Down {
+        match error {
+            Error::Io(error)
+                if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) =>
+            {
+                Down::failed(&format!("no welcome within {}", self.connector.connect_timeout()))
+            }
+            error => Down::failed(&lost_reason(error, &self.connector.settings)),
+        }
+    }
+}
+
+/// The addresses to try, in order. `localhost` asks no resolver: a static binary in an empty root has none.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.eq_ignore_ascii_case("localhost") {
+        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        return Ok(both.map(|ip| SocketAddr::new(ip, port)).to_vec());
+    }
+    let found = (host, port).to_socket_addrs();
+    found.map(Iterator::collect).map_err(|error| io::Error::other(format!("no such host: {error}")))
+}

@@ -1,0 +1,171 @@
+//! The HTTP side of a WebSocket's opening: the request's bytes, and what the answer to it means.
+//!
+//! Written here and not left to `tungstenite`, which refuses header bytes over 127: a cookie may hold them.
+//! Owns: the order of the headers, the check of the 101 (RFC 6455, section 4.1), the statuses that are final.
+//! Never: touches a socket.
+
+use tungstenite::handshake::derive_accept_key;
+
+use super::{Down, Handshake, Speech, Url};
+
+/// Bytes of an answer's head; a longer one fails the handshake.
+pub const HEAD_MAX: usize = 16 * 1024;
+
+/// Headers of an answer; proxies add some, a hundred is no honest answer.
+const HEADERS_MAX: usize = 100;
+
+/// The subprotocol that we speak (`actioncable-unsupported` is only offered, so that an old server can say no).
+const CABLE: &str = "actioncable-v1-json";
+const CABLE_OFFER: &str = "actioncable-v1-json, actioncable-unsupported";
+
+/// The request for `url`, with the client's own headers in their order, byte for byte. Lost where one of
+/// them could end its line early and so smuggle a header of its own.
+pub fn request(url: &Url, handshake: &Handshake, key: &str) -> Result<Vec<u8>, Down> {
+    let mut bytes = format!("GET {} HTTP/1.1\r\n", target(url, &handshake.query)?).into_bytes();
+    let is_host = |name: &str| name.eq_ignore_ascii_case("Host");
+    match handshake.headers.iter().find(|(name, _)| is_host(name)) {
+        Some((_, value)) => push(&mut bytes, "Host", value)?,
+        None => push(&mut bytes, "Host", url.authority().as_bytes())?,
+    }
+    for (name, value) in [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", key),
+    ] {
+        push(&mut bytes, name, value.as_bytes())?;
+    }
+    if let Some(offer) = offer(&handshake.speech) {
+        push(&mut bytes, "Sec-WebSocket-Protocol", offer.as_bytes())?;
+    }
+    for (name, value) in handshake.headers.iter().filter(|(name, _)| !is_host(name)) {
+        push(&mut bytes, name, value)?;
+    }
+    bytes.extend_from_slice(b"\r\n");
+    Ok(bytes)
+}
+
+fn target(url: &Url, query: &str) -> Result<String, Down> {
+    if query.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(Down::failed("the query holds a space or a control character"));
+    }
+    Ok(match (&url.query, query) {
+        (None, "") => url.path.clone(),
+        (Some(own), "") => format!("{}?{own}", url.path),
+        (None, more) => format!("{}?{more}", url.path),
+        (Some(own), more) if own.is_empty() || own.ends_with('&') => {
+            format!("{}?{own}{more}", url.path)
+        }
+        (Some(own), more) => format!("{}?{own}&{more}", url.path),
+    })
+}
+
+fn push(bytes: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), Down> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(Down::failed("a header's name is no HTTP token"));
+    }
+    if value.iter().any(|byte| b"\r\n\0".contains(byte)) {
+        return Err(Down::failed(&format!("the header {name} holds a line break or a NUL")));
+    }
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn offer(speech: &Speech) -> Option<&str> {
+    match speech {
+        Speech::Cable => Some(CABLE_OFFER),
+        Speech::Raw { protocols } if protocols.trim().is_empty() => None,
+        Speech::Raw { protocols } => Some(protocols),
+    }
+}
+
+/// What came of the bytes so far.
+#[derive(Debug)]
+pub enum Reply {
+    /// The head is not whole yet.
+    Partial,
+    /// The upstream speaks WebSocket from byte `head` on.
+    Switched { head: usize, protocol: Option<String> },
+}
+
+/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good.
+pub fn reply(bytes: &[u8], key: &str, speech: &Speech) -> Result<Reply, Down> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) if head <= HEAD_MAX => head,
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => return Ok(Reply::Partial),
+        Ok(_) => return Err(Down::failed("the handshake was answered with a head over 16 KiB")),
+        Err(_) => {
+            return Err(Down::failed("the handshake was answered with something that is no HTTP"));
+        }
+    };
+    match response.code {
+        Some(101) => {}
+        Some(status) => return Err(refusal(status)),
+        None => return Err(Down::failed("the handshake was answered without a status")),
+    }
+    let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
+    Ok(Reply::Switched { head, protocol })
+}
+
+/// 4xx is what the application says to this client; 408, 429 and all else may pass.
+fn refusal(status: u16) -> Down {
+    if !(400..500).contains(&status) || status == 408 || status == 429 {
+        return Down::failed(&format!("the handshake was answered with {status}"));
+    }
+    let mut why = format!("the upstream answered the handshake with {status}");
+    if status == 404 {
+        why += ": Rails says 404 to an Origin that config.action_cable.allowed_request_origins \
+                does not allow, and to a wrong path in --server";
+    }
+    Down::Denied { status, why }
+}
+
+/// RFC 6455, section 4.1, what the client must check in a 101; answers the subprotocol.
+fn check_switch(
+    headers: &[httparse::Header<'_>],
+    key: &str,
+    speech: &Speech,
+) -> Result<Option<String>, String> {
+    let all = |name: &str| {
+        let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        named.map(|header| header.value.trim_ascii()).collect::<Vec<_>>()
+    };
+    let lists = |values: &[&[u8]], token: &str| {
+        let mut items = values.iter().flat_map(|value| value.split(|&byte| byte == b','));
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    if !lists(&all("Upgrade"), "websocket") || !lists(&all("Connection"), "upgrade") {
+        return Err("the handshake was answered with a 101 that is no upgrade to WebSocket".into());
+    }
+    if all("Sec-WebSocket-Accept") != [derive_accept_key(key.as_bytes()).as_bytes()] {
+        return Err("the handshake was answered with a wrong Sec-WebSocket-Accept".into());
+    }
+    if !all("Sec-WebSocket-Extensions").iter().all(|value| value.is_empty()) {
+        return Err("the upstream chose a WebSocket extension that was not offered".into());
+    }
+    chosen(&all("Sec-WebSocket-Protocol"), speech)
+}
+
+fn chosen(values: &[&[u8]], speech: &Speech) -> Result<Option<String>, String> {
+    let [value] = values else {
+        let many = !values.is_empty();
+        return if many { Err("the upstream chose two subprotocols".into()) } else { Ok(None) };
+    };
+    let fits = match speech {
+        Speech::Cable => *value == CABLE.as_bytes(),
+        Speech::Raw { protocols } => {
+            protocols.split(',').any(|offered| offered.trim().as_bytes() == *value)
+        }
+    };
+    let shown = value.escape_ascii().to_string();
+    if !fits || value.is_empty() {
+        return Err(format!("the upstream chose the subprotocol {shown:.40}, which does not fit"));
+    }
+    Ok(Some(shown))
+}

@@ -1,0 +1,302 @@
+//! One TCP or TLS connection that one thread reads while others write.
+//!
+//! Owns: the descriptor and its options, the TLS state, the order of writes, the end of all of it.
+//! Never: knows what a frame is; whoever writes hands over whole ones.
+//! When a write is stuck for `WRITE_TIMEOUT`, or fails: the connection is cut, since half a frame spoils what follows.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustls::ClientConnection;
+
+/// An upstream that takes nothing for this long is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the last words may take: a session that ends has its socket closed within a second.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A peer that vanished without a word is noticed after some 60 s of silence, or 40 s of unanswered data.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_COUNT: u32 = 3;
+const USER_TIMEOUT_MS: u32 = 40_000;
+
+/// Bytes taken from TCP at a time where TLS is between; they lie on the reader's stack.
+const CHUNK: usize = 4096;
+
+pub struct Socket {
+    tcp: TcpStream,
+    /// Held to encrypt or decrypt what is in memory already, never during a read or a write of `tcp`:
+    /// a writer that is stuck must not stop the reader.
+    tls: Option<Mutex<ClientConnection>>,
+    /// Whether more may be written. Held during the write, so that frames stay whole and TLS records in
+    /// order; taken before `tls`, never after it.
+    open: Mutex<bool>,
+    /// Why we cut it ourselves; the reader then sees no more than an end.
+    broken: OnceLock<String>,
+}
+
+impl Socket {
+    /// Begins to connect to `address`, which `connected` completes: in between another thread can end it
+    /// with `cut`.
+    pub fn connect(address: SocketAddr, tls: Option<ClientConnection>) -> io::Result<Socket> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        set_options(&fd)?;
+        match rustix::net::connect(&fd, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (open, broken) = (Mutex::new(true), OnceLock::new());
+        Ok(Socket { tcp: TcpStream::from(fd), tls: tls.map(Mutex::new), open, broken })
+    }
+
+    /// Waits until TCP is connected and, where there is TLS, its handshake is done.
+    pub fn connected(&self, tcp_deadline: Instant, deadline: Instant) -> io::Result<()> {
+        self.wait_connected(tcp_deadline)?;
+        self.tcp.set_nonblocking(false)?;
+        self.tcp.set_write_timeout(Some(left(deadline)?))?;
+        self.shake_hands(deadline)?;
+        self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
+    }
+
+    fn wait_connected(&self, deadline: Instant) -> io::Result<()> {
+        let wait = left(deadline)?;
+        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+        let mut fds = [PollFd::new(&self.tcp, PollFlags::OUT)];
+        if poll(&mut fds, Some(&wait))? == 0 {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match self.tcp.take_error()? {
+            Some(error) => Err(error),
+            None => self.tcp.peer_addr().map(drop),
+        }
+    }
+
+    fn shake_hands(&self, deadline: Instant) -> io::Result<()> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        let shaking = || tls.lock().is_handshaking();
+        self.flush_tls(tls)?;
+        while shaking() {
+            self.read_timeout(left(deadline)?)?;
+            if self.receive(tls)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A read that gets nothing for this long fails with `WouldBlock`.
+    pub fn read_timeout(&self, wait: Duration) -> io::Result<()> {
+        self.tcp.set_read_timeout(Some(wait.max(Duration::from_millis(1))))
+    }
+
+    /// A read may take as long as it likes (keepalive still notices a peer that is gone).
+    pub fn read_patiently(&self) -> io::Result<()> {
+        self.tcp.set_read_timeout(None)
+    }
+
+    /// Reads what is there, or waits for it. 0 is the end.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &self.tls else { return read_tcp(&self.tcp, buffer) };
+        loop {
+            let read = tls.lock().reader().read(buffer);
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // Without a close_notify, that is. A WebSocket has a last word of its own.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+                result => return result,
+            }
+            self.receive(tls)?;
+        }
+    }
+
+    /// Takes a chunk from TCP and decrypts it. 0 is the end.
+    fn receive(&self, tls: &Mutex<ClientConnection>) -> io::Result<usize> {
+        let mut chunk = [0; CHUNK];
+        let size = read_tcp(&self.tcp, &mut chunk)?;
+        let fed = feed(&mut tls.lock(), &chunk[..size]);
+        let owes = tls.lock().wants_write();
+        // An answer to a key update, or the alert that says what was wrong.
+        let flushed = if owes { self.flush_tls(tls) } else { Ok(()) };
+        fed.and(flushed).map(|()| size)
+    }
+
+    fn flush_tls(&self, tls: &Mutex<ClientConnection>) -> io::Result<()> {
+        let mut open = self.open.lock();
+        if !*open {
+            return Ok(());
+        }
+        let sealed = encrypt(&mut tls.lock(), &[]);
+        let result = sealed.and_then(|sealed| self.write_tcp(&sealed));
+        self.judge(&mut open, result)
+    }
+
+    /// Writes all of `bytes`, and nothing of another thread's in between. Blocks for `WRITE_TIMEOUT` at most.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut open = self.open.lock();
+        if !*open {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        let result = match &self.tls {
+            None => self.write_tcp(bytes),
+            Some(tls) => {
+                let sealed = encrypt(&mut tls.lock(), bytes);
+                sealed.and_then(|sealed| self.write_tcp(&sealed))
+            }
+        };
+        self.judge(&mut open, result)
+    }
+
+    fn judge(&self, open: &mut bool, result: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &result {
+            *open = false;
+            let _ = self.broken.set(format!("writing failed: {}", brief(error)));
+            self.cut();
+        }
+        result
+    }
+
+    fn write_tcp(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        while !bytes.is_empty() {
+            match (&self.tcp).write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(size) => bytes = &bytes[size..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if !bytes.is_empty() && Instant::now() >= deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Why this side cut the connection, if it did.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
+    /// Ends a read that waits; writing goes on. Never blocks.
+    pub fn stop_reading(&self) {
+        let _ = self.tcp.shutdown(Shutdown::Read);
+    }
+
+    /// Ends whatever waits on this connection. Never blocks.
+    pub fn cut(&self) {
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    /// Sends the last frame, if there is one, and ends the connection, in order where that takes no longer
+    /// than some `FAREWELL_TIMEOUT`. Nothing is written afterwards.
+    pub fn finish(&self, last: Option<&[u8]>) {
+        if let Some(mut open) = self.open.try_lock_for(FAREWELL_TIMEOUT)
+            && *open
+        {
+            *open = false;
+            let _ = self.tcp.set_write_timeout(Some(FAREWELL_TIMEOUT));
+            let _ = self.say_goodbye(last.unwrap_or_default());
+            let _ = self.tcp.shutdown(Shutdown::Write);
+            self.drain();
+        }
+        self.cut();
+    }
+
+    fn say_goodbye(&self, last: &[u8]) -> io::Result<()> {
+        let Some(tls) = &self.tls else { return self.write_tcp(last) };
+        let sealed = {
+            let mut connection = tls.lock();
+            let mut sealed = encrypt(&mut connection, last)?;
+            connection.send_close_notify();
+            sealed.extend(encrypt(&mut connection, &[])?);
+            sealed
+        };
+        self.write_tcp(&sealed)
+    }
+
+    /// A close with unread bytes is a reset, which may overtake the last frame. So what came is read first;
+    /// a flood is not read to its end.
+    fn drain(&self) {
+        self.stop_reading();
+        let mut chunk = [0; CHUNK];
+        for _ in 0..64 {
+            if !matches!((&self.tcp).read(&mut chunk), Ok(1..)) {
+                return;
+            }
+        }
+    }
+}
+
+fn set_options(fd: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(fd, true)?;
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(fd, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(fd, KEEPALIVE_COUNT)?;
+    sockopt::set_tcp_user_timeout(fd, USER_TIMEOUT_MS)?;
+    Ok(())
+}
+
+fn read_tcp(mut tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tcp.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Decrypts `bytes`; none at all is the end.
+fn feed(tls: &mut ClientConnection, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        let size = tls.read_tls(&mut bytes)?;
+        tls.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        // Takes nothing more once the upstream has said goodbye.
+        if bytes.is_empty() || size == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// What goes over TCP for `bytes`, and for what TLS itself has to say.
+fn encrypt(tls: &mut ClientConnection, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    tls.writer().write_all(bytes)?;
+    let mut sealed = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut sealed)?;
+    }
+    Ok(sealed)
+}
+
+/// How long it is until `deadline`; `TimedOut` when it has passed.
+pub fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+/// An I/O error in as few words as a log line has room for.
+pub fn brief(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => return "timed out".to_owned(),
+        ErrorKind::UnexpectedEof => return "closed by the upstream".to_owned(),
+        _ => {}
+    }
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}

@@ -1,0 +1,377 @@
+//! The thread of one session's upstream: attempt, read, back off, and again.
+//!
+//! Owns: when to try again, what ends a link, and what the owner is told.
+//! Never: connects or shakes hands itself (workers do, on deeper stacks).
+//! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `Next::Stop`.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
+use parking_lot::Mutex;
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Error, Message};
+
+use super::attempt::{Attempt, Live};
+use super::socket::{Socket, brief};
+use super::wire::{Wire, close_frame};
+use super::{Connector, Down, Handshake, Link, Next, Owner, Permit, Settings, Speech};
+use crate::frame::Frame;
+use crate::report::{debug, info};
+
+/// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
+const WORKER_GRACE: Duration = Duration::from_millis(250);
+
+const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
+const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// What the handle, the session's thread and its handshake worker share.
+#[derive(Default)]
+pub struct Line {
+    closing: AtomicBool,
+    /// Held for a moment only, and for no I/O but a `shutdown`, which does not block.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    close: Option<(u16, &'static str)>,
+    /// The socket of the moment. Weak: it closes when its thread lets go of it.
+    socket: Weak<Socket>,
+    up: bool,
+}
+
+impl Line {
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends the reads and connects of now and of later. The first order counts.
+    pub fn close(&self, code: u16, reason: &'static str) {
+        let mut state = self.state.lock();
+        state.close.get_or_insert((code, reason));
+        self.closing.store(true, Ordering::Release);
+        match state.socket.upgrade() {
+            Some(socket) if state.up => socket.stop_reading(),
+            Some(socket) => socket.cut(),
+            None => {}
+        }
+    }
+
+    /// From now on `close` cuts `socket`. False when it is too late for that.
+    pub fn watch(&self, socket: &Arc<Socket>) -> bool {
+        let mut state = self.state.lock();
+        state.socket = Arc::downgrade(socket);
+        state.up = false;
+        state.close.is_none()
+    }
+
+    /// From now on `close` leaves the sending side open, for the close frame.
+    fn up(&self) -> bool {
+        let mut state = self.state.lock();
+        state.up = true;
+        state.close.is_none()
+    }
+
+    fn order(&self) -> Option<(u16, &'static str)> {
+        self.state.lock().close
+    }
+}
+
+pub struct Session {
+    pub connector: Arc<Connector>,
+    pub name: String,
+    pub handshake: Arc<Handshake>,
+    pub owner: Arc<dyn Owner>,
+    pub line: Arc<Line>,
+    /// Gets a message, or loses its other end, when the session is to close.
+    pub wake: Receiver<()>,
+}
+
+impl Session {
+    pub fn run(&self) {
+        let mut welcomed = false;
+        let mut failures = 0;
+        let mut permit = None;
+        while let Some(attempt) = self.attempt(permit) {
+            let down = match attempt {
+                Ok(live) => {
+                    (welcomed, failures) = (true, 0);
+                    self.carry(live)
+                }
+                Err(down) => Some(down),
+            };
+            let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
+            self.tell(&down);
+            if matches!(self.owner.down(down, welcomed), Next::Stop) {
+                return;
+            }
+            let Some(granted) = self.pause(backoff(failures, random())) else { return };
+            permit = Some(granted);
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Has a worker connect. `None`: the session closes.
+    fn attempt(&self, permit: Option<Permit>) -> Option<Result<Live, Down>> {
+        let timeout = self.connector.settings.connect_timeout;
+        let attempt = Attempt {
+            connector: Arc::clone(&self.connector),
+            handshake: Arc::clone(&self.handshake),
+            line: Arc::clone(&self.line),
+            name: self.name.clone(),
+            deadline: Instant::now() + timeout,
+        };
+        let (reply, answer) = bounded(1);
+        let job = move || {
+            let _ = reply.send(attempt.run());
+            drop(permit);
+        };
+        if let Err(error) = self.connector.workers.run(Box::new(job)) {
+            let why = format!("no thread for the handshake: {}", brief(&error));
+            return Some(Err(Down::failed(&why)));
+        }
+        select! {
+            recv(answer) -> live => Some(live.unwrap_or_else(|_| Err(Down::failed("the handshake failed")))),
+            recv(self.wake) -> _ => None,
+            default(timeout + WORKER_GRACE) => {
+                let timeout = self.connector.connect_timeout();
+                Some(Err(Down::failed(&format!("unreachable: its name has no address within {timeout}"))))
+            }
+        }
+    }
+
+    /// Waits `pause`, then for leave to try again. `None`: the session closes.
+    fn pause(&self, pause: Duration) -> Option<Permit> {
+        match self.wake.recv_timeout(pause) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return None,
+        }
+        let permits = &self.connector.permits;
+        select! {
+            recv(permits.1) -> _ => Some(Permit::new(permits.0.clone())),
+            recv(self.wake) -> _ => None,
+        }
+    }
+
+    /// Carries messages for as long as the link lives. `None`: the session closes.
+    fn carry(&self, live: Live) -> Option<Down> {
+        let Live { mut wire, protocol } = live;
+        let socket = Arc::clone(wire.socket());
+        if self.line.up() {
+            info!("event=upstream_up session={}", self.name);
+            self.connector.counts.up();
+            let patience = self.set_patience(&socket, protocol.as_deref());
+            let link = Link::new(&socket, protocol, self.name.clone());
+            self.owner.up(Arc::new(link));
+            let down = match patience {
+                Ok(()) => self.read(&mut wire),
+                Err(error) => Some(Ended { down: Down::lost(&brief(&error)), code: None }),
+            };
+            if let Some(Ended { down, code }) = down {
+                socket.finish(code.and_then(|code| close_frame(code, "").ok()).as_deref());
+                return Some(down);
+            }
+        }
+        let last = self.line.order().and_then(|(code, reason)| close_frame(code, reason).ok());
+        socket.finish(last.as_deref());
+        None
+    }
+
+    /// ActionCable pings every three seconds. Of another protocol nobody knows how long it may be silent:
+    /// there keepalive has to do.
+    fn set_patience(&self, socket: &Socket, protocol: Option<&str>) -> std::io::Result<()> {
+        let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
+        match self.handshake.speech {
+            Speech::Raw { .. } if !pings => socket.read_patiently(),
+            _ => socket.read_timeout(self.connector.settings.stale_after),
+        }
+    }
+
+    fn read(&self, wire: &mut Wire) -> Option<Ended> {
+        while !self.line.is_closing() {
+            let ended = match wire.read() {
+                Ok(message) => self.take(message, wire),
+                Err(_) if self.line.is_closing() => None,
+                Err(error) => Some(self.ended(&error, wire.socket())),
+            };
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
+    }
+
+    fn take(&self, message: Message, wire: &mut Wire) -> Option<Ended> {
+        match message {
+            Message::Text(text) => {
+                debug!("event=frame session={} dir=in type=text bytes={}", self.name, text.len());
+                return self.take_text(&text).map(|down| Ended { down, code: Some(1000) });
+            }
+            Message::Binary(data) => {
+                debug!(
+                    "event=frame_ignored session={} type=binary bytes={}",
+                    self.name,
+                    data.len()
+                );
+            }
+            Message::Close(frame) => {
+                wire.flush();
+                return Some(Ended { down: closed_by(frame, true), code: None });
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+        None
+    }
+
+    fn take_text(&self, text: &str) -> Option<Down> {
+        if matches!(self.handshake.speech, Speech::Cable) {
+            match Frame::parse(text) {
+                Some(Frame::Welcome | Frame::Ping) => return None,
+                Some(Frame::Disconnect { reason, reconnect }) => {
+                    return Some(disconnected(reason, reconnect, true));
+                }
+                Some(_) => {}
+                None => {
+                    debug!("event=frame_ignored session={} type=no_json", self.name);
+                    return None;
+                }
+            }
+        }
+        self.owner.text(text);
+        None
+    }
+
+    fn ended(&self, error: &Error, socket: &Socket) -> Ended {
+        let settings = &self.connector.settings;
+        let reason = match socket.broken() {
+            Some(reason) => reason.to_owned(),
+            None => lost_reason(error, settings),
+        };
+        Ended { down: Down::lost(&reason), code: farewell(error) }
+    }
+
+    fn tell(&self, down: &Down) {
+        self.connector.counts.down(down);
+        let name = &self.name;
+        match down {
+            Down::Denied { status, .. } => {
+                info!("event=upstream_denied session={name} status={status}");
+            }
+            Down::Refused { reason } => {
+                info!("event=upstream_refused session={name} reason={reason:.200?}");
+            }
+            Down::Lost { reason, was_up: true, .. } => {
+                info!("event=upstream_lost session={name} reason={reason:.200?}");
+            }
+            Down::Lost { reason, .. } => {
+                info!("event=upstream_failed session={name} reason={reason:.200?}");
+            }
+        }
+    }
+}
+
+/// How a link ended, and the code of the close frame that we say so with.
+struct Ended {
+    down: Down,
+    code: Option<u16>,
+}
+
+/// What a `disconnect` frame means.
+pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
+    let reason = match reason {
+        Some(reason) if !reason.is_empty() => reason,
+        _ => "no reason given".to_owned(),
+    };
+    if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
+}
+
+/// What a close frame means. One without a code counts as 1005 (RFC 6455, section 7.1.5).
+pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
+    let (reason, close) = match frame {
+        None => ("closed by the upstream".to_owned(), (1005, String::new())),
+        Some(CloseFrame { code, reason }) => {
+            let code = u16::from(code);
+            let space = if reason.is_empty() { "" } else { " " };
+            let text = format!("closed by the upstream ({code}{space}{reason})");
+            (text, (code, reason.to_string()))
+        }
+    };
+    Down::Lost { reason, was_up, close: Some(close) }
+}
+
+/// Why a read failed, in a few words.
+pub fn lost_reason(error: &Error, settings: &Settings) -> String {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            format!("a message over --max-message ({} bytes)", settings.message_max)
+        }
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "closed by the upstream".to_owned()
+        }
+        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            let wait = humantime::format_duration(settings.stale_after);
+            format!("stale: no frame for {wait}")
+        }
+        Error::Io(error) => brief(error),
+        Error::Protocol(error) => format!("broken WebSocket frame: {error}"),
+        Error::Utf8(_) => "a text frame that is not UTF-8".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// RFC 6455, section 7.4.1. No last word to one that has gone.
+fn farewell(error: &Error) -> Option<u16> {
+    match error {
+        Error::Capacity(_) => Some(1009),
+        Error::Utf8(_) => Some(1007),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(1002),
+        _ => None,
+    }
+}
+
+/// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to
+/// 1 s, 2 s, and so on to 10 s. `random` spreads the sessions, over the upper half of that, so that they
+/// do not come back all at once.
+fn backoff(failures: u32, random: u32) -> Duration {
+    let max = FIRST_RETRY_MAX.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+    let min = if failures == 0 { FIRST_RETRY_MIN } else { max / 2 };
+    min + (max - min).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+fn random() -> u32 {
+    // Without random bytes the sessions come back together: late, but they come.
+    getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_retry_comes_within_100_to_500_ms() {
+        assert_eq!(backoff(0, 0), Duration::from_millis(100));
+        assert_eq!(backoff(0, u32::MAX), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn later_ones_double_up_to_ten_seconds() {
+        for (failures, most) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000), (5, 10_000)] {
+            assert_eq!(backoff(failures, u32::MAX), Duration::from_millis(most));
+            assert_eq!(backoff(failures, 0), Duration::from_millis(most / 2));
+        }
+        assert_eq!(backoff(u32::MAX, u32::MAX), RETRY_MAX);
+    }
+
+    #[test]
+    fn randomness_spreads_them() {
+        assert!(backoff(3, 1 << 30) < backoff(3, 1 << 31));
+    }
+}

@@ -1,0 +1,176 @@
+//! The WebSocket of one upstream: `tungstenite` over our socket, and its buffer kept small.
+//!
+//! `tungstenite` keeps the buffer of the largest frame it ever read. So the boundaries of frames are
+//! watched here, and a `WebSocket` that has grown is replaced by a fresh one at the first moment at which
+//! it holds no bytes: after a big message an idle session is as small as before.
+//! Never: looks into a message.
+
+use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+use super::socket::{Socket, left};
+
+/// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
+const READ_BUFFER: usize = 1024;
+
+/// A frame over this makes the buffer grow beyond what an idle session should keep.
+const GROWN: u64 = 4096;
+
+pub struct Wire {
+    web: WebSocket<Watched>,
+    config: WebSocketConfig,
+}
+
+impl Wire {
+    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient` or
+    /// `expect_life` every read ends at `deadline`.
+    pub fn new(socket: Arc<Socket>, rest: Vec<u8>, message_max: usize, deadline: Instant) -> Wire {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(message_max))
+            .max_frame_size(Some(message_max));
+        let mut frames = Boundaries::default();
+        frames.pass(&rest);
+        let watched = Watched { socket, deadline: Some(deadline), frames, empty: false };
+        let web = WebSocket::from_partially_read(watched, rest, Role::Client, Some(config));
+        Wire { web, config }
+    }
+
+    /// From now on reads have no deadline but the timeout that the socket was given.
+    pub fn forget_deadline(&mut self) {
+        self.web.get_mut().deadline = None;
+    }
+
+    pub fn socket(&self) -> &Arc<Socket> {
+        &self.web.get_ref().socket
+    }
+
+    /// The next message. The answer to a ping is sent by the call after the one that returned it.
+    pub fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.web.read() {
+                Err(Error::Io(_)) if self.web.get_ref().empty => self.renew(),
+                result => return result,
+            }
+        }
+    }
+
+    fn renew(&mut self) {
+        let watched = self.web.get_ref();
+        let socket = Arc::clone(&watched.socket);
+        let deadline = watched.deadline;
+        let fresh = Watched { socket, deadline, frames: Boundaries::default(), empty: false };
+        self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
+    }
+
+    /// Sends what is owed: the answer to a close frame.
+    pub fn flush(&mut self) {
+        // The link ends anyway, with or without it.
+        let _ = self.web.flush();
+    }
+}
+
+/// A text frame as a client sends it.
+pub fn text_frame(text: &str) -> io::Result<Vec<u8>> {
+    let text = tungstenite::Bytes::copy_from_slice(text.as_bytes());
+    masked(Frame::message(text, OpCode::Data(Data::Text), true))
+}
+
+/// A close frame as a client sends it. `reason` is at most 123 bytes.
+pub fn close_frame(code: u16, reason: &'static str) -> io::Result<Vec<u8>> {
+    masked(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
+}
+
+/// RFC 6455, section 5.3: each frame of a client is masked with bytes that nobody can foresee.
+fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
+    let mut mask = [0; 4];
+    getrandom::fill(&mut mask).map_err(io::Error::other)?;
+    frame.header_mut().mask = Some(mask);
+    let mut bytes = Vec::with_capacity(frame.len());
+    frame.format(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+struct Watched {
+    socket: Arc<Socket>,
+    deadline: Option<Instant>,
+    frames: Boundaries,
+    /// Set with the error that asks `Wire::read` for a fresh `WebSocket`.
+    empty: bool,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Asked for more at a boundary: whoever asks has used up everything before it.
+        if self.frames.grown && self.frames.at_boundary() {
+            self.empty = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(deadline) = self.deadline {
+            self.socket.read_timeout(left(deadline)?)?;
+        }
+        let size = self.socket.read(buffer)?;
+        self.frames.pass(&buffer[..size]);
+        Ok(size)
+    }
+}
+
+impl Write for Watched {
+    /// Takes whole frames: with a write buffer of 0 each comes in one call.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.send(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where frames and messages end in the bytes that went by.
+#[derive(Default)]
+struct Boundaries {
+    /// The start of a header that is not whole yet.
+    header: Vec<u8>,
+    payload_left: u64,
+    inside_message: bool,
+    grown: bool,
+}
+
+impl Boundaries {
+    fn at_boundary(&self) -> bool {
+        self.header.is_empty() && self.payload_left == 0 && !self.inside_message
+    }
+
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.payload_left > 0 {
+                let size = self.payload_left.min(bytes.len() as u64);
+                self.payload_left -= size;
+                bytes = &bytes[size as usize..];
+                continue;
+            }
+            self.header.push(first);
+            bytes = rest;
+            // A header that cannot be read ends the link in `tungstenite` before it matters here.
+            if let Ok(Some((header, size))) = FrameHeader::parse(&mut Cursor::new(&self.header)) {
+                self.begin(&header, size);
+            }
+        }
+    }
+
+    fn begin(&mut self, header: &FrameHeader, size: u64) {
+        self.header.clear();
+        self.payload_left = size;
+        self.grown |= size > GROWN;
+        if matches!(header.opcode, OpCode::Data(_)) {
+            self.inside_message = !header.is_final;
+        }
+    }
+}
