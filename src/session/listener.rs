@@ -351,17 +351,16 @@ impl Poll {
         let session_id = format!(r#""session_id":"{}","#, session.id);
         let messages: Vec<String> =
             events.iter().map(|(_, event)| event.replacen(&session_id, "", 1)).collect();
-        let json = format!(
-            r#"{{"messages":[{}],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}
-"#,
+        let mut json = format!(
+            r#"{{"messages":[{}],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}"#,
             messages.join(","),
             state.mailbox.last() - carried,
             state.channels.ids_json(),
             session.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),
-            // For those who read it in a terminal.
-            '\n',
         );
+        // For those who read it in a terminal.
+        json.push('\n');
         Reply { json, carried, told: upstream.is_some() }
     }
 }
