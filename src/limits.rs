@@ -71,9 +71,10 @@ pub struct Plan {
 /// With `demo` the other end of each upstream is in this process too, and half of all is for it.
 pub fn find(sessions: Option<usize>, connections: Option<usize>, demo: bool) -> Plan {
     raise_descriptors();
-    let machine = if demo { Machine::look().halved() } else { Machine::look() };
-    let plan = plan(&machine, sessions, connections);
-    plan.log(&machine);
+    let machine = Machine::look();
+    let share = if demo { machine.halved() } else { machine };
+    let plan = plan(&share, sessions, connections);
+    plan.log(&machine, &share);
     plan
 }
 
@@ -106,7 +107,8 @@ fn default_sessions(
 }
 
 impl Plan {
-    fn log(&self, machine: &Machine) {
+    /// Tells what `machine` has, and what is amiss when its `share` for the bridge is too small.
+    fn log(&self, machine: &Machine, share: &Machine) {
         let Machine { descriptors, mappings, threads, .. } = machine;
         info!(
             "event=limits sessions={} connections={} bound_by=\"{}\" descriptors={} mappings={} threads={}",
@@ -118,7 +120,7 @@ impl Plan {
             Shown(*threads)
         );
         if !self.fits {
-            let (slots, by) = machine.slots();
+            let (slots, by) = share.slots();
             warning!(
                 "event=limits_too_high sessions={} connections={} together_at_most={} bound_by=\"{}\" \
                  remedy=\"lower --max-sessions or --max-connections, or raise the limit\"",

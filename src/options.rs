@@ -72,11 +72,12 @@ struct Typed {
     #[argh(switch)]
     demo: bool,
 
-    /// the Origin told to the server when a request has none, http(s)://host[:port]; default none
+    /// the Origin told to the server when a request has none, https://host or https://host:port;
+    /// default none
     #[argh(option, arg_name = "url", from_str_fn(values::origin))]
     origin: Option<String>,
 
-    /// an Origin that pages may come from, http(s)://host[:port], may be given many times; default any
+    /// an Origin that pages may come from, written like --origin, may be given many times; default any
     #[argh(option, arg_name = "url", from_str_fn(values::origin))]
     allow_origin: Vec<String>,
 

@@ -26,7 +26,7 @@ struct Word {
 }
 
 impl Words {
-    /// Reads `args` by the options in `flags`. Help has no entry there and is known here.
+    /// Reads `args` by the options in `flags`.
     pub fn of(args: Vec<String>, flags: &[FlagInfo<'static>]) -> Words {
         let mut words = Vec::with_capacity(args.len());
         let mut args = args.into_iter();
@@ -61,7 +61,7 @@ impl Words {
 
     /// What argh says of these words, in one line: the option as typed, the cause, the remedy.
     pub fn one_line(&self, said: &str) -> String {
-        let said = said.trim_end();
+        let said = said.strip_suffix('\n').unwrap_or(said);
         for pair in self.words.windows(2) {
             let (option, value) = (&pair[0], &pair[1]);
             let start =
@@ -124,10 +124,6 @@ fn push(words: &mut Vec<Word>, arg: String, flags: &[FlagInfo<'static>]) -> bool
         Some((typed, value)) => (typed, Some(value)),
         None => (arg.as_str(), None),
     };
-    if value.is_none() && is_help(typed) {
-        words.push(Word::option("--help", typed));
-        return false;
-    }
     let Some(flag) = flags.iter().find(|flag| is_spelling_of(typed, flag)) else {
         words.push(Word { text: arg.clone(), typed: typed.to_owned(), option: true });
         return false;
@@ -149,10 +145,6 @@ fn push(words: &mut Vec<Word>, arg: String, flags: &[FlagInfo<'static>]) -> bool
     !switch && value.is_none()
 }
 
-fn is_help(typed: &str) -> bool {
-    matches!(typed, "-h" | "--h" | "-help" | "--help")
-}
-
 /// One dash or two, the long name or the short one.
 fn is_spelling_of(typed: &str, flag: &FlagInfo<'_>) -> bool {
     let Some(name) = typed.strip_prefix("--").or_else(|| typed.strip_prefix('-')) else {
@@ -160,7 +152,9 @@ fn is_spelling_of(typed: &str, flag: &FlagInfo<'_>) -> bool {
     };
     let mut letters = name.chars();
     let short = letters.next().filter(|_| letters.next().is_none());
-    flag.long.strip_prefix("--") == Some(name) || (short.is_some() && short == flag.short)
+    // argh's own entry for help has no short name.
+    let flag_short = if flag.long == "--help" { Some('h') } else { flag.short };
+    flag.long.strip_prefix("--") == Some(name) || (short.is_some() && short == flag_short)
 }
 
 #[cfg(test)]

@@ -208,6 +208,8 @@ fn a_server_that_cannot_be_parsed_is_a_failure() {
 fn an_option_that_is_not_there_is_named() {
     assert_eq!(usage(&["--colour=red"]), "--colour: no such option, --help lists them");
     assert_eq!(usage(&["-x\ny"]), "-x\\ny: no such option, --help lists them");
+    assert_eq!(usage(&["-x\n"]), "-x\\n: no such option, --help lists them");
+    assert!(usage(&[""]).starts_with("\"\": is no option, "));
     assert_eq!(
         usage(&["-r", "extra"]),
         "extra: is no option, and nothing else is taken, --help lists them"
