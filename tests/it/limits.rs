@@ -1,0 +1,267 @@
+//! What happens at each limit.
+
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+/// Sends that one channel holds before it is confirmed.
+const HELD_MAX: usize = 64;
+
+#[test]
+fn over_max_sessions_a_poll_and_a_post_are_503_with_retry_after() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+
+    for request in
+        [bridge.get("/b"), bridge.post("/b?poll-queue=1", &format!("[{}]", subscribe(CHAT)))]
+    {
+        let response = request.send();
+        response.refused(503);
+        assert!(response.header("retry-after").unwrap().parse::<u32>().is_ok());
+    }
+}
+
+#[test]
+fn over_max_sessions_a_stream_is_a_200_with_nothing_but_a_retry_and_the_end() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+
+    let mut short = bridge.get("/b").sse().stream();
+
+    short.expect_end();
+    assert_eq!(short.head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(short.head.header("x-session-id"), None);
+    let retry = short.retry.unwrap();
+    assert!((5_000..=15_000).contains(&retry), "{retry}");
+}
+
+#[test]
+fn over_max_sessions_the_sessions_that_are_there_go_on() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+    bridge.get("/b").send().refused(503);
+
+    link.message(CHAT, "1");
+
+    assert_eq!(stream.received(), "1");
+}
+
+#[test]
+fn a_session_that_ends_makes_room_for_another() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+    bridge.delete("/a").send();
+
+    let (_other, _other_link) = bridge.open(&upstream, "/b");
+}
+
+#[test]
+fn over_max_connections_a_connection_is_answered_503_and_closed() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-connections", "2"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+    let (_other, _other_link) = bridge.open(&upstream, "/b");
+
+    let answer = bridge.get("/-/health").begin().rest();
+
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[test]
+fn idle_connections_count_towards_max_connections() {
+    let bridge = Bridge::with(&FakeUpstream::start(), &["--max-connections", "2"]);
+    let _idle = [bridge.raw(""), bridge.raw("")];
+
+    let answer = bridge.get("/-/health").begin().rest();
+
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[test]
+fn a_connection_that_leaves_makes_room_for_another() {
+    let bridge = Bridge::with(&FakeUpstream::start(), &["--max-connections", "2"]);
+    let idle = [bridge.raw(""), bridge.raw("")];
+    assert!(bridge.get("/-/health").begin().rest().starts_with("HTTP/1.1 503"));
+
+    drop(idle);
+
+    wait_until(PATIENCE, || bridge.get("/-/health").send().status == 200);
+}
+
+#[test]
+fn a_subscribe_over_max_channels_is_an_error_of_the_item() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-channels", "1"]);
+    let (_stream, mut link) = bridge.open(&upstream, "/a");
+
+    let answers = bridge.act("/a", &[subscribe(CHAT), subscribe(ROOM), subscribe(CHAT)]);
+
+    assert_eq!((answers[0].raw("error"), answers[2].raw("error")), ("null", "null"));
+    assert!(answers[1].text("error").contains("--max-channels"), "{}", answers[1].raw("error"));
+    assert_eq!(answers[1].raw("chan_id"), "null");
+    link.expect_subscribe(CHAT);
+}
+
+#[test]
+fn a_channel_that_was_left_makes_room_for_another() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-channels", "1"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+
+    bridge.act("/a", &[subscribe(CHAT), unsubscribe(CHAT)]);
+
+    bridge.subscribe("/a", ROOM);
+}
+
+#[test]
+fn max_channels_is_256_by_default() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+    let rooms: Vec<String> = (0..257)
+        .map(|n| subscribe(&format!(r#"{{"channel":"RoomChannel","room":{n}}}"#)))
+        .collect();
+
+    let answers = bridge.act("/a", &rooms);
+
+    assert!(answers[..256].iter().all(|answer| answer.raw("error") == "null"));
+    assert_ne!(answers[256].raw("error"), "null");
+}
+
+#[test]
+fn a_send_over_64_held_for_one_channel_is_an_error_of_the_item() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (_stream, mut link) = bridge.open(&upstream, "/a");
+    bridge.subscribe("/a", CHAT);
+    link.expect_subscribe(CHAT);
+
+    let answers = bridge.act("/a", &vec![send(CHAT, "{}"); HELD_MAX + 1]);
+
+    assert!(answers[..HELD_MAX].iter().all(|answer| answer.raw("error") == "null"));
+    assert!(!answers[HELD_MAX].text("error").is_empty());
+    link.confirm(CHAT);
+    for _ in 0..HELD_MAX {
+        link.expect_send(CHAT);
+    }
+}
+
+#[test]
+fn an_upstream_message_over_max_message_drops_the_link_and_the_reason_is_told() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-message", "10000"]);
+    let (mut stream, mut link) = bridge.open(&upstream, "/a");
+
+    link.message(CHAT, &quote(&"x".repeat(10_000)));
+
+    let told = stream.expect_upstream("disconnected");
+    assert!(told.flag("reconnect"));
+    assert!(told.text("reason").contains("--max-message"), "{}", told.text("reason"));
+    let _link = upstream.welcome();
+    stream.expect_upstream("connected");
+}
+
+#[test]
+fn an_upstream_message_in_pieces_counts_as_a_whole() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-message", "1000"]);
+    let (mut stream, mut link) = bridge.open(&upstream, "/a");
+
+    // A text frame without FIN, then continuations: 100 bytes each.
+    for n in 0..12 {
+        let opcode = if n == 0 { 0x01 } else { 0x00 };
+        link.bytes(&[&[opcode, 100], [b' '; 100].as_slice()].concat());
+    }
+
+    stream.expect_upstream("disconnected");
+}
+
+#[test]
+fn a_request_head_over_16_kib_is_431() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+
+    let big = "x".repeat(17 * 1024);
+    let mut asked = bridge.raw(format!("GET /a HTTP/1.1\r\nHost: a\r\nX: {big}\r\n\r\n"));
+
+    assert_eq!(asked.next_response().status, 431);
+    asked.rest();
+}
+
+#[test]
+fn a_request_head_of_15_kib_is_served() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+
+    let response = bridge.get("/-/health").header("X", "x".repeat(15 * 1024)).send();
+
+    assert_eq!(response.status, 200);
+}
+
+#[test]
+fn a_request_head_that_is_not_whole_within_10_s_is_408() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+    let start = Instant::now();
+
+    let asked = bridge.raw("GET /a HTTP/1.1\r\nHost:").patient(Duration::from_secs(15));
+
+    assert_eq!(asked.response().status, 408);
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_secs(9) && waited < Duration::from_secs(12), "{waited:?}");
+}
+
+#[test]
+fn a_byte_now_and_then_does_not_put_off_the_10_s() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+    let mut asked = bridge.raw("GET /a HTTP/1.1\r\nX: ");
+    let start = Instant::now();
+
+    while !asked.has_answer_within(Duration::from_millis(500)) {
+        assert!(start.elapsed() < Duration::from_secs(13), "no end to the head");
+        let _ = asked.more(b"x");
+    }
+
+    assert_eq!(asked.response().status, 408);
+}
+
+#[test]
+fn a_413_is_not_lost_to_a_reset_although_the_body_was_not_read() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-body", "1000"]);
+
+    for _ in 0..5 {
+        let mut asked = bridge.raw("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
+        let _ = asked.more(&[b' '; 300_000]);
+        asked.response().refused(413);
+    }
+}
+
+#[test]
+fn a_503_is_not_lost_to_a_reset_although_the_request_was_not_read() {
+    let bridge = Bridge::with(&FakeUpstream::start(), &["--max-connections", "1"]);
+    let _idle = bridge.raw("");
+
+    for _ in 0..5 {
+        let answer = bridge.get("/a").header("X", "x".repeat(10_000)).begin().rest();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+}
+
+#[test]
+fn a_reader_that_stops_reading_holds_up_nobody_else() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (_stuck, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+    let (mut other, mut other_link) = bridge.open_with(&upstream, "/b", CHAT);
+    let big = quote(&"x".repeat(1 << 20));
+
+    for _ in 0..20 {
+        link.message(CHAT, &big);
+    }
+
+    link.settle();
+    other_link.message(CHAT, "1");
+    assert_eq!(other.received(), "1");
+}

@@ -1,0 +1,21 @@
+//! The scripted tests: our binary between a fake ActionCable server and a client that hides nothing.
+//!
+//! One module a behaviour, one fact a test, and the test's name says the sentence of the contract.
+
+// A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
+#![allow(clippy::unwrap_used)]
+
+mod cors;
+mod headers;
+mod messages;
+mod navigations;
+mod limits;
+mod listeners;
+mod opening;
+mod paths;
+mod reconnect;
+mod poll;
+mod post;
+mod sse;
+mod strict;
+mod support;

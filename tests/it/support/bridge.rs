@@ -1,0 +1,267 @@
+//! The bridge itself: our binary as a child process on a port of its own choice.
+//!
+//! Owns: the child, what it wrote to stderr, and what /proc says about it.
+//! Never: reaches into the program. What a user cannot do or see, these tests cannot either.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::http::{Asked, Request};
+use super::upstream::{FakeUpstream, Link};
+use super::{Json, PATIENCE, Stream, subscribe, wait_until};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_actioncable-to-eventsource");
+
+/// Shared by every bridge, held alone by the tests that load the whole machine: beside those, another
+/// test's five seconds could run out.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    Shared { _turn: RwLockReadGuard<'static, ()> },
+    Alone { _turn: RwLockWriteGuard<'static, ()> },
+}
+
+pub struct Bridge {
+    child: Child,
+    pub address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    _turn: Turn,
+}
+
+impl Bridge {
+    pub fn start(upstream: &FakeUpstream) -> Bridge {
+        Bridge::with(upstream, &[])
+    }
+
+    pub fn with(upstream: &FakeUpstream, options: &[&str]) -> Bridge {
+        Bridge::at(&upstream.url(), options)
+    }
+
+    /// A bridge whose upstream has this URL.
+    pub fn at(url: &str, options: &[&str]) -> Bridge {
+        Bridge::spawn(Command::new(BINARY).args(arguments(url, options)), shared())
+    }
+
+    /// The only bridge at work while this test runs.
+    pub fn alone(url: &str, options: &[&str]) -> Bridge {
+        let turn = Turn::Alone { _turn: MACHINE.write() };
+        Bridge::spawn(Command::new(BINARY).args(arguments(url, options)), turn)
+    }
+
+    /// A bridge that may have so many descriptors and no more.
+    pub fn with_descriptors(url: &str, descriptors: u32) -> Bridge {
+        let script = format!(r#"ulimit -n {descriptors}; exec "$0" "$@""#);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, BINARY]).args(arguments(url, &[]));
+        Bridge::spawn(&mut command, Turn::Alone { _turn: MACHINE.write() })
+    }
+
+    /// The bridge with exactly these arguments, which must let it tell its port.
+    pub fn bare(arguments: &[&str]) -> Bridge {
+        Bridge::spawn(Command::new(BINARY).args(arguments), shared())
+    }
+
+    fn spawn(command: &mut Command, turn: Turn) -> Bridge {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (tell, told) = bounded(1);
+        let (stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&lines));
+        Builder::new().name("stderr".into()).spawn(move || listen(stderr, &kept, &tell)).unwrap();
+        let Ok(address) = told.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!("the bridge does not listen: {:?}", lines.lock());
+        };
+        Bridge { child, address, lines, _turn: turn }
+    }
+
+    pub fn request(&self, method: &str, target: &str) -> Request {
+        Request::new(self.address, method, target)
+    }
+
+    pub fn get(&self, target: &str) -> Request {
+        self.request("GET", target)
+    }
+
+    pub fn post(&self, target: &str, body: &str) -> Request {
+        self.request("POST", target).body(body)
+    }
+
+    pub fn delete(&self, target: &str) -> Request {
+        self.request("DELETE", target)
+    }
+
+    /// Writes these bytes on a new connection.
+    pub fn raw(&self, bytes: impl AsRef<[u8]>) -> Asked {
+        Asked::write(self.address, bytes.as_ref())
+    }
+
+    /// Opens a stream and takes its `joined`.
+    pub fn open(&self, upstream: &FakeUpstream, path: &str) -> (Stream, Link) {
+        let asked = self.get(path).sse().begin();
+        let link = upstream.welcome();
+        let mut stream = asked.stream();
+        stream.expect_joined();
+        (stream, link)
+    }
+
+    /// Opens a stream with one channel, which is confirmed and told.
+    pub fn open_with(
+        &self,
+        upstream: &FakeUpstream,
+        path: &str,
+        identifier: &str,
+    ) -> (Stream, Link) {
+        let (mut stream, mut link) = self.open(upstream, path);
+        self.subscribe(path, identifier);
+        link.subscribed(identifier);
+        stream.expect("connected");
+        (stream, link)
+    }
+
+    /// Opens a session that has no listener.
+    pub fn open_by_post(&self, upstream: &FakeUpstream, path: &str, identifier: &str) -> Link {
+        let body = format!("[{}]", subscribe(identifier));
+        let asked = self.post(&format!("{path}?poll-queue=32"), &body).begin();
+        let mut link = upstream.welcome();
+        asked.response().done();
+        link.expect_subscribe(identifier);
+        link
+    }
+
+    /// Posts requests that must all be answered, and returns the answers.
+    pub fn act(&self, path: &str, items: &[String]) -> Vec<Json> {
+        self.post(path, &format!("[{}]", items.join(","))).send().done()
+    }
+
+    /// Subscribes and returns the `chan_id`.
+    pub fn subscribe(&self, path: &str, identifier: &str) -> String {
+        let answer = self.act(path, &[subscribe(identifier)]).remove(0);
+        assert_eq!(answer.raw("error"), "null");
+        answer.text("chan_id")
+    }
+
+    /// What stderr has so far.
+    pub fn log(&self) -> String {
+        self.lines.lock().join("\n")
+    }
+
+    pub fn wait_for_log(&self, part: &str) {
+        wait_until(PATIENCE, || self.log().contains(part));
+    }
+
+    pub fn threads(&self) -> usize {
+        self.count("task")
+    }
+
+    pub fn descriptors(&self) -> usize {
+        self.count("fd")
+    }
+
+    fn count(&self, what: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count()
+    }
+
+    /// Threads and descriptors, to be compared with what they were.
+    pub fn footprint(&self) -> (usize, usize) {
+        (self.threads(), self.descriptors())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the process to end by itself, and returns its exit code.
+    pub fn exit_code(&mut self, patience: Duration) -> Option<i32> {
+        let child = &mut self.child;
+        let mut status = None;
+        wait_until(patience, || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the bridge's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shared() -> Turn {
+    // Recursive, since a test may have two bridges while another waits for its turn alone.
+    Turn::Shared { _turn: MACHINE.read_recursive() }
+}
+
+/// The test's options, and defaults for what it does not name. Stale links are for the tests of stale links:
+/// elsewhere a busy machine must not cut what a test holds.
+fn arguments(url: &str, options: &[&str]) -> Vec<String> {
+    let mut all = vec!["-s".to_owned(), url.to_owned()];
+    for (name, value) in [("-l", "127.0.0.1:0"), ("--stale-after", "60s")] {
+        if !options.contains(&name) {
+            all.extend([name.to_owned(), value.to_owned()]);
+        }
+    }
+    all.extend(options.iter().map(|&o| o.to_owned()));
+    all
+}
+
+/// Keeps each line of stderr, and tells the address from the one that names it.
+fn listen(stderr: ChildStderr, lines: &Mutex<Vec<String>>, tell: &Sender<SocketAddr>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if let Some(address) = word(&line, "event=listening", "address=") {
+            let _ = tell.try_send(address);
+        }
+        lines.lock().push(line);
+    }
+}
+
+fn word(line: &str, event: &str, key: &str) -> Option<SocketAddr> {
+    if !line.contains(event) {
+        return None;
+    }
+    line.split(' ').find_map(|word| word.strip_prefix(key))?.parse().ok()
+}
+
+/// What a run that ends by itself has left.
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// The one line of stderr.
+    pub fn only_line(&self) -> &str {
+        assert_eq!(self.err.trim_end().lines().count(), 1, "one line was due: {}", self.err);
+        self.err.trim_end()
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Run {
+    let mut command = Command::new("timeout");
+    let output = command.arg("5").arg(BINARY).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    let code = output.status.code().expect("an exit code");
+    assert_ne!(code, 124, "it runs on: {arguments:?}");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code, out: text(output.stdout), err: text(output.stderr) }
+}

@@ -1,0 +1,6 @@
+# One process, listening on 127.0.0.1 alone. Two processes are two of these that share a Redis.
+
+bind "tcp://127.0.0.1:#{ENV.fetch("PORT")}"
+environment "production"
+threads 5, 5
+workers 0
