@@ -29,6 +29,14 @@ pub enum Frame<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Echo<'a>(&'a str);
 
+impl Echo<'_> {
+    /// What it names, if it names anything.
+    pub fn identifier(self) -> Option<Identifier> {
+        let text: Text<'_> = serde_json::from_str(self.0).ok()?;
+        Identifier::parse(serde_json::from_str(&text.0).ok()?).ok()
+    }
+}
+
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -135,11 +143,6 @@ impl Identifier {
     /// The command that sends an object to the channel.
     pub fn message(&self, data: &str) -> String {
         format!(r#"{{"command":"message","identifier":{},"data":{}}}"#, self.wire, quoted(data))
-    }
-
-    /// Bytes that are kept for it.
-    pub fn size(&self) -> usize {
-        self.text.len() + self.wire.len() + self.canonical.len()
     }
 }
 

@@ -5,7 +5,7 @@ use super::answers::{denied, denied_stream};
 use super::ask::Ask;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client};
-use crate::session::{PollAsk, Request, StreamAsk, Table};
+use crate::session::{Denial, PollAsk, Request, StreamAsk, Table};
 use crate::{poll, sse};
 use std::io;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub fn stream(
     });
     let mut stream = match opened {
         Ok(stream) => stream,
-        Err(denial) => return client.answer(ask.answer(denied_stream(&denial))),
+        Err(denial) => return refuse_stream(&denial, ask, client),
     };
     let _watch = client.on_leave(stream.leaver());
     stream.evict_former();
@@ -36,6 +36,16 @@ pub fn stream(
     let head = ask.answer(head);
     client.begin(head.status, &head.headers)?;
     sse::run(&stream, client, ask.padding, settings.heartbeat)
+}
+
+/// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.
+fn refuse_stream(denial: &Denial, ask: &Ask, client: &mut Client) -> io::Result<()> {
+    let answer = ask.answer(denied_stream(denial));
+    if answer.status != 200 {
+        return client.answer(answer);
+    }
+    client.begin(answer.status, &answer.headers)?;
+    client.write_all(&answer.body)
 }
 
 /// Answers a GET for a long poll.

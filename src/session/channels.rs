@@ -51,8 +51,10 @@ impl Channels {
         self.channels.iter().position(|channel| channel.identifier == *identifier)
     }
 
+    /// An upstream sends identifiers back as they came; one that spells them anew is understood too.
     fn find_echo(&self, echo: Echo<'_>) -> Option<usize> {
-        self.channels.iter().position(|channel| channel.identifier.is(echo))
+        let same_text = self.channels.iter().position(|channel| channel.identifier.is(echo));
+        same_text.or_else(|| self.find(&echo.identifier()?))
     }
 
     /// After a welcome: every channel that was not rejected, again.

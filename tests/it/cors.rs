@@ -10,10 +10,7 @@ const ALWAYS: [(&str, &str); 8] = [
     ("vary", "Origin"),
     ("access-control-allow-credentials", "true"),
     ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS"),
-    (
-        "access-control-allow-headers",
-        "Content-Type, Last-Event-ID, Cache-Control, Authorization",
-    ),
+    ("access-control-allow-headers", "Content-Type, Last-Event-ID, Cache-Control, Authorization"),
     ("access-control-expose-headers", "X-Session-Id, Retry-After"),
     ("access-control-max-age", "7200"),
     ("timing-allow-origin", ORIGIN),

@@ -111,7 +111,11 @@ fn a_stream_that_is_killed_and_started_again_is_a_200_ten_times_of_ten() {
     stream.expect_joined();
 
     for n in 0..10 {
-        if n % 2 == 0 { drop(stream) } else { stream.abort() }
+        if n % 2 == 0 {
+            drop(stream)
+        } else {
+            stream.abort()
+        }
         stream = bridge.get("/a").sse().stream();
         stream.expect_joined();
     }

@@ -7,15 +7,15 @@
 
 mod cors;
 mod headers;
-mod messages;
-mod navigations;
 mod limits;
 mod listeners;
+mod messages;
+mod navigations;
 mod opening;
 mod paths;
-mod reconnect;
 mod poll;
 mod post;
+mod reconnect;
 mod sse;
 mod strict;
 mod support;

@@ -300,7 +300,8 @@ fn the_object_in_send_is_sent_upstream_as_a_json_string_of_its_text() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let (_stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
-    let data = r#"{ "action":"speak", "n":1e400, "text":"\u00e9", "b":1, "a":12345678901234567890 }"#;
+    let data =
+        r#"{ "action":"speak", "n":1e400, "text":"\u00e9", "b":1, "a":12345678901234567890 }"#;
 
     bridge.act("/a", &[send(CHAT, data)]);
 

@@ -323,7 +323,11 @@ fn a_poll_whose_client_has_gone_consumes_nothing() {
     for n in 0..10 {
         let asked = bridge.get("/a?timeout=0").begin();
         settled(&bridge, &mut link);
-        if n % 2 == 0 { drop(asked) } else { asked.abort() }
+        if n % 2 == 0 {
+            drop(asked)
+        } else {
+            asked.abort()
+        }
         link.message(CHAT, &n.to_string());
 
         assert_eq!(bridge.get("/a?timeout=0").poll().bodies(), [n.to_string()]);
@@ -352,9 +356,6 @@ fn a_connection_serves_one_poll_after_the_other() {
         asked.more(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         link.message(CHAT, &n.to_string());
         let response = asked.next_response();
-        assert_eq!(
-            Json::parse(&response.text()).list("messages")[0].raw("message"),
-            n.to_string()
-        );
+        assert_eq!(Json::parse(&response.text()).list("messages")[0].raw("message"), n.to_string());
     }
 }
