@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// Levels of nesting in an identifier; one more is an error of that item. Real ones have one or two.
 const IDENTIFIER_DEPTH_MAX: usize = 64;
 
+/// A ping has some 40 bytes; with this many it is something else.
+const PING_BYTES_MAX: usize = 128;
+
 /// One frame from the upstream.
 #[derive(Debug)]
 pub enum Frame<'a> {
@@ -151,6 +154,21 @@ impl PartialEq for Identifier {
     fn eq(&self, other: &Identifier) -> bool {
         self.canonical == other.canonical
     }
+}
+
+/// Whether a frame is ActionCable's ping: an object of just `"type":"ping"` and a number `message`.
+pub fn is_ping(frame: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ping<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        message: serde_json::Number,
+    }
+    // Nearly every frame is no ping, and a ping is short: most are told by their length.
+    frame.len() < PING_BYTES_MAX
+        && serde_json::from_str::<Ping<'_>>(frame)
+            .is_ok_and(|ping| ping.kind == "ping" && ping.message.as_f64().is_some())
 }
 
 /// The text with each raw CR and LF as a space. JSON allows them between tokens only; SSE cannot carry them.

@@ -192,12 +192,9 @@ impl Http {
     fn session(&self, ask: Ask, body: Vec<u8>) -> Outcome {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
         match ask.head.method.as_str() {
-            "POST" => match items::parse(&body) {
-                Ok(items) => {
-                    Outcome::Later(Box::new(move |client| later::post(&table, &ask, items, client)))
-                }
-                Err(why) => ask.error(400, &why).into(),
-            },
+            "POST" => {
+                Outcome::Later(Box::new(move |client| later::post(&table, &ask, &body, client)))
+            }
             "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
             _ => match ask.refuse_navigation() {
                 Some(answer) => answer.into(),

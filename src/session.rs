@@ -8,11 +8,17 @@
 
 mod channels;
 mod listener;
+mod polling;
+mod stream;
 mod table;
+mod tunnel;
 
 pub use channels::Request;
-pub use listener::{Poll, PollStep, Reply, Start, Step, Stream};
+pub use listener::Start;
+pub use polling::{Poll, PollStep, Reply};
+pub use stream::{Step, Stream};
 pub use table::{Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
+pub use tunnel::Untaken;
 
 use crate::frame::Frame;
 use crate::mailbox::{Mailbox, Notice};
@@ -25,6 +31,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use tunnel::Tunnel;
 
 /// Commands that wait for the upstream of one session. Whoever adds one more waits until there is room, for at most
 /// `OUTBOX_WAIT`; then it is an error of that item.
@@ -78,6 +85,8 @@ pub struct Session {
     /// The random part of this session's event ids. It appears nowhere else.
     secret: String,
     path: Box<str>,
+    /// A tunnel: it carries frames as they are, manages no channels and does not reconnect.
+    tunnel: bool,
     opened_with: Credentials,
     /// Opened by an SSE GET: it goes on trying when the first attempt fails.
     by_stream: bool,
@@ -96,6 +105,7 @@ struct State {
     phase: Phase,
     mailbox: Mailbox,
     channels: Channels,
+    tunnel: Tunnel,
     link: Option<Arc<Link>>,
     /// Frames on their way up; bounded by `OUTBOX_MAX`, but for the subscriptions that follow a welcome.
     outbox: VecDeque<String>,
@@ -238,7 +248,12 @@ impl Session {
 
     /// `Over::Ended` with the event that tells it.
     fn ended(&self, reason: &str) -> Over {
-        Over::Ended { told: self.lost_notice(reason, false), reason: reason.to_owned() }
+        let told = if self.tunnel {
+            tunnel::close_notice(1000, reason)
+        } else {
+            self.lost_notice(reason, false)
+        };
+        Over::Ended { told, reason: reason.to_owned() }
     }
 
     fn lost_notice(&self, reason: &str, reconnect: bool) -> Notice {
@@ -275,6 +290,11 @@ impl Session {
         while !enough() && state.mailbox.forget_oldest() {}
         state.mailbox.wake_all();
         self.note_kept(&state);
+        let skips = self.tunnel && !state.skips_nothing();
+        drop(state);
+        if skips {
+            self.end_skipping();
+        }
     }
 
     /// What the end of an attempt, or of the link, means for the session.
@@ -285,7 +305,7 @@ impl Session {
                 return Some(Over::Denied(format!("the upstream refused this session: {reason}")));
             }
             Down::Refused { reason } => return Some(self.ended(&reason)),
-            Down::Denied { why, .. } if opening && !self.came_back => {
+            Down::Denied { why, .. } if opening && (!self.came_back || self.tunnel) => {
                 return Some(Over::Denied(why));
             }
             Down::Denied { status, why } => {
@@ -302,7 +322,7 @@ impl Session {
                 reason
             }
         };
-        if opening && !self.by_stream {
+        if opening && (!self.by_stream || self.tunnel) {
             return Some(Over::Failed(format!("no upstream: {reason}")));
         }
         state.lose(self, &reason);
@@ -319,6 +339,7 @@ impl Owner for Session {
         debug!("event=upstream-up session={}", self.name());
         self.open(&mut state);
         state.denied_since = None;
+        state.tunnel.protocol = link.protocol().unwrap_or_default().to_owned();
         state.link = Some(link);
         if state.away.take().is_some() {
             let data = format!(r#"{{"type":"connected","session_id":"{}"}}"#, self.id);
@@ -332,6 +353,65 @@ impl Owner for Session {
     }
 
     fn text(&self, text: &str) {
+        if self.tunnel {
+            self.carry(text);
+        } else {
+            self.understand(text);
+        }
+        if let Some(table) = self.table.upgrade() {
+            table.keep_within_memory();
+        }
+    }
+
+    fn down(&self, down: Down, _welcomed_ever: bool) -> Next {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Over(_)) {
+            return Next::Stop;
+        }
+        if self.tunnel && matches!(state.phase, Phase::Open) {
+            self.close_tunnel(&mut state, down);
+            return Next::Stop;
+        }
+        let over = self.judge(&mut state, down, Instant::now());
+        self.note_kept(&state);
+        drop(state);
+        self.changed.notify_all();
+        match (over, self.table.upgrade()) {
+            (None, Some(_)) => Next::Retry,
+            (Some(over), Some(table)) => {
+                table.end(self, over);
+                Next::Stop
+            }
+            (_, None) => Next::Stop,
+        }
+    }
+}
+
+impl Session {
+    /// A tunnel's frame.
+    fn carry(&self, text: &str) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Over(_)) {
+            return;
+        }
+        let kept = state.carry(text);
+        self.note_kept(&state);
+        drop(state);
+        if !kept {
+            self.end_skipping();
+        }
+    }
+
+    /// A tunnel never skips: one that lost a frame is closed.
+    fn end_skipping(&self) {
+        if let Some(table) = self.table.upgrade() {
+            let reason = "frames would have been lost".to_owned();
+            table.end(self, Over::Ended { told: tunnel::overflowed(), reason });
+        }
+    }
+
+    /// A cable's frame.
+    fn understand(&self, text: &str) {
         let Some(frame) = Frame::parse(text) else {
             debug!(
                 "event=frame-ignored session={} bytes={} why=no-json-object",
@@ -357,28 +437,6 @@ impl Owner for Session {
         drop(state);
         if more {
             self.flush();
-        }
-        if let Some(table) = self.table.upgrade() {
-            table.keep_within_memory();
-        }
-    }
-
-    fn down(&self, down: Down, _welcomed_ever: bool) -> Next {
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Over(_)) {
-            return Next::Stop;
-        }
-        let over = self.judge(&mut state, down, Instant::now());
-        self.note_kept(&state);
-        drop(state);
-        self.changed.notify_all();
-        match (over, self.table.upgrade()) {
-            (None, Some(_)) => Next::Retry,
-            (Some(over), Some(table)) => {
-                table.end(self, over);
-                Next::Stop
-            }
-            (_, None) => Next::Stop,
         }
     }
 }

@@ -48,6 +48,12 @@ pub fn run(
                 writer.place = place;
                 writer.event(notice.name, &notice.data)?;
             }
+            Step::Closed { place, notice } => {
+                writer.place = place;
+                writer.event(notice.name, &notice.data)?;
+                stream.close_told();
+                return Ok(());
+            }
             last => return writer.end(last),
         }
         // Counted from the last write, not the last heartbeat: a proxy cuts a silent stream, and a stream with events is
@@ -73,16 +79,14 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn begin(&mut self, stream: &Stream, padding: usize) -> io::Result<()> {
-        let (place, joined) = &stream.joined;
-        self.place = *place;
+        self.place = stream.start;
         let mut text = format!("retry: {RETRY}\n\n");
         if padding > 0 {
-            // The colon and the line's end are part of it.
-            let _ = write!(text, ":{:1$}\n\n", "", padding.saturating_sub(3));
+            // The colon is one of them.
+            let _ = write!(text, ":{:1$}\n\n", "", padding - 1);
         }
-        self.put(&mut text, None, joined);
-        if let Some(away) = &stream.away {
-            self.put(&mut text, away.name, &away.data);
+        for notice in &stream.first {
+            self.put(&mut text, notice.name, &notice.data);
         }
         self.out.write_all(text.as_bytes())
     }
@@ -112,14 +116,21 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    /// Appends one event. Its data is one line: JSON without raw line breaks.
+    /// Appends one event. Its data is one line, but for a tunnel's frame that has line breaks.
     fn put(&self, text: &mut String, name: Option<&'static str>, data: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(text, "id: {}{}", self.prefix, self.place);
         if let Some(name) = name {
             let _ = writeln!(text, "event: {name}");
         }
-        let _ = write!(text, "data: {data}\n\n");
+        if data.contains(['\n', '\r']) {
+            for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
+                let _ = writeln!(text, "data: {line}");
+            }
+            text.push('\n');
+        } else {
+            let _ = write!(text, "data: {data}\n\n");
+        }
     }
 
     fn end(&mut self, last: Step) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The answers that more than one request gets, and how a `Denial` is said.
 
+use crate::frame::quoted;
 use crate::gate::Answer;
 use crate::session::Denial;
 use crate::sse::retry_within;
@@ -10,9 +11,11 @@ const RETRY_FULL: std::ops::RangeInclusive<u32> = 5000..=15_000;
 /// One sentence for everybody whose session it is not: it tells nothing about the session.
 const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
 
+const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a protocol parameter), not of both: use another id";
+
 /// An error with the sentence that says what to do.
 pub fn error(status: u16, what_to_do: &str) -> Answer {
-    let sentence = crate::frame::quoted(what_to_do);
+    let sentence = quoted(what_to_do);
     Answer::new(status)
         .with("Content-Type", "application/json")
         .with("Cache-Control", "no-store, no-transform")
@@ -39,6 +42,13 @@ pub fn denied(denial: &Denial) -> Answer {
                 "the session was ended for good ({reason}); open a new one without its event id"
             ),
         ),
+        Denial::Gone(close) => {
+            let close = close.as_deref().unwrap_or("null");
+            let why =
+                quoted("no living tunnel can go on from there: open a new one under a new id");
+            error(410, "").body(format!("{{\"error\":{why},\"close\":{close}}}\n"))
+        }
+        Denial::WrongKind => error(409, WRONG_KIND),
         Denial::Full => {
             error(503, "no room for one more session, try again later (--max-sessions)")
                 .with("Retry-After", "10")
@@ -51,12 +61,12 @@ pub fn denied(denial: &Denial) -> Answer {
 
 /// An answer to a stream that gets no session. EventSource gives up for ever at any status but 200: what passes is a
 /// stream that says no more than when to come back, what does not pass is a status.
-pub fn denied_stream(denial: &Denial) -> Answer {
+pub fn denied_stream(denial: &Denial, tunnel: bool) -> Answer {
     match denial {
         Denial::Dead(_) => Answer::new(204),
         Denial::Full | Denial::Draining | Denial::Failed(_) => Answer::new(200)
             .with("Content-Type", "text/event-stream")
             .body(retry_within(RETRY_FULL)),
-        Denial::NotFound | Denial::Forbidden | Denial::Denied(_) => denied(denial),
+        _ => denied(denial),
     }
 }

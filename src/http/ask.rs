@@ -31,6 +31,10 @@ pub struct Ask {
     /// `poll-queue`, clamped.
     pub queue: Option<usize>,
     pub padding: usize,
+    /// The subprotocols that a tunnel offers, maybe none; without the parameter it is no tunnel.
+    pub protocols: Option<String>,
+    /// The number of a tunnel's POST.
+    pub seq: Option<u64>,
     cors: Vec<(&'static str, String)>,
     peer: Option<IpAddr>,
     passed_on: String,
@@ -63,7 +67,6 @@ impl Ask {
                 authorization: joined(head.all("authorization").collect()),
                 origin: settings.origins.effective(&head),
             };
-            number("seq")?;
             Ok(Ask {
                 path: path.to_owned(),
                 credentials,
@@ -71,6 +74,8 @@ impl Ask {
                 timeout: timeout_of(timeout),
                 queue: number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max)),
                 padding: number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize,
+                protocols: protocols(query)?,
+                seq: number("seq")?,
                 cors: settings.origins.cors(&head),
                 peer: exchange.peer,
                 passed_on: query::passed_on(query, &settings.server_query),
@@ -85,6 +90,11 @@ impl Ask {
         self.accepts("text/event-stream")
     }
 
+    /// Whether a POST says that it has frames.
+    pub fn is_for_tunnel(&self) -> bool {
+        self.protocols.is_some() || self.seq.is_some()
+    }
+
     /// Whether it came back, with an event id known or not.
     pub fn came_back(&self) -> bool {
         self.head.first("last-event-id").is_some()
@@ -92,7 +102,8 @@ impl Ask {
 
     /// Who asks, for the table.
     pub fn opener<'a>(&'a self, handshake: &'a dyn Fn() -> Handshake) -> Opener<'a> {
-        Opener { path: &self.path, credentials: &self.credentials, handshake }
+        let tunnel = self.protocols.is_some();
+        Opener { path: &self.path, credentials: &self.credentials, tunnel, handshake }
     }
 
     /// A link or an image of somebody who knows the id would be fetched with the user's cookies: it opens nothing.
@@ -130,7 +141,11 @@ impl Ask {
         if !hops.is_empty() {
             headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
         }
-        Handshake { query: self.passed_on.clone(), headers, speech: Speech::Cable }
+        let speech = match &self.protocols {
+            Some(protocols) => Speech::Raw { protocols: protocols.clone() },
+            None => Speech::Cable,
+        };
+        Handshake { query: self.passed_on.clone(), headers, speech }
     }
 
     /// An error about a session.
@@ -177,6 +192,23 @@ fn start(head: &Head, query: &str) -> Result<Start, String> {
         (None, Some(after)) => after,
         (None, None) => Ok(Start::Fresh),
     }
+}
+
+/// `protocol`: tokens (RFC 9110, 5.6.2) with commas between them, or nothing.
+fn protocols(query: &str) -> Result<Option<String>, String> {
+    let Some(list) = query::first(query, "protocol") else { return Ok(None) };
+    let special = b"!#$%&'*+-.^_`|~";
+    let is_token = |token: &str| {
+        !token.is_empty()
+            && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte))
+    };
+    let tokens: Vec<&str> = list.split(',').map(str::trim).collect();
+    if !list.is_empty() && !tokens.iter().all(|token| is_token(token)) {
+        return Err(
+            "protocol: use names of subprotocols with commas between them, or nothing".to_owned()
+        );
+    }
+    Ok(Some(tokens.join(", ")))
 }
 
 fn timeout_of(seconds: Option<u64>) -> Option<Duration> {

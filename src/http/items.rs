@@ -1,4 +1,4 @@
-//! The body of a POST: an array of requests, each done or refused on its own.
+//! The body of a POST: an array of requests, each done or refused on its own; for a tunnel, a frame a line.
 
 use crate::frame::Identifier;
 use crate::session::Request;
@@ -33,6 +33,23 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
         return Err("the array is empty at line 1 column 1, send one request or more".to_owned());
     }
     Ok(items.into_iter().map(item).collect())
+}
+
+/// Reads the body of a tunnel's POST: one JSON string a line, each the text of one frame.
+///
+/// # Errors
+/// A sentence with the line that is none.
+pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
+    let lines = body.split(|byte| *byte == b'\n').enumerate();
+    let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    filled
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| {
+                let (line, column) = (number + 1, error.column());
+                format!("line {line} column {column} is no JSON string, send the text of one frame a line")
+            })
+        })
+        .collect()
 }
 
 fn position(before: &[u8]) -> (usize, usize) {

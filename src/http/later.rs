@@ -1,11 +1,12 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
 use super::Settings;
-use super::answers::{denied, denied_stream};
+use super::answers::{denied, denied_stream, error};
 use super::ask::Ask;
+use super::items;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client};
-use crate::session::{Denial, PollAsk, Request, StreamAsk, Table};
+use crate::session::{Denial, Opener, PollAsk, StreamAsk, Table, Untaken};
 use crate::{poll, sse};
 use std::io;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub fn stream(
 
 /// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.
 fn refuse_stream(denial: &Denial, ask: &Ask, client: &mut Client) -> io::Result<()> {
-    let answer = ask.answer(denied_stream(denial));
+    let answer = ask.answer(denied_stream(denial, ask.protocols.is_some()));
     if answer.status != 200 {
         return client.answer(answer);
     }
@@ -94,17 +95,26 @@ pub fn poll(
     Ok(())
 }
 
-/// Answers a POST: each item is done on its own, in order.
-pub fn post(
-    table: &Arc<Table>,
-    ask: &Ask,
-    items: Vec<Result<Request, String>>,
-    client: &mut Client,
-) -> io::Result<()> {
+/// Answers a POST, by what its path is: a tunnel, or a session.
+pub fn post(table: &Arc<Table>, ask: &Ask, body: &[u8], client: &mut Client) -> io::Result<()> {
+    let answer = if table.is_tunnel(&ask.path) || ask.is_for_tunnel() {
+        frames(table, ask, body)
+    } else {
+        items(table, ask, body)
+    };
+    client.answer(ask.answer(answer))
+}
+
+/// Each item is done on its own, in order.
+fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
+    let items = match items::parse(body) {
+        Ok(items) => items,
+        Err(why) => return error(400, &why),
+    };
     let handshake = || ask.handshake();
     let session = match table.for_post(&ask.opener(&handshake), ask.queue) {
         Ok(session) => session,
-        Err(denial) => return client.answer(ask.answer(denied(&denial))),
+        Err(denial) => return denied(&denial),
     };
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
@@ -117,16 +127,46 @@ pub fn post(
     });
     let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
-    let answer = Answer::new(200)
+    Answer::new(200)
         .with("Content-Type", "application/json")
-        .with("X-Session-Id", session.id.as_str());
-    client.answer(ask.answer(answer.body(body)))
+        .with("X-Session-Id", session.id.as_str())
+        .body(body)
+}
+
+/// The frames go up in order, all of them or none.
+fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
+    let handshake = || ask.handshake();
+    let opener = Opener { tunnel: true, ..ask.opener(&handshake) };
+    let session = match table.for_frames(&opener) {
+        Ok(session) => session,
+        Err(denial) => return denied(&denial),
+    };
+    if body.trim_ascii_start().starts_with(b"[") {
+        return denied(&Denial::WrongKind);
+    }
+    let frames = match items::frames(body) {
+        Ok(frames) => frames,
+        Err(why) => return error(400, &why),
+    };
+    match session.send_frames(ask.seq, frames) {
+        Ok(()) => Answer::new(204).with("X-Session-Id", session.id.as_str()),
+        Err(Untaken::Skips { expected }) => error(
+            409,
+            &format!("seq: the next POST of this tunnel is number {expected}, send that first"),
+        ),
+        Err(Untaken::Closed(close)) => denied(&Denial::Gone(Some(close))),
+        Err(Untaken::Busy) => {
+            error(503, "the upstream takes no frames at the moment, send them again")
+                .with("Retry-After", "2")
+        }
+    }
 }
 
 /// Answers a DELETE: the session ends now.
 pub fn delete(table: &Arc<Table>, ask: &Ask, client: &mut Client) -> io::Result<()> {
     let handshake = || ask.handshake();
-    let answer = match table.delete(&ask.opener(&handshake)) {
+    let opener = Opener { tunnel: table.is_tunnel(&ask.path), ..ask.opener(&handshake) };
+    let answer = match table.delete(&opener) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(denial) => denied(&denial),
     };

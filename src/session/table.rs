@@ -6,7 +6,10 @@
 //! At the limits: `--max-sessions` refuses, `--max-memory` makes the session that keeps most forget its oldest message.
 
 use super::channels::Channels;
-use super::listener::{Former, Join, Poll, Start, Stream};
+use super::listener::{Former, Join, Start};
+use super::polling::Poll;
+use super::stream::Stream;
+use super::tunnel::Tunnel;
 use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
 use crate::gate::Hangup;
 use crate::mailbox::{Bounds, Mailbox, Memory};
@@ -61,6 +64,10 @@ pub enum Denial {
     Failed(String),
     /// It was ended for good, for this reason.
     Dead(String),
+    /// No living tunnel can go on from there. The `close` that ended it, as JSON, if that is known.
+    Gone(Option<String>),
+    /// A tunnel was asked for and a managed session is there, or the other way round.
+    WrongKind,
     /// `--max-sessions`, or no thread for one more.
     Full,
     /// The bridge stops.
@@ -71,6 +78,8 @@ pub enum Denial {
 pub struct Opener<'a> {
     pub path: &'a str,
     pub credentials: &'a Credentials,
+    /// It asks for a tunnel.
+    pub tunnel: bool,
     pub handshake: &'a dyn Fn() -> Handshake,
 }
 
@@ -134,8 +143,9 @@ impl Table {
     pub fn open_stream(self: &Arc<Self>, ask: &StreamAsk<'_>) -> Result<Stream, Denial> {
         let opener = &ask.opener;
         self.refuse_dead(opener, &ask.start)?;
+        let returns = ask.came_back || returns(&ask.start);
         for _ in 0..TRIES_MAX {
-            let (session, opened) = self.find_or_open(opener, |session| {
+            let (session, opened) = self.find_or_open(opener, &ask.start, returns, |session| {
                 session.by_stream = true;
                 session.came_back = ask.came_back;
             })?;
@@ -151,6 +161,7 @@ impl Table {
                 Join::Joined(stream) => return Ok(stream),
                 Join::Taken(former) => wait_for(&former)?,
                 Join::Reload => self.end(&session, Over::Quiet),
+                Join::Gone => return Err(Denial::Gone(session.last_words(&ask.start))),
                 Join::Over => self.remove(&session),
             }
         }
@@ -164,14 +175,32 @@ impl Table {
     pub fn open_poll(self: &Arc<Self>, ask: &PollAsk<'_>) -> Result<Poll, Denial> {
         self.refuse_dead(&ask.opener, &ask.start)?;
         for _ in 0..TRIES_MAX {
-            let Some(session) = self.opened(&ask.opener)? else { continue };
+            let Some(session) = self.opened(&ask.opener, &ask.start)? else { continue };
             match session.join_poll(&ask.start, ask.queue, self.rules.reuse, ask.hangup.clone()) {
                 Join::Joined(poll) => return Ok(poll),
                 Join::Taken(former) => wait_for(&former)?,
+                Join::Gone => return Err(Denial::Gone(session.last_words(&ask.start))),
                 Join::Reload | Join::Over => self.remove(&session),
             }
         }
         Err(Denial::Failed("the session ends as soon as it is opened, try again later".to_owned()))
+    }
+
+    /// The tunnel of a POST.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn for_frames(&self, opener: &Opener<'_>) -> Result<Arc<Session>, Denial> {
+        let remembered = || self.graves.lock().close(opener, None, Instant::now());
+        self.existing(opener).map_err(|denial| match (denial, remembered()) {
+            (Denial::NotFound, Some(close)) => Denial::Gone(Some(close)),
+            (denial, _) => denial,
+        })
+    }
+
+    /// Whether a tunnel has this path.
+    pub fn is_tunnel(&self, path: &str) -> bool {
+        self.sessions.lock().get(path).is_some_and(|session| session.tunnel)
     }
 
     /// The session of a POST; with a `poll-queue` it is opened if there is none.
@@ -185,7 +214,7 @@ impl Table {
     ) -> Result<Arc<Session>, Denial> {
         let Some(queue) = queue else { return self.existing(opener) };
         for _ in 0..TRIES_MAX {
-            if let Some(session) = self.opened(opener)? {
+            if let Some(session) = self.opened(opener, &Start::Fresh)? {
                 let mut state = session.lock();
                 state.polled.queue = queue;
                 state.alive_until = state.alive_until.max(Instant::now() + self.rules.session);
@@ -229,8 +258,13 @@ impl Table {
     /// Ends a session and takes it out, so that its path is free.
     pub(super) fn end(&self, session: &Session, over: Over) {
         self.remove(session);
-        if let Over::Ended { reason, .. } = &over {
-            self.graves.lock().bury(session, reason, Instant::now() + self.rules.session);
+        if let Over::Ended { told, reason } = &over {
+            let (lasts, close) = if session.tunnel {
+                (self.rules.resume_window, Some(told.data.to_string()))
+            } else {
+                (self.rules.session, None)
+            };
+            self.graves.lock().bury(session, reason, close, Instant::now() + lasts);
         }
         session.end(over);
     }
@@ -278,16 +312,16 @@ impl Table {
 
     fn find(&self, opener: &Opener<'_>) -> Result<Option<Arc<Session>>, Denial> {
         let found = self.sessions.lock().get(opener.path).cloned();
-        if let Some(session) = &found {
-            self.check_credentials(session, opener)?;
-        }
-        Ok(found)
+        found.map(|session| self.admit(session, opener)).transpose()
     }
 
-    fn check_credentials(&self, session: &Session, opener: &Opener<'_>) -> Result<(), Denial> {
+    fn admit(&self, session: Arc<Session>, opener: &Opener<'_>) -> Result<Arc<Session>, Denial> {
         let (first, now) = (&session.opened_with, opener.credentials);
         let same = first.cookie == now.cookie && first.origin == now.origin;
-        if self.rules.strict_headers && !same { Err(Denial::Forbidden) } else { Ok(()) }
+        if self.rules.strict_headers && !same {
+            return Err(Denial::Forbidden);
+        }
+        if session.tunnel != opener.tunnel { Err(Denial::WrongKind) } else { Ok(session) }
     }
 
     /// A session that is there, after its first attempt.
@@ -300,8 +334,12 @@ impl Table {
     }
 
     /// A session for a poll or a POST, opened if need be; `None`: it ended meanwhile, look again.
-    fn opened(self: &Arc<Self>, opener: &Opener<'_>) -> Result<Option<Arc<Session>>, Denial> {
-        let (session, _) = self.find_or_open(opener, |_| {})?;
+    fn opened(
+        self: &Arc<Self>,
+        opener: &Opener<'_>,
+        start: &Start,
+    ) -> Result<Option<Arc<Session>>, Denial> {
+        let (session, _) = self.find_or_open(opener, start, returns(start), |_| {})?;
         match session.await_opening() {
             Phase::Over(over @ (Over::Denied(_) | Over::Failed(_))) => Err(denial(over)),
             Phase::Over(_) => {
@@ -312,14 +350,23 @@ impl Table {
         }
     }
 
-    /// The session of this path, and whether this call opened it.
+    /// The session of this path, and whether this call opened it. Who `returns` to a tunnel never gets a new one.
     fn find_or_open(
         self: &Arc<Self>,
         opener: &Opener<'_>,
+        start: &Start,
+        returns: bool,
         adapt: impl Fn(&mut Session),
     ) -> Result<(Arc<Session>, bool), Denial> {
         if let Some(session) = self.find(opener)? {
             return Ok((session, false));
+        }
+        if opener.tunnel && returns {
+            return Err(Denial::Gone(self.graves.lock().close(
+                opener,
+                Some(start),
+                Instant::now(),
+            )));
         }
         let mut session = self.new_session(opener);
         adapt(&mut session);
@@ -327,8 +374,7 @@ impl Table {
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(opener.path).cloned() {
             drop(sessions);
-            self.check_credentials(&session, opener)?;
-            return Ok((session, false));
+            return Ok((self.admit(session, opener)?, false));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
         if self.draining.load(Ordering::Relaxed) {
@@ -373,6 +419,7 @@ impl Table {
             phase: Phase::Opening,
             mailbox: Mailbox::new(self.rules.bounds, Arc::clone(&self.memory)),
             channels: Channels::default(),
+            tunnel: Tunnel::default(),
             link: None,
             outbox: VecDeque::new(),
             flushing: false,
@@ -388,6 +435,7 @@ impl Table {
             id: random_id(),
             secret: random_id(),
             path: opener.path.into(),
+            tunnel: opener.tunnel,
             opened_with: opener.credentials.clone(),
             by_stream: false,
             came_back: false,
@@ -401,6 +449,11 @@ impl Table {
 
 /// Messages that a session keeps for a poller that does not say (`poll-queue`).
 pub const POLL_QUEUE_DEFAULT: usize = 32;
+
+/// Whether a listener has been here before.
+fn returns(start: &Start) -> bool {
+    !matches!(start, Start::Fresh | Start::Number(0))
+}
 
 fn denial(over: Over) -> Denial {
     match over {
@@ -446,11 +499,13 @@ struct Grave {
     path: Box<str>,
     refused: Credentials,
     reason: String,
+    /// A tunnel's.
+    close: Option<String>,
     until: Instant,
 }
 
 impl Graves {
-    fn bury(&mut self, session: &Session, reason: &str, until: Instant) {
+    fn bury(&mut self, session: &Session, reason: &str, close: Option<String>, until: Instant) {
         if self.order.len() >= self.max {
             self.order.pop_front();
         }
@@ -459,6 +514,7 @@ impl Graves {
             path: session.path.clone(),
             refused: session.opened_with.clone(),
             reason: reason.to_owned(),
+            close,
             until,
         });
     }
@@ -473,9 +529,18 @@ impl Graves {
         (same_login && grave.until > now).then(|| grave.reason.clone())
     }
 
+    /// The close of the last tunnel of this path, or of the one whose event id `start` is.
+    fn close(&self, opener: &Opener<'_>, start: Option<&Start>, now: Instant) -> Option<String> {
+        let asked = |grave: &&Grave| match start {
+            Some(Start::Event { secret, .. }) => grave.secret == *secret,
+            Some(_) => false,
+            None => true,
+        };
+        let living = |grave: &&Grave| *grave.path == *opener.path && grave.until > now;
+        self.order.iter().rev().filter(living).find(asked).and_then(|grave| grave.close.clone())
+    }
+
     fn clear(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|grave| grave.until <= now) {
-            self.order.pop_front();
-        }
+        self.order.retain(|grave| grave.until > now);
     }
 }
