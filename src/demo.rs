@@ -78,7 +78,7 @@ fn accept(listener: &TcpListener, room: &Arc<Room>) {
     for (number, socket) in listener.incoming().enumerate() {
         let started = socket.and_then(|socket| start_reader(number, socket, room, &open));
         if let Err(error) = started {
-            debug!("event=demo_accept error=\"{}\"", error);
+            debug!("event=demo-accept error=\"{}\"", error);
             let _ = after(ACCEPT_REST).recv();
         }
     }
@@ -99,7 +99,7 @@ fn start_reader(
         let _place = place;
         // After a close frame the writer still has the answer to send, and cuts by itself.
         if let Err(error) = serve(number, &socket, &room) {
-            debug!("event=demo_end connection={} error=\"{}\"", number, error);
+            debug!("event=demo-end connection={} error=\"{}\"", number, error);
             socket.cut();
         }
     };

@@ -23,9 +23,15 @@ mod refuse;
 mod reply;
 mod socket;
 mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod watch;
 
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -42,7 +48,6 @@ pub use answer::Answer;
 pub use client::{Client, Hangup};
 pub use head::Head;
 pub use ticket::{Exchange, Later, TICKET, Tickets};
-pub use watch::Watch;
 
 use answer::Refusal;
 use inner::Inner;
@@ -180,7 +185,7 @@ impl Gate {
             closed,
             refuser: Refuser::start(patience.linger)?,
             shared: shared.clone(),
-            logged: None,
+            logged: HashMap::new(),
         };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
         Ok(Gate { address, shared, open: Mutex::new(Some((listener, open))) })
@@ -219,7 +224,8 @@ struct Accept {
     closed: Receiver<()>,
     refuser: Refuser,
     shared: Arc<Shared>,
-    logged: Option<Instant>,
+    /// When each kind of trouble was last logged.
+    logged: HashMap<&'static str, Instant>,
 }
 
 impl Accept {
@@ -244,7 +250,7 @@ impl Accept {
     fn admit(&mut self, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket::new(fd));
         let Some(seat) = self.shared.table.admit(&socket, Instant::now()) else {
-            report::debug!("event=connection_refused reason=max_connections");
+            self.complain("connection_refused", &"as many are open as --max-connections allows");
             return self.refuse(socket);
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
@@ -262,9 +268,9 @@ impl Accept {
         }
     }
 
-    fn complain(&mut self, event: &str, error: &io::Error) {
-        if self.logged.is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
-            self.logged = Some(Instant::now());
+    fn complain(&mut self, event: &'static str, error: &dyn Display) {
+        if self.logged.get(event).is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
+            self.logged.insert(event, Instant::now());
             report::warning!("event={event} error={:?}", error.to_string());
         }
     }

@@ -16,13 +16,12 @@ use crate::report::{info, warning};
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;
 
-/// Descriptors of the gate: its listener, its epoll, the inner set.
-const GATE_DESCRIPTORS: u64 = 16;
+/// Descriptors of the gate beside those of its connections.
+const GATE_DESCRIPTORS: u64 = crate::gate::DESCRIPTORS as u64;
 
 /// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
-/// signals, 2 for `--admin`, and 8 for what comes and goes: name look-ups, connections that are only
-/// taken to be told 503.
-const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 16;
+/// signals, and 6 for what comes and goes, such as name look-ups.
+const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 12;
 
 /// Threads likewise: some 20 that always run, and handshake workers, 64 for reconnects and others
 /// for first openings.
@@ -122,7 +121,7 @@ impl Plan {
         if !self.fits {
             let (slots, by) = share.slots();
             warning!(
-                "event=limits_too_high sessions={} connections={} together_at_most={} bound_by=\"{}\" \
+                "event=limits-too-high sessions={} connections={} together_at_most={} bound_by=\"{}\" \
                  remedy=\"lower --max-sessions or --max-connections, or raise the limit\"",
                 self.sessions,
                 self.connections,
@@ -188,7 +187,7 @@ fn raise_descriptors() {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        warning!("event=descriptors_not_raised limit={} error=\"{}\"", current.unwrap_or(0), error);
+        warning!("event=descriptors-not-raised limit={} error=\"{}\"", current.unwrap_or(0), error);
     }
 }
 
@@ -330,17 +329,22 @@ mod tests {
     #[test]
     fn few_sessions_leave_more_connections() {
         let small = Machine { descriptors: 1024, ..BIG };
+        let free = 1024 - DESCRIPTORS_RESERVED as usize;
 
-        assert_eq!(plan(&small, Some(10), None).connections, 1024 - 32 - 10);
+        assert_eq!(plan(&small, Some(10), None).connections, free - 10);
     }
 
     #[test]
     fn many_connections_leave_fewer_sessions() {
         let small = Machine { descriptors: 1024, ..BIG };
+        let free = 1024 - DESCRIPTORS_RESERVED as usize;
 
         let plan = plan(&small, None, Some(900));
 
-        assert_eq!((plan.sessions, plan.binding, plan.fits), (92, "--max-connections", true));
+        assert_eq!(
+            (plan.sessions, plan.binding, plan.fits),
+            (free - 900, "--max-connections", true)
+        );
     }
 
     #[test]

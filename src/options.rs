@@ -135,6 +135,10 @@ struct Typed {
 
     /// print the version
     #[argh(switch)]
+    #[expect(
+        dead_code,
+        reason = "it is here for the help; what it does is done before the rest is read"
+    )]
     version: bool,
 }
 
@@ -143,8 +147,6 @@ pub struct Config {
     pub listen: Address,
     /// The upstream; with `demo` it is only a placeholder for the address that the demo will have.
     pub server: Url,
-    /// `server` as it was typed. May hold a token: not for the log.
-    pub server_text: String,
     pub reuse: bool,
     pub session: Duration,
     pub strict_headers: bool,
@@ -248,7 +250,6 @@ impl Typed {
         Ok(Config {
             listen: self.listen.unwrap_or_else(listen_default),
             server,
-            server_text,
             reuse: self.reuse,
             session: seconds(self.session, 300),
             strict_headers: self.strict_headers,

@@ -352,11 +352,10 @@ impl Owner for Session {
         self.flush();
     }
 
-    fn text(&self, text: &str) {
-        if self.tunnel {
-            self.carry(text);
-        } else {
-            self.understand(text);
+    fn text(&self, text: &str, frame: Option<Frame<'_>>) {
+        match frame {
+            Some(frame) => self.understand(frame),
+            None => self.carry(text),
         }
         if let Some(table) = self.table.upgrade() {
             table.keep_within_memory();
@@ -411,15 +410,7 @@ impl Session {
     }
 
     /// A cable's frame.
-    fn understand(&self, text: &str) {
-        let Some(frame) = Frame::parse(text) else {
-            debug!(
-                "event=frame-ignored session={} bytes={} why=no-json-object",
-                self.name(),
-                text.len()
-            );
-            return;
-        };
+    fn understand(&self, frame: Frame<'_>) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Over(_)) {
             return;

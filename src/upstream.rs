@@ -25,16 +25,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::frame::Frame;
 use crate::report;
-use crate::report::debug;
+use crate::report::{debug, info};
 use socket::Socket;
 use thread::{Line, Session};
 pub use url::{Url, UrlError};
 use wire::text_frame;
 use workers::Workers;
 
-/// Stack of a session's thread. It decrypts, parses JSON and runs the owner's code; a debug build needs
-/// some 60 KiB for that. Only what is touched costs memory.
+/// Stack of a session's thread. Decrypting and parsing take up to 32 KiB in a debug build; the rest is for
+/// what the owner does with a text. Only what is touched costs memory.
 const STACK: usize = 128 * 1024;
 
 /// Sessions that may shake hands again at a time, so that a restarted upstream is not overrun.
@@ -76,9 +77,8 @@ pub trait Owner: Send + Sync + 'static {
     /// The link is there: welcomed, or switched where the speech is raw.
     fn up(&self, link: Arc<Link>);
 
-    /// A text frame came. Of a cable's: any but `welcome`, `ping` and `disconnect`, and never one that is
-    /// not JSON.
-    fn text(&self, text: &str);
+    /// A text frame came. Of a cable's it is read already, and is never a `welcome`, a `ping`, a `disconnect` or no JSON.
+    fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
     /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
     fn down(&self, down: Down, welcomed_ever: bool) -> Next;
@@ -245,10 +245,11 @@ fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
-        debug!("event=roots_unreadable error=\"{error}\"");
+        debug!("event=roots-unreadable error={:?}", error.to_string());
     }
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
+        info!("event=roots source=built_in");
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots

@@ -188,3 +188,99 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn tcp(host: &str) -> Address {
+        Address::Tcp { host: host.to_owned(), port: 0 }
+    }
+
+    /// A path in a directory of this test's own.
+    fn socket(test: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("gate-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir(&directory).unwrap();
+        directory.join("socket")
+    }
+
+    #[test]
+    fn an_address_reads_as_it_is_typed() {
+        let shown = |host: &str| Address::Tcp { host: host.to_owned(), port: 80 }.to_string();
+
+        assert_eq!(shown("127.0.0.1"), "127.0.0.1:80");
+        assert_eq!(shown("::"), "[::]:80");
+        assert_eq!(shown(""), ":80");
+        assert_eq!(Address::Unix("/run/a".into()).to_string(), "unix:/run/a");
+    }
+
+    #[test]
+    fn localhost_is_bound_without_a_look_up() {
+        let bound = bind(&tcp("localhost")).unwrap().address().unwrap();
+
+        assert!(matches!(bound, Address::Tcp { host, port } if host == "127.0.0.1" && port > 0));
+    }
+
+    #[test]
+    fn all_interfaces_include_ipv4_and_its_clients_have_ipv4_addresses() {
+        let listener = bind(&tcp("")).unwrap();
+        let Address::Tcp { port, .. } = listener.address().unwrap() else { unreachable!() };
+
+        let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+
+    #[test]
+    fn a_connection_inherits_the_options_of_its_listener() {
+        let listener = bind(&tcp("127.0.0.1")).unwrap();
+        let _client = TcpStream::connect(listener.address().unwrap().to_string()).unwrap();
+        let (fd, _) = listener.accept().unwrap();
+
+        assert!(sockopt::tcp_nodelay(&fd).unwrap());
+        assert!(sockopt::socket_keepalive(&fd).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&fd).unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(sockopt::tcp_user_timeout(&fd).unwrap(), USER_TIMEOUT);
+        // The kernel doubles what it is asked for.
+        assert_eq!(sockopt::socket_send_buffer_size(&fd).unwrap(), 2 * SEND_BUFFER);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_address_in_use() {
+        let listener = bind(&tcp("127.0.0.1")).unwrap();
+
+        let error = bind(&listener.address().unwrap()).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let path = socket("stale");
+        let address = Address::Unix(path.clone());
+        drop(bind(&address).unwrap());
+        assert!(path.exists(), "left behind");
+
+        let live = bind(&address).unwrap();
+
+        assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        live.shut();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let path = socket("file");
+        std::fs::write(&path, "precious").unwrap();
+
+        let error = bind(&Address::Unix(path.clone())).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

@@ -78,8 +78,10 @@ impl Connection {
         };
         match self.shared.inner.ask(&head, self.peer, &body) {
             Ok(Outcome::Later(later)) => {
-                drop(body);
-                self.wait(&mut client, &head, later)
+                // What waits may wait for hours: nothing of the request is kept for it.
+                drop((head, body));
+                self.reader.release();
+                self.wait(&mut client, later)
             }
             Ok(Outcome::Reply(reply)) if reply.is_panic() => {
                 self.refuse(&mut client, Some(&head), failed().into())
@@ -111,14 +113,14 @@ impl Connection {
     }
 
     /// Runs what `http` handed back, on this thread.
-    fn wait(&self, client: &mut Client, head: &Head, later: Later) -> Said {
+    fn wait(&self, client: &mut Client, later: Later) -> Said {
         let done = catch_unwind(AssertUnwindSafe(|| later(client)));
         if done.is_err() {
             report::warning!("event=panic where=later");
         }
         match done {
             Ok(Ok(())) | Err(_) if client.said() == Said::Nothing => {
-                self.refuse(client, Some(head), failed().into())
+                self.refuse(client, None, failed().into())
             }
             Ok(Ok(())) => client.said(),
             Ok(Err(_)) | Err(_) => Said::Last,

@@ -5,6 +5,8 @@
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
+use std::mem::MaybeUninit;
+
 use httparse::Error;
 
 use super::answer::Refusal;
@@ -12,7 +14,7 @@ use super::answer::Refusal;
 /// Bytes of a head, its request line included. One more is a 431.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
 
-/// Header lines of a head; one more is a 431. Browsers behind two proxies send some 40. 3 KiB of stack.
+/// Header lines of a head; one more is a 431. Browsers behind two proxies send some 40.
 const HEADERS_MAX: usize = 100;
 
 /// The head of one request. Names keep their spelling and are compared without case; values are the client's bytes.
@@ -77,16 +79,18 @@ pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Parses a whole head. It must be a head to its last byte: httparse and `end_of` have to agree where it ends.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(bytes) {
+    // Not initialized, so that the stack of a thread that waits for hours has one page less of it.
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(bad("the request's head is malformed: check where its lines end")),
+        Err(Error::Version) if !names_a_version(bytes) => return Err(bad(REQUEST_LINE)),
         Err(error) => return Err(refusal(error)),
     }
     let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version)
     else {
-        return Err(bad("the request line is malformed: send METHOD TARGET HTTP/1.1"));
+        return Err(bad(REQUEST_LINE));
     };
     Ok(Head {
         method: method.to_owned(),
@@ -134,8 +138,16 @@ fn refusal(error: Error) -> Refusal {
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
-        _ => bad("the request line is malformed: send METHOD TARGET HTTP/1.1"),
+        _ => bad(REQUEST_LINE),
     }
+}
+
+const REQUEST_LINE: &str = "the request line is malformed: send METHOD TARGET HTTP/1.1";
+
+/// Whether the third word of the request line is a version, and not the rest of a target with a space in it.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let mut words = bytes.split(|&byte| byte == b' ' || byte == b'\n').skip(2);
+    words.next().is_some_and(|word| word.starts_with(b"HTTP/"))
 }
 
 /// httparse lets bytes over 127 into a target; a URL has none (RFC 3986, 2).
@@ -217,4 +229,122 @@ fn check_expect(head: &Head) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(417, "only `Expect: 100-continue` is understood: leave other ones out"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY_MAX: usize = 100;
+
+    fn head(lines: &str) -> Result<Head, u16> {
+        let bytes = format!("{}\r\n\r\n", lines.replace('\n', "\r\n"));
+        parse(bytes.as_bytes()).map_err(|refusal| refusal.status)
+    }
+
+    fn framed(lines: &str) -> Result<Framing, u16> {
+        framing(&head(lines)?, BODY_MAX).map_err(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn headers_are_found_without_case_and_keep_their_bytes() {
+        let head = parse(b"GET /a?b HTTP/1.1\r\nHoSt: x\r\nCookie: a=\xff\r\ncookie:  b \r\n\r\n");
+        let head = head.unwrap();
+
+        assert_eq!((head.method.as_str(), head.target.as_str()), ("GET", "/a?b"));
+        assert_eq!(head.first("host"), Some(&b"x"[..]));
+        assert_eq!(head.all("COOKIE").collect::<Vec<_>>(), [&b"a=\xff"[..], b"b"]);
+        assert_eq!(head.headers()[0].0, "HoSt");
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_reads_were_cut() {
+        for (text, end) in [("a\r\n\r\nb", 5), ("a\n\nb", 3), ("a\r\n\nb", 4), ("a\n\r\nb", 4)] {
+            let bytes = text.as_bytes();
+            for cut in 0..=bytes.len() {
+                let early = end_of(&bytes[..cut], 0);
+                let found = early.or_else(|| end_of(bytes, cut.saturating_sub(3)));
+                assert_eq!(found, Some(end), "{text:?} cut at {cut}");
+            }
+        }
+        assert_eq!(end_of(b"a\r\nb\r\n", 0), None);
+    }
+
+    #[test]
+    fn targets_are_paths_or_are_made_paths() {
+        let target = |text: &str| head(&format!("GET {text} HTTP/1.1")).map(|head| head.target);
+
+        assert_eq!(target("/a#b\"<"), Ok("/a#b\"<".to_owned()));
+        assert_eq!(target("*"), Ok("*".to_owned()));
+        assert_eq!(target("http://h:1/p?q"), Ok("/p?q".to_owned()));
+        assert_eq!(target("HTTPS://h"), Ok("/".to_owned()));
+        assert_eq!(target("http://h?q"), Ok("/?q".to_owned()));
+        assert_eq!(head("CONNECT h:443 HTTP/1.1").map(|head| head.target), Ok("h:443".to_owned()));
+        for bad in ["a", "ftp://h/", "/\u{e9}", "/\u{7f}", "//\u{0}", "/a b"] {
+            assert_eq!(target(bad), Err(400), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_no_head() {
+        for bad in [
+            "GET / HTTP/1.1\n Host: a",
+            "GET / HTTP/1.1\nHost: a\n folded",
+            "GET / HTTP/1.1\nHost : a",
+            "GET / HTTP/1.1\n: a",
+            "GET / HTTP/1.1\nno colon",
+            "GET / HTTP/1.1\nA: \u{b}b",
+            "GET / HTTP/1.1 \nA: b",
+            "GET  / HTTP/1.1",
+            "GET /",
+            "G(T / HTTP/1.1",
+        ] {
+            assert_eq!(head(bad), Err(400), "{bad:?}");
+        }
+        assert_eq!(head("GET / HTTP/1.2"), Err(505));
+        assert_eq!(head("GET / HTTP/3.0"), Err(505));
+    }
+
+    #[test]
+    fn a_body_has_one_length_or_is_chunked() {
+        let post = |headers: &str| framed(&format!("POST / HTTP/1.1\nHost: a\n{headers}"));
+
+        assert_eq!(post("A: b"), Ok(Framing::Nothing));
+        assert_eq!(post("Content-Length: 0"), Ok(Framing::Nothing));
+        assert_eq!(post("Content-Length: 100"), Ok(Framing::Length(100)));
+        assert_eq!(post("Content-Length: 007\nContent-Length: 007"), Ok(Framing::Length(7)));
+        assert_eq!(post("Transfer-Encoding: Chunked"), Ok(Framing::Chunked));
+        for (headers, status) in [
+            ("Content-Length: 101", 413),
+            ("Content-Length: 99999999999999999999999999", 413),
+            ("Content-Length: -1", 400),
+            ("Content-Length: 0x1", 400),
+            ("Content-Length: 5, 5", 400),
+            ("Content-Length:", 400),
+            ("Content-Length: 5\nContent-Length: 6", 400),
+            ("Content-Length: 5\nTransfer-Encoding: chunked", 400),
+            ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked", 400),
+            ("Transfer-Encoding: identity", 501),
+            ("Transfer-Encoding: xchunked", 501),
+            ("Transfer-Encoding:", 501),
+            ("Expect: the worst", 417),
+        ] {
+            assert_eq!(post(headers), Err(status), "{headers}");
+        }
+        assert_eq!(framed("POST / HTTP/1.0\nTransfer-Encoding: chunked"), Err(400));
+    }
+
+    #[test]
+    fn there_is_one_host_and_it_looks_like_one() {
+        let host = |headers: &str| framed(&format!("GET / HTTP/1.1{headers}"));
+
+        assert_eq!(host("\nHost: a:1"), Ok(Framing::Nothing));
+        assert_eq!(host("\nHost: [::1]:80"), Ok(Framing::Nothing));
+        assert_eq!(host("\nHost:"), Ok(Framing::Nothing));
+        for bad in ["", "\nHost: a\nhost: a", "\nHost: a b", "\nHost: a/b", "\nHost: u@a"] {
+            assert_eq!(host(bad), Err(400), "{bad:?}");
+        }
+        assert_eq!(framed("GET / HTTP/1.0"), Ok(Framing::Nothing));
+        assert_eq!(framed("GET / HTTP/1.0\nHost: a\nHost: b"), Err(400));
+    }
 }

@@ -4,6 +4,11 @@
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
 //! When all are lent: the next request waits, at most `Patience::lend`, then it is a 503. `http` never waits, so
 //! that is microseconds.
+//!
+//! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and
+//! other work: p50 18 us, p99 96 to 124, CPU 21 to 24. Bare tiny_http, its threads kept: p50 12 to 15 us, CPU 11 to 26.
+//! 16 clients at once: p50 0.5 to 0.6 ms, CPU 48 to 66 us. A set opens in 1 to 2 ms. An idle client that was served
+//! once costs 15.6 KB of RSS (1,000 of them), 12 of it stack.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -56,7 +61,7 @@ struct Set {
 
 impl Drop for Set {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.lock().take() {
+        if let Some(stop) = self.stop.get_mut().take() {
             stop();
         }
     }
@@ -160,7 +165,7 @@ impl Inner {
         let Some(set) = pool.set.take_if(|set| Arc::ptr_eq(set, &hop.set)) else { return };
         let free = std::mem::take(&mut pool.free);
         drop(pool);
-        report::warning!("event=inner_broken error={:?}", error.to_string());
+        report::warning!("event=inner-broken error={:?}", error.to_string());
         // Closed before the next set is opened, for the sake of the descriptors.
         drop((hop, free, set));
         self.changed.notify_all();
@@ -180,12 +185,12 @@ impl Inner {
                 pool.set = Some(set);
                 pool.free = free;
                 pool.failed = None;
-                report::warning!("event=inner_rebuilt");
+                report::warning!("event=inner-rebuilt");
                 Ok(())
             }
             Err(error) => {
                 pool.failed = Some(Instant::now());
-                report::warning!("event=inner_not_rebuilt error={:?}", error.to_string());
+                report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
                 Err(Failure::Busy)
             }
         }

@@ -56,9 +56,15 @@ impl Reader {
         if !self.unused().is_empty() {
             return Ok(true);
         }
-        self.buffer = Vec::new();
-        self.start = 0;
+        self.release();
         self.socket.readable(deadline).map_err(|_| Ended::Gone)
+    }
+
+    /// Gives the memory back, as far as nothing waits in it: a connection may now rest or stream for hours.
+    pub(super) fn release(&mut self) {
+        self.buffer.drain(..self.start);
+        self.buffer.shrink_to_fit();
+        self.start = 0;
     }
 
     /// The next head. It must be whole by the deadline, however steadily its bytes drip.
@@ -75,8 +81,11 @@ impl Reader {
             if seen >= HEAD_MAX {
                 break seen + 1;
             }
-            self.fill(HEAD_READ, deadline)
-                .map_err(|error| ended(error, "the request's head did not come in time"))?;
+            self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
+                // Some clients send an empty line after a body; that begins no request.
+                [] => Ended::Gone,
+                _ => ended(error, "the request's head did not come in time"),
+            })?;
         };
         if end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
@@ -218,4 +227,121 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         return None;
     }
     u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    const BODY_MAX: usize = 1000;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    fn pair() -> (Reader, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Reader::new(Arc::new(Socket::new(ours))), theirs)
+    }
+
+    /// The body, or the status of its refusal; 0 when the client has gone in the middle of it.
+    fn chunked(bytes: &str) -> Result<String, u16> {
+        let (mut reader, mut peer) = pair();
+        peer.write_all(bytes.as_bytes()).unwrap();
+        drop(peer);
+        match reader.body(Framing::Chunked, BODY_MAX, soon()) {
+            Ok(body) => Ok(String::from_utf8(body).unwrap()),
+            Err(Ended::Refused(refusal)) => Err(refusal.status),
+            Err(Ended::Gone) => Err(0),
+        }
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        assert_eq!(chunked("0\r\n\r\n"), Ok(String::new()));
+        assert_eq!(chunked("1\r\na\r\n00002 ;x=\"y\"\r\nbc\r\n0\r\n\r\n"), Ok("abc".to_owned()));
+        assert_eq!(
+            chunked("A\r\n0123456789\r\n0\r\nT: 1\r\nU: 2\r\n\r\n"),
+            Ok("0123456789".to_owned())
+        );
+        let whole = format!("3e8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000));
+        assert_eq!(chunked(&whole).map(|body| body.len()), Ok(1000));
+    }
+
+    #[test]
+    fn bad_chunks_are_refused() {
+        let endless = format!("1;{}", "x".repeat(300));
+        let trailers = format!("0\r\n{}", "T: x\r\n".repeat(2000));
+        for (bytes, status) in [
+            ("x\r\n", 400),
+            ("\r\n", 400),
+            ("-1\r\n", 400),
+            ("0x1\r\na\r\n", 400),
+            ("1 1\r\na\r\n", 400),
+            ("1\na\n0\n\n", 400),
+            ("1\r\nab\r\n", 400),
+            ("1\ra\r\n", 400),
+            (&endless, 400),
+            (&trailers, 400),
+            ("3e9\r\n", 413),
+            ("ffffffffffffffff\r\n", 413),
+            ("11111111111111111\r\n", 400),
+            ("3\r\nab", 0),
+        ] {
+            assert_eq!(chunked(bytes), Err(status), "{bytes:.40}");
+        }
+        assert_eq!(chunked(&"1\r\na\r\n".repeat(1001)), Err(413));
+    }
+
+    #[test]
+    fn a_head_may_come_byte_by_byte_with_empty_lines_before_it() {
+        let (mut reader, mut peer) = pair();
+        let writer = std::thread::Builder::new().spawn(move || {
+            for byte in b"\r\n\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\nrest" {
+                peer.write_all(&[*byte]).unwrap();
+            }
+        });
+
+        let head = reader.head(soon()).unwrap();
+
+        assert_eq!(head.first("host"), Some(&b"a"[..]));
+        writer.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_head_of_16_kib_passes_and_one_byte_more_does_not() {
+        for (fill, fits) in [(HEAD_MAX - 32, true), (HEAD_MAX - 31, false)] {
+            let (mut reader, mut peer) = pair();
+            let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(fill));
+            assert_eq!(bytes.len() <= HEAD_MAX, fits);
+            peer.write_all(bytes.as_bytes()).unwrap();
+
+            let status = match reader.head(soon()) {
+                Ok(_) => 200,
+                Err(Ended::Refused(refusal)) => refusal.status,
+                Err(Ended::Gone) => 0,
+            };
+
+            assert_eq!(status, if fits { 200 } else { 431 });
+        }
+    }
+
+    #[test]
+    fn a_connection_that_rests_keeps_no_buffer_but_what_waits_in_it() {
+        let (mut reader, mut peer) = pair();
+        let one = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        peer.write_all([one, one].concat().as_bytes()).unwrap();
+        reader.head(soon()).unwrap();
+
+        reader.release();
+        assert_eq!(reader.buffer, one.as_bytes());
+        reader.head(soon()).unwrap();
+        assert!(!reader.wait(Instant::now()).unwrap());
+
+        assert_eq!(reader.buffer.capacity(), 0);
+    }
 }

@@ -62,10 +62,11 @@ impl Table {
         Some(Seat { table: self.clone(), number, resting: Some(place) })
     }
 
-    /// Cuts the connection that has rested longest, if it has rested long enough.
+    /// Cuts the few connections that have rested longest, if they have rested long enough.
     pub(super) fn evict(&self, now: Instant) {
-        let evicted = self.state.lock().evict(now, self.patience);
-        if let Some(evicted) = evicted {
+        for _ in 0..LEAVING_MAX {
+            let evicted = self.state.lock().evict(now, self.patience);
+            let Some(evicted) = evicted else { return };
             evicted.cut();
         }
     }

@@ -68,7 +68,7 @@ impl Watcher {
             added = epoll::modify(&self.epoll, socket, data, flags);
         }
         if let Err(error) = added {
-            report::debug!("event=watch_failed error={:?}", error.to_string());
+            report::debug!("event=watch-failed error={:?}", error.to_string());
         }
         Watch { watcher: self.clone(), number, socket: Arc::downgrade(socket) }
     }
@@ -79,7 +79,7 @@ impl Watcher {
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
-                    report::warning!("event=watcher_ended error={:?}", error.to_string());
+                    report::warning!("event=watcher-ended error={:?}", error.to_string());
                     return;
                 }
             }

@@ -64,6 +64,8 @@ pub fn denied(denial: &Denial) -> Answer {
 pub fn denied_stream(denial: &Denial, tunnel: bool) -> Answer {
     match denial {
         Denial::Dead(_) => Answer::new(204),
+        // Who carries a tunnel is no EventSource, and reads a status.
+        Denial::Failed(_) if tunnel => denied(denial),
         Denial::Full | Denial::Draining | Denial::Failed(_) => Answer::new(200)
             .with("Content-Type", "text/event-stream")
             .body(retry_within(RETRY_FULL)),

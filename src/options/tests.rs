@@ -33,7 +33,7 @@ fn nothing_typed_is_the_defaults() {
     let config = config(&[]);
 
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.server_text, "ws://127.0.0.1:3000/cable");
+    assert_eq!(config.server.to_string(), "ws://127.0.0.1:3000/cable");
     assert_eq!((config.server.port, config.server.path.as_str()), (3000, "/cable"));
     assert_eq!(config.session, Duration::from_secs(300));
     assert_eq!(config.connect_timeout, Duration::from_secs(10));
@@ -117,7 +117,7 @@ fn the_originals_spellings_work() {
 
     assert!(config.strict_headers && config.reuse);
     assert_eq!(config.listen.to_string(), ":8080");
-    assert_eq!(config.server_text, "ws://h:1/c");
+    assert_eq!(config.server.to_string(), "ws://h:1/c");
     assert_eq!(config.session, Duration::from_secs(3600));
 }
 

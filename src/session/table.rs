@@ -14,7 +14,7 @@ use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
 use crate::gate::Hangup;
 use crate::mailbox::{Bounds, Mailbox, Memory};
 use crate::report::info;
-use crate::upstream::{Connector, Handshake, Owner};
+use crate::upstream::{Connector, Counts, Handshake, Owner};
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
@@ -240,6 +240,11 @@ impl Table {
         self.sessions.lock().len()
     }
 
+    /// How attempts to reach the upstream, and links to it, have ended.
+    pub fn upstream_counts(&self) -> Counts {
+        self.connector.counts()
+    }
+
     /// The log's names of all sessions.
     pub fn names(&self) -> Vec<String> {
         self.sessions.lock().values().map(|session| session.name().to_owned()).collect()
@@ -304,10 +309,8 @@ impl Table {
     /// An event id of a session that was ended for good opens nothing, unless it comes with another login.
     fn refuse_dead(&self, opener: &Opener<'_>, start: &Start) -> Result<(), Denial> {
         let Start::Event { secret, .. } = start else { return Ok(()) };
-        match self.graves.lock().find(opener, secret, Instant::now()) {
-            Some(reason) => Err(Denial::Dead(reason)),
-            None => Ok(()),
-        }
+        let reason = self.graves.lock().find(opener, secret, Instant::now());
+        reason.map_or(Ok(()), |reason| Err(Denial::Dead(reason)))
     }
 
     fn find(&self, opener: &Opener<'_>) -> Result<Option<Arc<Session>>, Denial> {

@@ -6,7 +6,7 @@
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that nobody was given, it closes with 1013.
 
 use super::listener::Start;
-use super::{OUTBOX_MAX, Over, Phase, Session, State};
+use super::{Over, Phase, Session, State};
 use crate::frame::{is_ping, quoted};
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;

@@ -147,7 +147,7 @@ impl Attempt {
                     Some(Frame::Disconnect { reason, reconnect }) => {
                         return Err(disconnected(reason, reconnect, false));
                     }
-                    _ => debug!("event=frame_ignored session={} before=welcome", self.name),
+                    _ => debug!("event=frame-ignored session={} before=welcome", self.name),
                 },
                 Message::Close(frame) => {
                     wire.flush();
@@ -177,5 +177,9 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(both.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
     let found = (host, port).to_socket_addrs();
-    found.map(Iterator::collect).map_err(|error| io::Error::other(format!("no such host: {error}")))
+    found.map(Iterator::collect).map_err(|error| {
+        let error = error.to_string();
+        let why = error.trim_start_matches("failed to lookup address information: ");
+        io::Error::other(format!("its name does not resolve: {why}"))
+    })
 }

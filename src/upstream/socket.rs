@@ -30,6 +30,9 @@ const USER_TIMEOUT_MS: u32 = 40_000;
 /// Bytes taken from TCP at a time where TLS is between; they lie on the reader's stack.
 const CHUNK: usize = 4096;
 
+/// Chunks that are read, to be dropped, before the connection is closed. Far below any receive window.
+const DRAIN_CHUNKS: usize = 4;
+
 pub struct Socket {
     tcp: TcpStream,
     /// Held to encrypt or decrypt what is in memory already, never during a read or a write of `tcp`:
@@ -71,11 +74,17 @@ impl Socket {
     }
 
     fn wait_connected(&self, deadline: Instant) -> io::Result<()> {
-        let wait = left(deadline)?;
-        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
         let mut fds = [PollFd::new(&self.tcp, PollFlags::OUT)];
-        if poll(&mut fds, Some(&wait))? == 0 {
-            return Err(ErrorKind::TimedOut.into());
+        loop {
+            let wait = left(deadline)?;
+            let wait =
+                Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+            match poll(&mut fds, Some(&wait)) {
+                Ok(0) => return Err(ErrorKind::TimedOut.into()),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         match self.tcp.take_error()? {
             Some(error) => Err(error),
@@ -162,6 +171,8 @@ impl Socket {
         if let Err(error) = &result {
             *open = false;
             let _ = self.broken.set(format!("writing failed: {}", brief(error)));
+            // What the kernel still holds will not be taken either.
+            self.reset_on_close();
             self.cut();
         }
         result
@@ -174,6 +185,9 @@ impl Socket {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(size) => bytes = &bytes[size..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
                 Err(error) => return Err(error),
             }
             if !bytes.is_empty() && Instant::now() >= deadline {
@@ -225,16 +239,22 @@ impl Socket {
         self.write_tcp(&sealed)
     }
 
-    /// A close with unread bytes is a reset, which may overtake the last frame. So what came is read first;
-    /// a flood is not read to its end.
+    /// A close with unread bytes is a reset, which may overtake the last frame. So what came is read first.
+    /// A flood gets that reset: it filled our window, of which the kernel tells no more after the end of
+    /// reading, so that the upstream would hang in its write for a minute.
     fn drain(&self) {
         self.stop_reading();
         let mut chunk = [0; CHUNK];
-        for _ in 0..64 {
+        for _ in 0..DRAIN_CHUNKS {
             if !matches!((&self.tcp).read(&mut chunk), Ok(1..)) {
                 return;
             }
         }
+        self.reset_on_close();
+    }
+
+    fn reset_on_close(&self) {
+        let _ = sockopt::set_socket_linger(&self.tcp, Some(Duration::ZERO));
     }
 }
 

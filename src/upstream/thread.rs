@@ -23,7 +23,7 @@ use crate::frame::Frame;
 use crate::report::{debug, info};
 
 /// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
-const WORKER_GRACE: Duration = Duration::from_millis(250);
+const WORKER_GRACE: Duration = Duration::from_secs(1);
 
 const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ impl Session {
             recv(self.wake) -> _ => None,
             default(timeout + WORKER_GRACE) => {
                 let timeout = self.connector.connect_timeout();
-                Some(Err(Down::failed(&format!("unreachable: its name has no address within {timeout}"))))
+                Some(Err(Down::failed(&format!("unreachable: no connection within {timeout}"))))
             }
         }
     }
@@ -163,7 +163,7 @@ impl Session {
         let Live { mut wire, protocol } = live;
         let socket = Arc::clone(wire.socket());
         if self.line.up() {
-            info!("event=upstream_up session={}", self.name);
+            info!("event=upstream-up session={}", self.name);
             self.connector.counts.up();
             let patience = self.set_patience(&socket, protocol.as_deref());
             let link = Link::new(&socket, protocol, self.name.clone());
@@ -214,7 +214,7 @@ impl Session {
             }
             Message::Binary(data) => {
                 debug!(
-                    "event=frame_ignored session={} type=binary bytes={}",
+                    "event=frame-ignored session={} type=binary bytes={}",
                     self.name,
                     data.len()
                 );
@@ -229,20 +229,18 @@ impl Session {
     }
 
     fn take_text(&self, text: &str) -> Option<Down> {
-        if matches!(self.handshake.speech, Speech::Cable) {
-            match Frame::parse(text) {
-                Some(Frame::Welcome | Frame::Ping) => return None,
-                Some(Frame::Disconnect { reason, reconnect }) => {
-                    return Some(disconnected(reason, reconnect, true));
-                }
-                Some(_) => {}
-                None => {
-                    debug!("event=frame_ignored session={} type=no_json", self.name);
-                    return None;
-                }
-            }
+        if !matches!(self.handshake.speech, Speech::Cable) {
+            self.owner.text(text, None);
+            return None;
         }
-        self.owner.text(text);
+        match Frame::parse(text) {
+            Some(Frame::Welcome | Frame::Ping) => {}
+            Some(Frame::Disconnect { reason, reconnect }) => {
+                return Some(disconnected(reason, reconnect, true));
+            }
+            Some(frame) => self.owner.text(text, Some(frame)),
+            None => debug!("event=frame-ignored session={} type=no_json", self.name),
+        }
         None
     }
 
@@ -255,21 +253,22 @@ impl Session {
         Ended { down: Down::lost(&reason), code: farewell(error) }
     }
 
+    /// Counts and logs it.
     fn tell(&self, down: &Down) {
         self.connector.counts.down(down);
         let name = &self.name;
         match down {
             Down::Denied { status, .. } => {
-                info!("event=upstream_denied session={name} status={status}");
+                info!("event=upstream-denied session={name} status={status}");
             }
             Down::Refused { reason } => {
-                info!("event=upstream_refused session={name} reason={reason:.200?}");
+                info!("event=upstream-refused session={name} reason={:?}", short(reason));
             }
             Down::Lost { reason, was_up: true, .. } => {
-                info!("event=upstream_lost session={name} reason={reason:.200?}");
+                info!("event=upstream-lost session={name} reason={:?}", short(reason));
             }
             Down::Lost { reason, .. } => {
-                info!("event=upstream_failed session={name} reason={reason:.200?}");
+                info!("event=upstream-failed session={name} reason={:?}", short(reason));
             }
         }
     }
@@ -279,6 +278,11 @@ impl Session {
 struct Ended {
     down: Down,
     code: Option<u16>,
+}
+
+/// As much of a reason as fits a log line: the upstream words it, at any length.
+fn short(reason: &str) -> &str {
+    reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
 }
 
 /// What a `disconnect` frame means.

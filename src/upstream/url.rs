@@ -106,6 +106,10 @@ fn split_authority(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     if host.is_empty() {
         return unreadable("has no host, write it as ws://host:port/path".to_owned());
     }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+    if let Some(odd) = host.chars().find(|&c| !fits(c as u8)) {
+        return unreadable(format!("has the character '{odd}' in its host"));
+    }
     Ok((host.to_owned(), port.map(read_port).transpose()?))
 }
 
@@ -206,6 +210,8 @@ mod tests {
             "ws://h/\r\n",
             "ws://h/\u{e9}",
             "ws://a:b:c/",
+            "ws://a,b/",
+            "ws://[fe80::1%eth0]/",
         ];
         for text in bad {
             assert!(matches!(Url::parse(text), Err(UrlError::Unreadable(_))), "{text}");

@@ -28,8 +28,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient` or
-    /// `expect_life` every read ends at `deadline`.
+    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `forget_deadline`
+    /// every read ends at `deadline`.
     pub fn new(socket: Arc<Socket>, rest: Vec<u8>, message_max: usize, deadline: Instant) -> Wire {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -171,6 +171,88 @@ impl Boundaries {
         self.grown |= size > GROWN;
         if matches!(header.opcode, OpCode::Data(_)) {
             self.inside_message = !header.is_final;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, Wire) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let socket = Socket::connect(listener.local_addr().unwrap(), None).unwrap();
+        socket.connected(deadline, deadline).unwrap();
+        let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, deadline);
+        (listener.accept().unwrap().0, wire)
+    }
+
+    fn frame(first: u8, size: u16) -> Vec<u8> {
+        let mut bytes = vec![first, 126];
+        bytes.extend(size.to_be_bytes());
+        bytes.resize(4 + usize::from(size), b'x');
+        bytes
+    }
+
+    const TEXT: u8 = 0x81;
+    const TEXT_BEGINS: u8 = 0x01;
+    const TEXT_ENDS: u8 = 0x80;
+
+    #[test]
+    fn the_buffer_of_a_big_frame_goes_when_everything_is_read() {
+        let (mut peer, mut wire) = pair();
+        let reader = move || {
+            let sizes: Vec<_> = (0..3).map(|_| wire.read().unwrap().len()).collect();
+            // Returns with the end of the connection, hence after it has asked for more.
+            assert!(wire.read().is_err());
+            (sizes, wire.web.get_ref().frames.grown)
+        };
+        let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(reader).unwrap();
+
+        for size in [60_000, 10, 5_000] {
+            peer.write_all(&frame(TEXT, size)).unwrap();
+        }
+        drop(peer);
+
+        assert_eq!(reader.join().unwrap(), (vec![60_000, 10, 5_000], false));
+    }
+
+    #[test]
+    fn no_part_of_a_message_goes_with_it() {
+        let (mut peer, mut wire) = pair();
+        let reader = move || wire.read().unwrap().len();
+        let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(reader).unwrap();
+
+        for (first, size) in [(TEXT_BEGINS, 60_000), (TEXT_ENDS, 10)] {
+            peer.write_all(&frame(first, size)).unwrap();
+        }
+
+        assert_eq!(reader.join().unwrap(), 60_010);
+    }
+
+    #[test]
+    fn boundaries_are_found_wherever_the_bytes_are_cut() {
+        let mut bytes = frame(TEXT, 300);
+        bytes.extend(frame(TEXT_BEGINS, 70));
+        bytes.extend([0x89, 2, b'h', b'i']);
+        bytes.extend(frame(TEXT_ENDS, 5_000));
+        for cut in 1..50 {
+            let (mut frames, mut passed, mut found) = (Boundaries::default(), 0, Vec::new());
+            for part in bytes.chunks(cut) {
+                frames.pass(part);
+                passed += part.len();
+                if frames.at_boundary() {
+                    found.push(passed);
+                }
+            }
+            let reached = |end: &usize| end % cut == 0 || *end == bytes.len();
+            let expected: Vec<_> = [304, bytes.len()].into_iter().filter(reached).collect();
+            assert_eq!(found, expected, "{cut}");
+            assert!(frames.grown);
         }
     }
 }

@@ -21,13 +21,15 @@ fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link) {
     (upstream, bridge, link)
 }
 
-/// A poll that waits, and is known to.
-fn waiting(bridge: &Bridge, link: &mut Link) -> Asked {
+/// A poll that waits, and is known to: it has had a sign of life.
+fn waiting(bridge: &Bridge) -> Asked {
     let asked = bridge.get("/a?timeout=0").begin();
-    bridge.act("/a", &[send(CHAT, "{}")]);
-    link.expect_send(CHAT);
+    assert!(asked.has_answer_within(PATIENCE));
     asked
 }
+
+/// Signs of life that come soon.
+const LIVELY: [&str; 2] = ["--heartbeat", "100ms"];
 
 #[test]
 fn a_stranger_is_403_while_a_stream_is_there() {
@@ -42,8 +44,8 @@ fn a_stranger_is_403_while_a_stream_is_there() {
 
 #[test]
 fn a_stranger_is_403_while_a_poll_is_there() {
-    let (_upstream, bridge, mut link) = polled(&[]);
-    let asked = waiting(&bridge, &mut link);
+    let (_upstream, bridge, mut link) = polled(&LIVELY);
+    let asked = waiting(&bridge);
 
     bridge.get("/a").sse().send().refused(403);
 
@@ -194,10 +196,10 @@ fn a_poll_that_comes_back_with_an_event_id_takes_the_place_over() {
 
 #[test]
 fn a_stream_with_an_event_id_replaces_a_waiting_poll_which_answers_empty_at_once() {
-    let (_upstream, bridge, mut link) = polled(&[]);
+    let (_upstream, bridge, mut link) = polled(&LIVELY);
     link.message(CHAT, "1");
     let id = bridge.get("/a").poll().json.text("last_event_id");
-    let asked = waiting(&bridge, &mut link);
+    let asked = waiting(&bridge);
     let start = Instant::now();
 
     let mut stream = bridge.get("/a").sse().header("Last-Event-ID", &id).stream();
@@ -259,21 +261,21 @@ fn with_reuse_a_stream_without_an_event_id_joins_a_session_that_had_a_stream() {
 #[test]
 fn with_reuse_a_poll_may_be_beside_the_streams_and_each_has_a_place_of_its_own() {
     let (_upstream, bridge, mut stream, mut link) = opened(&["-r"]);
-    let asked = waiting(&bridge, &mut link);
+    assert_eq!(bridge.get("/a").poll().kinds(), ["connected"]);
+    let asked = bridge.get("/a").begin();
 
     link.message(CHAT, "1");
 
     assert_eq!(stream.received(), "1");
-    let bodies = asked.poll().bodies();
-    assert_eq!(bodies.last().map(String::as_str), Some("1"));
+    assert_eq!(asked.poll().bodies(), ["1"]);
 }
 
 #[test]
 fn with_reuse_a_second_poll_replaces_the_first() {
-    let (_upstream, bridge, mut link) = polled(&["-r"]);
-    let first = waiting(&bridge, &mut link);
+    let (_upstream, bridge, mut link) = polled(&["-r", "--heartbeat", "100ms"]);
+    let first = waiting(&bridge);
 
-    let second = waiting(&bridge, &mut link);
+    let second = waiting(&bridge);
 
     link.message(CHAT, "1");
     assert_eq!(second.poll().bodies(), ["1"]);

@@ -6,12 +6,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod cors;
+mod demo;
 mod headers;
+mod hostile;
 mod limits;
 mod listeners;
 mod messages;
 mod navigations;
 mod opening;
+mod options;
 mod paths;
 mod poll;
 mod post;

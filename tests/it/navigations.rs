@@ -69,10 +69,11 @@ fn a_foreign_fetch_with_an_origin_is_a_client() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
+    let mut links = Vec::new();
     for site in ["cross-site", "same-site"] {
         let request = bridge.get(&format!("/{site}")).sse().header("Sec-Fetch-Site", site);
         let asked = request.header("Origin", "https://a.example").begin();
-        let _link = upstream.welcome();
+        links.push(upstream.welcome());
         asked.stream().expect_joined();
     }
 }

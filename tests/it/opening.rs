@@ -76,11 +76,12 @@ fn a_handshake_refused_for_good_is_403_and_names_the_status() {
     let bridge = Bridge::start(&upstream);
 
     for status in FOR_GOOD {
-        for asked in [
-            bridge.get("/a").sse().begin(),
-            bridge.get("/b").begin(),
-            bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin(),
+        for request in [
+            bridge.get("/a").sse(),
+            bridge.get("/b"),
+            bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT))),
         ] {
+            let asked = request.begin();
             upstream.accept().answer(status);
             let error = asked.response().refused(403);
             assert!(error.contains(&status.to_string()), "{error}");
@@ -105,11 +106,12 @@ fn a_disconnect_for_good_before_the_welcome_is_403_and_names_the_reason() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
-    for asked in [
-        bridge.get("/a").sse().begin(),
-        bridge.get("/b").begin(),
-        bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin(),
+    for request in [
+        bridge.get("/a").sse(),
+        bridge.get("/b"),
+        bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT))),
     ] {
+        let asked = request.begin();
         let mut link = upstream.accept();
         link.upgrade();
         link.disconnect("unauthorized", Some(false));
@@ -136,10 +138,10 @@ fn any_other_status_is_502_with_retry_after_for_a_poll_and_a_post() {
     let bridge = Bridge::start(&upstream);
 
     for status in NOT_FOR_GOOD {
-        for asked in [
-            bridge.get("/b").begin(),
-            bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin(),
-        ] {
+        for request in
+            [bridge.get("/b"), bridge.post("/c?poll-queue=1", &format!("[{}]", subscribe(CHAT)))]
+        {
+            let asked = request.begin();
             upstream.accept().answer(status);
             let response = asked.response();
             response.refused(502);
@@ -364,6 +366,23 @@ fn a_post_with_poll_queue_that_waited_gets_the_answer_of_the_attempt_that_failed
 
     first.response().refused(403);
     post.response().refused(403);
+}
+
+#[test]
+fn a_poll_that_waited_gets_the_answer_of_the_attempt_that_failed() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let post = format!("[{}]", subscribe(CHAT));
+    let first = bridge.post("/a?poll-queue=1", &post).begin();
+    let link = upstream.accept();
+
+    let poll = bridge.get("/a").begin();
+    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    assert!(poll.is_waiting());
+    link.answer(503);
+
+    first.response().refused(502);
+    poll.response().refused(502);
 }
 
 #[test]

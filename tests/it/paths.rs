@@ -83,9 +83,10 @@ fn the_path_as_sent_names_the_session() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
+    let mut links = Vec::new();
     let ids = ["/a", "/a/", "/%61", "/A", "/a//b", "/a;b=1"].map(|path| {
         let asked = bridge.get(path).sse().begin();
-        let _link = upstream.welcome();
+        links.push(upstream.welcome());
         asked.stream().expect_joined().text("id")
     });
 
@@ -108,9 +109,10 @@ fn event_stream_in_accept_opens_a_stream_in_any_case_and_with_any_q() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
+    let mut links = Vec::new();
     for (n, accept) in ["Text/Event-STREAM", "*/*, text/event-stream;q=0.1"].iter().enumerate() {
         let asked = bridge.get(&format!("/{n}")).header("Accept", accept).begin();
-        let _link = upstream.welcome();
+        links.push(upstream.welcome());
         assert_eq!(asked.stream().head.header("content-type"), Some("text/event-stream"));
     }
 }
@@ -120,9 +122,10 @@ fn any_other_accept_opens_a_long_poll() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
+    let mut links = Vec::new();
     for (n, accept) in ["application/json", "*/*", "text/event", ""].iter().enumerate() {
         let asked = bridge.get(&format!("/{n}?timeout=1")).header("Accept", accept).begin();
-        let _link = upstream.welcome();
+        links.push(upstream.welcome());
         assert!(asked.poll().messages.is_empty());
     }
 }

@@ -6,6 +6,7 @@ mod auto;
 mod bridge;
 mod http;
 mod json;
+mod place;
 mod stream;
 mod upstream;
 
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use auto::Auto;
-pub use bridge::{BINARY, Bridge, Run, run};
-pub use http::{Asked, Poll, Request, Response};
+pub use bridge::{BINARY, Bridge, run};
+pub use http::{Asked, Request, Response};
 pub use json::{Json, quote};
+pub use place::Place;
 pub use stream::{Event, Stream};
 pub use upstream::{FakeUpstream, Handshake, Link};
 

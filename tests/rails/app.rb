@@ -82,6 +82,14 @@ class ControlController < ActionController::API
     render plain: "#{Rails.version}\n"
   end
 
+  # In headers, which any client can read.
+  def counts
+    connections = ActionCable.server.connections
+    headers["Connections-Open"] = connections.size.to_s
+    headers["Subscriptions-Open"] = connections.sum { |one| one.subscriptions.identifiers.size }.to_s
+    head :no_content
+  end
+
   def broadcast
     ActionCable.server.broadcast("chat:#{params.require(:room)}", { "from" => "server", "text" => params[:text] })
     head :no_content
@@ -102,6 +110,7 @@ Rails.application.initialize!
 
 Rails.application.routes.draw do
   get "up", to: "control#up"
+  get "counts", to: "control#counts"
   post "broadcast", to: "control#broadcast"
   post "disconnect", to: "control#disconnect"
   post "restart", to: "control#restart"

@@ -1,7 +1,7 @@
 //! What a user of a real application sees when everything works.
 
 use crate::client::{Client, Road, dressed, room};
-use crate::it::support::{Bridge, Json, send};
+use crate::it::support::{Bridge, Json, PATIENCE, send, wait_until};
 use crate::parts::{Rails, Version};
 
 on_each_rails_and_road! {
@@ -10,6 +10,8 @@ on_each_rails_and_road! {
     five_hundred_messages_of_one_action_arrive_in_order,
     a_room_that_rejects_is_told_as_rejected_and_another_works,
     what_the_server_broadcasts_the_room_receives,
+    a_room_that_was_left_is_heard_no_more,
+    a_session_that_was_deleted_leaves_no_connection_in_rails,
 }
 
 on_each_rails! {
@@ -85,6 +87,34 @@ fn what_the_server_broadcasts_the_room_receives(version: Version, road: Road) {
     rails.control("/broadcast?room=a&text=hi");
 
     assert_eq!(ada.received(), r#"{"from":"server","text":"hi"}"#);
+}
+
+fn a_room_that_was_left_is_heard_no_more(version: Version, road: Road) {
+    let rails = Rails::start(version);
+    let bridge = bridge(&rails);
+    let (mut ada, left) = Client::enter(&bridge, road, "ada", "/ada", &room("a"));
+    ada.expect_welcome(&left);
+    let kept = ada.subscribe(&room("b"));
+    ada.expect_welcome(&kept);
+
+    ada.unsubscribe(&room("a"));
+    wait_until(PATIENCE, || rails.subscriptions() == 1);
+    rails.control("/broadcast?room=a&text=not+for+you");
+    rails.control("/broadcast?room=b&text=for+you");
+
+    assert_eq!(ada.received(), r#"{"from":"server","text":"for you"}"#);
+}
+
+fn a_session_that_was_deleted_leaves_no_connection_in_rails(version: Version, road: Road) {
+    let rails = Rails::start(version);
+    let bridge = bridge(&rails);
+    let (mut ada, channel) = Client::enter(&bridge, road, "ada", "/ada", &room("a"));
+    ada.expect_welcome(&channel);
+    assert_eq!(rails.connections(), 1);
+
+    ada.leave();
+
+    wait_until(PATIENCE, || rails.connections() == 0);
 }
 
 fn five_hundred_messages_arrive_in_order_for_a_poller_that_acknowledges_nothing(version: Version) {

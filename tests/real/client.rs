@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::it::support::{Asked, Bridge, Json, Request, Stream, send, subscribe};
+use crate::it::support::{Asked, Bridge, Json, Request, Stream, send, subscribe, unsubscribe};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Road {
@@ -77,9 +77,19 @@ impl<'a> Client<'a> {
         self.post("", &subscribe(room))
     }
 
+    pub fn unsubscribe(&self, room: &str) {
+        self.post("", &unsubscribe(room));
+    }
+
     /// Calls an action of the channel.
     pub fn act(&self, room: &str, data: &str) {
         self.post("", &send(room, data));
+    }
+
+    /// Ends the session.
+    pub fn leave(self) {
+        let request = self.bridge.delete(&self.path);
+        assert_eq!(dressed(self.bridge, request, &self.user).send().status, 204);
     }
 
     /// Posts one item, which must be taken, and returns its `chan_id`.

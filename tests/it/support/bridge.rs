@@ -47,7 +47,7 @@ impl Bridge {
 
     /// A bridge whose upstream has this URL.
     pub fn at(url: &str, options: &[&str]) -> Bridge {
-        Bridge::spawn(Command::new(BINARY).args(arguments(url, options)), shared())
+        Bridge::by(Command::new(BINARY).args(arguments(url, options)))
     }
 
     /// The only bridge at work while this test runs.
@@ -57,16 +57,24 @@ impl Bridge {
     }
 
     /// A bridge that may have so many descriptors and no more.
-    pub fn with_descriptors(url: &str, descriptors: u32) -> Bridge {
-        let script = format!(r#"ulimit -n {descriptors}; exec "$0" "$@""#);
-        let mut command = Command::new("sh");
-        command.args(["-c", &script, BINARY]).args(arguments(url, &[]));
-        Bridge::spawn(&mut command, Turn::Alone { _turn: MACHINE.write() })
+    pub fn with_descriptors(url: &str, options: &[&str], descriptors: u32) -> Bridge {
+        let turn = Turn::Alone { _turn: MACHINE.write() };
+        Bridge::spawn(&mut limited("-n", descriptors, arguments(url, options)), turn)
+    }
+
+    /// A bridge that is given so many descriptors, and may take more.
+    pub fn with_soft_descriptors(url: &str, descriptors: u32) -> Bridge {
+        Bridge::by(&mut limited("-Sn", descriptors, arguments(url, &[])))
     }
 
     /// The bridge with exactly these arguments, which must let it tell its port.
     pub fn bare(arguments: &[&str]) -> Bridge {
-        Bridge::spawn(Command::new(BINARY).args(arguments), shared())
+        Bridge::by(Command::new(BINARY).args(arguments))
+    }
+
+    /// The bridge that this command starts.
+    pub fn by(command: &mut Command) -> Bridge {
+        Bridge::spawn(command, shared())
     }
 
     fn spawn(command: &mut Command, turn: Turn) -> Bridge {
@@ -166,6 +174,11 @@ impl Bridge {
         self.count("fd")
     }
 
+    /// The process' resource limits, as the kernel words them.
+    pub fn limits(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap()
+    }
+
     fn count(&self, what: &str) -> usize {
         std::fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count()
     }
@@ -203,6 +216,13 @@ impl Drop for Bridge {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn limited(kind: &str, descriptors: u32, arguments: Vec<String>) -> Command {
+    let script = format!(r#"ulimit {kind} {descriptors}; exec "$0" "$@""#);
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, BINARY]).args(arguments);
+    command
 }
 
 fn shared() -> Turn {

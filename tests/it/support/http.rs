@@ -5,7 +5,7 @@
 //! Waits: on the socket, five seconds at most, and then the test fails.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -116,11 +116,6 @@ impl Asked {
         bytes
     }
 
-    /// Closes the sending side only.
-    pub fn half_close(&self) {
-        self.reader.get_ref().shutdown(Shutdown::Write).unwrap();
-    }
-
     /// Leaves with a reset.
     pub fn abort(self) {
         reset(self.reader.get_ref());
@@ -164,7 +159,7 @@ impl Asked {
         let line = self.line();
         let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
-        let mut response = Response { status, line, headers: Vec::new(), body: Vec::new() };
+        let mut response = Response { status, headers: Vec::new(), body: Vec::new() };
         loop {
             let line = self.line();
             let Some((name, value)) = line.split_once(':') else {
@@ -206,7 +201,6 @@ pub fn reset(stream: &TcpStream) {
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    pub line: String,
     /// Names in lower case, in the order they came.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,

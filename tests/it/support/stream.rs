@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use super::Json;
 use super::http::{Response, reset};
-use super::{Json, readable};
 
 /// One block that ends with a blank line and has data.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ impl Event {
 pub struct Stream {
     pub head: Response,
     reader: BufReader<TcpStream>,
+    /// Bytes of a body whose length was told; a stream that lives has none.
+    left: Option<usize>,
     /// The last id that came, as a browser would send it back.
     pub last_id: String,
     /// The last `retry:`, in milliseconds.
@@ -42,8 +44,9 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(head: Response, reader: BufReader<TcpStream>) -> Stream {
+        let left = head.header("content-length").map(|length| length.parse().unwrap());
         let (last_id, retry, comments) = (String::new(), None, Vec::new());
-        Stream { head, reader, last_id, retry, comments }
+        Stream { head, reader, left, last_id, retry, comments }
     }
 
     pub fn session_id(&self) -> String {
@@ -52,10 +55,16 @@ impl Stream {
 
     /// One line without its end; `None` when the stream has ended.
     pub fn line(&mut self) -> Option<String> {
+        if self.left == Some(0) {
+            return None;
+        }
         let mut line = String::new();
         match self.reader.read_line(&mut line) {
             Ok(0) => None,
-            Ok(_) => Some(line.trim_end_matches('\n').trim_end_matches('\r').to_owned()),
+            Ok(count) => {
+                self.left = self.left.map(|left| left - count);
+                Some(line.trim_end_matches('\n').trim_end_matches('\r').to_owned())
+            }
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(e) => panic!("nothing came on the stream: {e}, {line:?}"),
         }
@@ -146,10 +155,6 @@ impl Stream {
     pub fn patient(mut self, patience: Duration) -> Stream {
         self.reader.get_mut().set_read_timeout(Some(patience)).unwrap();
         self
-    }
-
-    pub fn is_quiet(&self) -> bool {
-        self.reader.buffer().is_empty() && !readable(self.reader.get_ref(), Duration::ZERO)
     }
 
     /// Closes the sending side only.

@@ -99,6 +99,21 @@ impl Rails {
         self.server = serve(self.version, self.redis.as_deref(), self.address);
     }
 
+    /// How many cable connections this process has.
+    pub fn connections(&self) -> usize {
+        self.count("connections-open")
+    }
+
+    /// How many subscriptions all of them have.
+    pub fn subscriptions(&self) -> usize {
+        self.count("subscriptions-open")
+    }
+
+    fn count(&self, header: &str) -> usize {
+        let head = Request::new(self.address, "GET", "/counts").begin().head();
+        head.header(header).unwrap().parse().unwrap()
+    }
+
     /// Asks the application for one of the things that `ControlController` does.
     pub fn control(&self, target: &str) {
         let request = Request::new(self.address, "POST", target).body("");
