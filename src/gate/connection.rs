@@ -35,7 +35,6 @@ pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>
     let mut connection = Connection { shared, socket: socket.clone(), peer, reader, seat };
     let ended = catch_unwind(AssertUnwindSafe(|| connection.serve()));
     if ended.is_err() {
-        report::warning!("event=panic where=connection");
     }
     socket.finish(Instant::now() + linger);
     // The seat is free only now: the descriptor was not before.
@@ -116,7 +115,6 @@ impl Connection {
     fn wait(&self, client: &mut Client, later: Later) -> Said {
         let done = catch_unwind(AssertUnwindSafe(|| later(client)));
         if done.is_err() {
-            report::warning!("event=panic where=later");
         }
         match done {
             Ok(Ok(())) | Err(_) if client.said() == Said::Nothing => {

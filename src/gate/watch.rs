@@ -89,7 +89,6 @@ impl Watcher {
                 if let Some(wake) = wake
                     && catch_unwind(AssertUnwindSafe(|| wake())).is_err()
                 {
-                    report::warning!("event=panic where=on_leave");
                 }
             }
         }
