@@ -18,7 +18,6 @@ use super::reader::{Ended, Reader};
 use super::socket::Socket;
 use super::table::Seat;
 use super::ticket::Later;
-use crate::report;
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
@@ -33,9 +32,8 @@ pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>
     let linger = shared.patience.linger;
     let reader = Reader::new(socket.clone());
     let mut connection = Connection { shared, socket: socket.clone(), peer, reader, seat };
-    let ended = catch_unwind(AssertUnwindSafe(|| connection.serve()));
-    if ended.is_err() {
-    }
+    // A panic is told by the process's hook; here it is the end of this connection and of nothing else.
+    let _ = catch_unwind(AssertUnwindSafe(|| connection.serve()));
     socket.finish(Instant::now() + linger);
     // The seat is free only now: the descriptor was not before.
     drop((socket, connection));
@@ -114,8 +112,6 @@ impl Connection {
     /// Runs what `http` handed back, on this thread.
     fn wait(&self, client: &mut Client, later: Later) -> Said {
         let done = catch_unwind(AssertUnwindSafe(|| later(client)));
-        if done.is_err() {
-        }
         match done {
             Ok(Ok(())) | Err(_) if client.said() == Said::Nothing => {
                 self.refuse(client, None, failed().into())

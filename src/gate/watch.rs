@@ -86,9 +86,9 @@ impl Watcher {
             for event in events.drain(..) {
                 let number = event.data.u64();
                 let wake = self.wakes.lock().remove(&number);
-                if let Some(wake) = wake
-                    && catch_unwind(AssertUnwindSafe(|| wake())).is_err()
-                {
+                if let Some(wake) = wake {
+                    // A panic is told by the process's hook; the others are watched on.
+                    let _ = catch_unwind(AssertUnwindSafe(|| wake()));
                 }
             }
         }
