@@ -168,7 +168,7 @@ impl Http {
             return error(414, &format!("the path has over {PATH_MAX} bytes, use a shorter id"))
                 .into();
         }
-        if path == "/" || path == "/-" || path.starts_with("/-/") {
+        if path == "/" || path.starts_with("/-/") {
             return match head.method.as_str() {
                 "GET" | "HEAD" => pages::page(path, host(head))
                     .unwrap_or_else(|| error(404, "no such page; / has a hint"))
@@ -176,7 +176,7 @@ impl Http {
                 _ => not_allowed("GET, HEAD").into(),
             };
         }
-        let no_session = matches!(path, "/favicon.ico" | "/robots.txt" | "/.well-known");
+        let no_session = matches!(path, "/favicon.ico" | "/robots.txt");
         if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
             return error(404, "no session can have this path").into();
         }

@@ -7,6 +7,7 @@
 //! At the limits: see `OUTBOX_MAX`, `HELD_MAX`, `Rules`, and `mailbox` for the messages.
 
 mod channels;
+mod graves;
 mod listener;
 mod polling;
 mod stream;

@@ -6,6 +6,7 @@
 //! At the limits: `--max-sessions` refuses, `--max-memory` makes the session that keeps most forget its oldest message.
 
 use super::channels::Channels;
+use super::graves::Graves;
 use super::listener::{Former, Join, Start};
 use super::polling::Poll;
 use super::stream::Stream;
@@ -117,7 +118,7 @@ impl Table {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
-        let graves = Graves { order: VecDeque::new(), max: rules.sessions_max };
+        let graves = Graves::new(rules.sessions_max);
         let table = Arc::new(Table {
             connector,
             memory: Arc::default(),
@@ -269,6 +270,7 @@ impl Table {
             } else {
                 (self.rules.session, None)
             };
+            let reason = reason.clone();
             self.graves.lock().bury(session, reason, close, Instant::now() + lasts);
         }
         session.end(over);
@@ -488,62 +490,5 @@ fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
             }
         }
         table.graves.lock().clear(now);
-    }
-}
-
-/// What is remembered of sessions that were ended for good. Bounded by `--max-sessions`: the oldest goes.
-struct Graves {
-    order: VecDeque<Grave>,
-    max: usize,
-}
-
-struct Grave {
-    secret: String,
-    path: Box<str>,
-    refused: Credentials,
-    reason: String,
-    /// A tunnel's.
-    close: Option<String>,
-    until: Instant,
-}
-
-impl Graves {
-    fn bury(&mut self, session: &Session, reason: &str, close: Option<String>, until: Instant) {
-        if self.order.len() >= self.max {
-            self.order.pop_front();
-        }
-        self.order.push_back(Grave {
-            secret: session.secret.clone(),
-            path: session.path.clone(),
-            refused: session.opened_with.clone(),
-            reason: reason.to_owned(),
-            close,
-            until,
-        });
-    }
-
-    fn find(&self, opener: &Opener<'_>, secret: &str, now: Instant) -> Option<String> {
-        let grave = self
-            .order
-            .iter()
-            .find(|grave| grave.secret == secret && *grave.path == *opener.path)?;
-        let same_login = grave.refused.cookie == opener.credentials.cookie
-            && grave.refused.authorization == opener.credentials.authorization;
-        (same_login && grave.until > now).then(|| grave.reason.clone())
-    }
-
-    /// The close of the last tunnel of this path, or of the one whose event id `start` is.
-    fn close(&self, opener: &Opener<'_>, start: Option<&Start>, now: Instant) -> Option<String> {
-        let asked = |grave: &&Grave| match start {
-            Some(Start::Event { secret, .. }) => grave.secret == *secret,
-            Some(_) => false,
-            None => true,
-        };
-        let living = |grave: &&Grave| *grave.path == *opener.path && grave.until > now;
-        self.order.iter().rev().filter(living).find(asked).and_then(|grave| grave.close.clone())
-    }
-
-    fn clear(&mut self, now: Instant) {
-        self.order.retain(|grave| grave.until > now);
     }
 }

@@ -21,16 +21,6 @@ fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link) {
     (upstream, bridge, link)
 }
 
-/// A poll that waits, and is known to: it has had a sign of life.
-fn waiting(bridge: &Bridge) -> Asked {
-    let asked = bridge.get("/a?timeout=0").begin();
-    assert!(asked.has_answer_within(PATIENCE));
-    asked
-}
-
-/// Signs of life that come soon.
-const LIVELY: [&str; 2] = ["--heartbeat", "100ms"];
-
 #[test]
 fn a_stranger_is_403_while_a_stream_is_there() {
     let (_upstream, bridge, mut stream, mut link) = opened(&[]);
@@ -44,8 +34,8 @@ fn a_stranger_is_403_while_a_stream_is_there() {
 
 #[test]
 fn a_stranger_is_403_while_a_poll_is_there() {
-    let (_upstream, bridge, mut link) = polled(&LIVELY);
-    let asked = waiting(&bridge);
+    let (_upstream, bridge, mut link) = polled(&["--heartbeat", "100ms"]);
+    let asked = bridge.waiting_poll("/a");
 
     bridge.get("/a").sse().send().refused(403);
 
@@ -196,10 +186,10 @@ fn a_poll_that_comes_back_with_an_event_id_takes_the_place_over() {
 
 #[test]
 fn a_stream_with_an_event_id_replaces_a_waiting_poll_which_answers_empty_at_once() {
-    let (_upstream, bridge, mut link) = polled(&LIVELY);
+    let (_upstream, bridge, mut link) = polled(&["--heartbeat", "100ms"]);
     link.message(CHAT, "1");
     let id = bridge.get("/a").poll().json.text("last_event_id");
-    let asked = waiting(&bridge);
+    let asked = bridge.waiting_poll("/a");
     let start = Instant::now();
 
     let mut stream = bridge.get("/a").sse().header("Last-Event-ID", &id).stream();
@@ -273,9 +263,9 @@ fn with_reuse_a_poll_may_be_beside_the_streams_and_each_has_a_place_of_its_own()
 #[test]
 fn with_reuse_a_second_poll_replaces_the_first() {
     let (_upstream, bridge, mut link) = polled(&["-r", "--heartbeat", "100ms"]);
-    let first = waiting(&bridge);
+    let first = bridge.waiting_poll("/a");
 
-    let second = waiting(&bridge);
+    let second = bridge.waiting_poll("/a");
 
     link.message(CHAT, "1");
     assert_eq!(second.poll().bodies(), ["1"]);

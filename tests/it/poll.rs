@@ -301,9 +301,8 @@ fn a_post_with_poll_queue_that_no_poll_follows_gives_its_session_dash_s_from_tha
 
 #[test]
 fn a_second_poll_replaces_the_first_which_answers_empty_one_second_later() {
-    let (bridge, mut link) = opened(&[]);
-    let first = bridge.get("/a?timeout=0").begin();
-    settled(&bridge, &mut link);
+    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let first = bridge.waiting_poll("/a");
     let start = Instant::now();
 
     let second = bridge.get("/a?timeout=0").begin();
@@ -317,11 +316,9 @@ fn a_second_poll_replaces_the_first_which_answers_empty_one_second_later() {
 
 #[test]
 fn a_poll_that_was_replaced_takes_no_message() {
-    let (bridge, mut link) = opened(&[]);
-    let first = bridge.get("/a?timeout=0").begin();
-    settled(&bridge, &mut link);
-    let second = bridge.get("/a?timeout=0").begin();
-    settled(&bridge, &mut link);
+    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let first = bridge.waiting_poll("/a");
+    let second = bridge.waiting_poll("/a");
 
     link.message(CHAT, "1");
 

@@ -145,6 +145,13 @@ impl Bridge {
         link
     }
 
+    /// A poll without a forced reply that is known to wait: it has had a sign of life. Wants a short `--heartbeat`.
+    pub fn waiting_poll(&self, path: &str) -> Asked {
+        let asked = self.get(&format!("{path}?timeout=0")).begin();
+        assert!(asked.has_answer_within(PATIENCE), "no sign of life");
+        asked
+    }
+
     /// Posts requests that must all be answered, and returns the answers.
     pub fn act(&self, path: &str, items: &[String]) -> Vec<Json> {
         self.post(path, &format!("[{}]", items.join(","))).send().done()
