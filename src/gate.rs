@@ -239,7 +239,7 @@ impl Accept {
                     {
                         return;
                     }
-                    self.complain("accept_failed", &error);
+                    self.complain("accept-failed", &error);
                     self.shared.table.evict(Instant::now());
                 }
             }
@@ -250,13 +250,13 @@ impl Accept {
     fn admit(&mut self, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket::new(fd));
         let Some(seat) = self.shared.table.admit(&socket, Instant::now()) else {
-            self.complain("connection_refused", &"as many are open as --max-connections allows");
+            self.complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuse(socket);
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, seat)) {
-            self.complain("thread_failed", &error);
+            self.complain("thread-failed", &error);
             self.refuse(socket);
         }
     }

@@ -3,6 +3,8 @@
 //! Owns: `/`, everything under `/-/`, and the operator's `/metrics` and `/sessions`.
 //! Never: changes a session.
 
+mod metrics;
+
 use crate::gate::Answer;
 use crate::session::Table;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ pub fn admin(path: &str, table: &Arc<Table>) -> Option<Answer> {
         "/metrics" => Some(
             Answer::new(200)
                 .with("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-                .body(metrics(table)),
+                .body(metrics::text(table)),
         ),
         "/sessions" => {
             let names: String = table.names().iter().map(|name| format!("{name}\n")).collect();
@@ -41,32 +43,6 @@ pub fn admin(path: &str, table: &Arc<Table>) -> Option<Answer> {
         }
         _ => None,
     }
-}
-
-/// Prometheus' text format.
-fn metrics(table: &Table) -> String {
-    let counts = table.upstream_counts();
-    let mut text = format!(
-        "\
-# HELP actioncable_sessions Sessions that live now.
-# TYPE actioncable_sessions gauge
-actioncable_sessions {}
-# HELP actioncable_upstream_total Attempts to reach the upstream, and links to it, by how they ended.
-# TYPE actioncable_upstream_total counter
-",
-        table.len()
-    );
-    let outcomes = [
-        ("up", counts.up),
-        ("denied", counts.denied),
-        ("refused", counts.refused),
-        ("failed", counts.failed),
-        ("lost", counts.lost),
-    ];
-    for (outcome, count) in outcomes {
-        text.push_str(&format!("actioncable_upstream_total{{outcome=\"{outcome}\"}} {count}\n"));
-    }
-    text
 }
 
 fn text(body: impl Into<Vec<u8>>) -> Answer {

@@ -12,6 +12,7 @@ mod listener;
 mod polling;
 mod stream;
 mod table;
+mod tally;
 mod tunnel;
 
 pub use channels::Request;
@@ -19,6 +20,7 @@ pub use listener::Start;
 pub use polling::{Poll, PollStep, Reply};
 pub use stream::{Step, Stream};
 pub use table::{Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
+pub use tally::Tally;
 pub use tunnel::Untaken;
 
 use crate::frame::Frame;
@@ -139,6 +141,12 @@ impl Session {
     /// What a log may call this session.
     pub fn name(&self) -> &str {
         &self.id[..6]
+    }
+
+    fn count(&self, what: impl FnOnce(&Tally)) {
+        if let Some(table) = self.table.upgrade() {
+            what(table.tally());
+        }
     }
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds.
@@ -359,6 +367,7 @@ impl Owner for Session {
             None => self.carry(text),
         }
         if let Some(table) = self.table.upgrade() {
+            table.tally().received.add(1);
             table.keep_within_memory();
         }
     }

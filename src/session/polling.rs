@@ -35,6 +35,8 @@ pub enum PollStep {
 pub struct Reply {
     pub json: String,
     carried: u64,
+    messages: u64,
+    dropped: u64,
     /// The `upstream` event is in it.
     told: bool,
 }
@@ -56,7 +58,7 @@ impl Poll {
             }
             Some(Fate::ReplacedByPoll(_) | Fate::Replaced) => {
                 let empty = self.reply(&state, 0);
-                return PollStep::Answer(Reply { carried: 0, told: false, ..empty });
+                return PollStep::Answer(Reply { carried: 0, dropped: 0, told: false, ..empty });
             }
             Some(Fate::Here) => {}
         }
@@ -85,6 +87,10 @@ impl Poll {
 
     /// The reply was written: what it carried is not for the next one.
     pub fn written(self, reply: &Reply) {
+        self.place.session.count(|tally| {
+            tally.delivered.add(reply.messages);
+            tally.dropped.add(reply.dropped);
+        });
         let mut state = self.place.session.lock();
         state.tunnel.announced = true;
         state.polled.carried = state.polled.carried.max(reply.carried);
@@ -134,7 +140,8 @@ impl Poll {
         };
         // For those who read it in a terminal.
         json.push('\n');
-        Reply { json, carried, told }
+        let dropped = start - self.cursor(state);
+        Reply { json, carried, messages: events.len() as u64, dropped, told }
     }
 
     fn cable_reply(
@@ -203,6 +210,7 @@ impl Session {
             state.acknowledge(place);
             self.note_kept(&state);
         }
+        self.count(|tally| tally.takeovers.add(u64::from(former.is_some())));
         let after = match start {
             Start::Fresh => None,
             _ => Some(acknowledged.unwrap_or(0)),

@@ -72,7 +72,14 @@ impl Stream {
             Next::Events { missed, .. } if missed > 0 && session.tunnel => {
                 Step::Over(Some(super::tunnel::overflowed()))
             }
-            Next::Events { missed, events } => Step::Events { missed, events },
+            Next::Events { missed, events } => {
+                drop(state);
+                session.count(|tally| {
+                    tally.dropped.add(missed);
+                    tally.delivered.add(events.len() as u64);
+                });
+                Step::Events { missed, events }
+            }
             Next::Notice { place, notice } => Step::Notice { place, notice },
             Next::Nothing => state.last_step(),
         }
@@ -176,6 +183,11 @@ impl Session {
             [Some(joined), state.away.clone()].into_iter().flatten().collect()
         };
         state.had_stream = true;
+        self.count(|tally| {
+            tally.dropped.add(dropped);
+            tally.resumed.add(u64::from(known.is_some()));
+            tally.takeovers.add(u64::from(former.is_some()));
+        });
         let place = self.add(state, Kind::Stream, start, hangup);
         Stream { place, first, start, former }
     }

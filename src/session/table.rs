@@ -10,6 +10,7 @@ use super::graves::Graves;
 use super::listener::{Former, Join, Start};
 use super::polling::Poll;
 use super::stream::Stream;
+use super::tally::{Census, Tally};
 use super::tunnel::Tunnel;
 use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
 use crate::gate::Hangup;
@@ -110,6 +111,7 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     graves: Mutex<Graves>,
+    tally: Tally,
 }
 
 impl Table {
@@ -125,6 +127,7 @@ impl Table {
             draining: AtomicBool::new(false),
             sessions: Mutex::default(),
             graves: Mutex::new(graves),
+            tally: Tally::default(),
             rules,
         });
         let swept = Arc::downgrade(&table);
@@ -244,6 +247,19 @@ impl Table {
     /// How attempts to reach the upstream, and links to it, have ended.
     pub fn upstream_counts(&self) -> Counts {
         self.connector.counts()
+    }
+
+    /// What was counted since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What is there now.
+    pub fn census(&self) -> Census {
+        let sessions: Vec<_> = self.sessions.lock().values().cloned().collect();
+        let mut census = Census::default();
+        sessions.iter().for_each(|session| census.add(session));
+        census
     }
 
     /// The log's names of all sessions.
