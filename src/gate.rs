@@ -136,6 +136,11 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
     fn decorate(&self, _head: &Head, _answer: &mut Answer) {}
+
+    /// The answer to a request for which no thread can be started, where a 503 is not the right one.
+    fn refusal(&self, _head: &Head) -> Option<Answer> {
+        None
+    }
 }
 
 /// An open gate. Dropping it closes it.
@@ -177,13 +182,13 @@ impl Gate {
             table: Table::new(limits.connections, patience.evict),
             inner: Inner::open(serve.clone(), patience)?,
             watcher: Watcher::shared()?,
-            serve,
+            serve: serve.clone(),
         });
         let (open, closed) = crossbeam_channel::bounded(0);
         let accept = Accept {
             listener: listener.clone(),
             closed,
-            refuser: Refuser::start(patience.linger)?,
+            refuser: Refuser::start(patience.linger, serve)?,
             shared: shared.clone(),
             logged: HashMap::new(),
         };
@@ -251,20 +256,13 @@ impl Accept {
         let socket = Arc::new(Socket::new(fd));
         let Some(seat) = self.shared.table.admit(&socket, Instant::now()) else {
             self.complain("connection-refused", &"as many are open as --max-connections allows");
-            return self.refuse(socket);
+            return self.refuser.refuse(socket, &full());
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, seat)) {
             self.complain("thread-failed", &error);
-            self.refuse(socket);
-        }
-    }
-
-    fn refuse(&self, socket: Arc<Socket>) {
-        if let Some(socket) = Arc::into_inner(socket) {
-            let why = "there are as many connections as there may be: try again in a moment";
-            self.refuser.refuse(socket, &Refusal::new(503, why));
+            self.refuser.refuse_politely(socket, full());
         }
     }
 
@@ -274,4 +272,8 @@ impl Accept {
             report::warning!("event={event} error={:?}", error.to_string());
         }
     }
+}
+
+fn full() -> Refusal {
+    Refusal::new(503, "there are as many connections as there may be: try again in a moment")
 }

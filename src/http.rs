@@ -15,8 +15,8 @@ mod query;
 use crate::gate::{Answer, Exchange, Head, Serve, TICKET, Tickets};
 use crate::pages;
 use crate::report::{info, warning};
-use crate::session::Table;
-use answers::{error, not_allowed};
+use crate::session::{Denial, Table};
+use answers::{denied_stream, error, not_allowed};
 use ask::Ask;
 pub use origin::Origins;
 use std::io::{self, Cursor};
@@ -101,6 +101,10 @@ impl Serve for Http {
 
     fn decorate(&self, head: &Head, answer: &mut Answer) {
         answer.headers.extend(self.settings.origins.cors(head));
+    }
+
+    fn refusal(&self, head: &Head) -> Option<Answer> {
+        ask::accepts(head, "text/event-stream").then(|| denied_stream(&Denial::Full, false))
     }
 }
 

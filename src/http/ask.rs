@@ -87,7 +87,7 @@ impl Ask {
 
     /// Whether the answer is a stream.
     pub fn wants_stream(&self) -> bool {
-        self.accepts("text/event-stream")
+        accepts(&self.head, "text/event-stream")
     }
 
     /// Whether a POST says that it has frames.
@@ -111,7 +111,7 @@ impl Ask {
         let is =
             |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
         let navigates =
-            is("sec-fetch-mode", b"navigate").unwrap_or_else(|| self.accepts("text/html"));
+            is("sec-fetch-mode", b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html"));
         if navigates {
             let why = "this is no page: use an EventSource, fetch or curl; /-/ is a page to try the bridge with";
             return Some(self.error(406, why));
@@ -166,14 +166,15 @@ impl Ask {
         }
         answer.with("X-Accel-Buffering", "no")
     }
+}
 
-    fn accepts(&self, media_type: &str) -> bool {
-        let named = |part: &[u8]| {
-            let name = part.split(|byte| *byte == b';').next().unwrap_or(part);
-            name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
-        };
-        self.head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
-    }
+/// Whether Accept names this media type, in any case, with any q.
+pub fn accepts(head: &Head, media_type: &str) -> bool {
+    let named = |part: &[u8]| {
+        let name = part.split(|byte| *byte == b';').next().unwrap_or(part);
+        name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+    };
+    head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
 }
 
 /// `Last-Event-ID` counts where it is there, whatever it is; else `after`.
