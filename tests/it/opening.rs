@@ -328,7 +328,7 @@ fn requests_for_an_id_that_connects_wait_for_that_one_attempt() {
     let mut link = upstream.accept();
 
     let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin();
-    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    bridge.settle();
     assert!(post.is_waiting());
     link.welcome();
 
@@ -346,7 +346,7 @@ fn a_post_that_waited_for_an_attempt_that_failed_gets_404() {
     let link = upstream.accept();
 
     let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin();
-    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    bridge.settle();
     link.answer(503);
 
     first.response().refused(502);
@@ -361,7 +361,7 @@ fn a_post_with_poll_queue_that_waited_gets_the_answer_of_the_attempt_that_failed
     let link = upstream.accept();
 
     let post = bridge.post("/a?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin();
-    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    bridge.settle();
     link.answer(401);
 
     first.response().refused(403);
@@ -377,7 +377,7 @@ fn a_poll_that_waited_gets_the_answer_of_the_attempt_that_failed() {
     let link = upstream.accept();
 
     let poll = bridge.get("/a").begin();
-    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    bridge.settle();
     assert!(poll.is_waiting());
     link.answer(503);
 
@@ -393,7 +393,7 @@ fn a_stream_that_waited_for_a_poll_that_failed_opens_the_session_itself() {
     let link = upstream.accept();
 
     let asked = bridge.get("/a").sse().begin();
-    let (_stream, _marker) = bridge.open(&upstream, "/b");
+    bridge.settle();
     link.answer(503);
 
     poll.response().refused(502);
@@ -443,7 +443,7 @@ fn an_error_changes_nothing() {
 #[ignore = "takes a minute"]
 fn a_session_that_gets_nothing_but_4xx_since_its_opening_ends_after_a_minute() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::start(&upstream);
+    let bridge = Bridge::with(&upstream, &["--heartbeat", "5m"]);
     let asked = bridge.get("/a").sse().header("Last-Event-ID", "x").begin();
     upstream.accept().answer(401);
     let mut stream = asked.stream().patient(Duration::from_secs(30));

@@ -165,3 +165,27 @@ fn messages_arrive_in_the_order_in_which_they_were_sent() {
         assert_eq!(stream.received(), n.to_string());
     }
 }
+
+#[test]
+fn messages_of_fifty_sessions_at_once_all_arrive_in_order() {
+    let upstream = Auto::start();
+    let bridge = Bridge::at(&upstream.url(), &[]);
+    let mut streams: Vec<Stream> = (0..50)
+        .map(|n| {
+            let mut stream = bridge.get(&format!("/{n}")).sse().stream();
+            stream.expect_joined();
+            bridge.subscribe(&format!("/{n}"), CHAT);
+            stream.expect("connected");
+            stream
+        })
+        .collect();
+
+    for n in 0..20 {
+        upstream.broadcast(CHAT, &n.to_string());
+    }
+
+    for stream in &mut streams {
+        let received: Vec<String> = (0..20).map(|_| stream.received()).collect();
+        assert!(received.iter().enumerate().all(|(n, message)| *message == n.to_string()));
+    }
+}

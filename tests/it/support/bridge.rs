@@ -164,6 +164,14 @@ impl Bridge {
         answer.text("chan_id")
     }
 
+    /// Serves some requests one after the other: one that was sent before them has been looked at when they are
+    /// through, although each connection has a thread of its own and nothing orders them.
+    pub fn settle(&self) {
+        for _ in 0..5 {
+            assert_eq!(self.get("/-/health").send().status, 200);
+        }
+    }
+
     /// What stderr has so far.
     pub fn log(&self) -> String {
         self.lines.lock().join("\n")
