@@ -327,7 +327,7 @@ fn requests_for_an_id_that_connects_wait_for_that_one_attempt() {
     let first = bridge.get("/a").sse().begin();
     let mut link = upstream.accept();
 
-    let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin();
+    let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin_seen();
     bridge.settle();
     assert!(post.is_waiting());
     link.welcome();
@@ -345,7 +345,7 @@ fn a_post_that_waited_for_an_attempt_that_failed_gets_404() {
     let first = bridge.get("/a").begin();
     let link = upstream.accept();
 
-    let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin();
+    let post = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).begin_seen();
     bridge.settle();
     link.answer(503);
 
@@ -360,7 +360,7 @@ fn a_post_with_poll_queue_that_waited_gets_the_answer_of_the_attempt_that_failed
     let first = bridge.get("/a").begin();
     let link = upstream.accept();
 
-    let post = bridge.post("/a?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin();
+    let post = bridge.post("/a?poll-queue=1", &format!("[{}]", subscribe(CHAT))).begin_seen();
     bridge.settle();
     link.answer(401);
 
@@ -376,7 +376,7 @@ fn a_poll_that_waited_gets_the_answer_of_the_attempt_that_failed() {
     let first = bridge.post("/a?poll-queue=1", &post).begin();
     let link = upstream.accept();
 
-    let poll = bridge.get("/a").begin();
+    let poll = bridge.get("/a").begin_seen();
     bridge.settle();
     assert!(poll.is_waiting());
     link.answer(503);
@@ -392,7 +392,7 @@ fn a_stream_that_waited_for_a_poll_that_failed_opens_the_session_itself() {
     let poll = bridge.get("/a").begin();
     let link = upstream.accept();
 
-    let asked = bridge.get("/a").sse().begin();
+    let asked = bridge.get("/a").sse().begin_seen();
     bridge.settle();
     link.answer(503);
 

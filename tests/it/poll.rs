@@ -331,7 +331,7 @@ fn a_poll_whose_client_has_gone_consumes_nothing() {
     let (bridge, mut link) = opened(&[]);
 
     for n in 0..10 {
-        let asked = bridge.get("/a?timeout=0").begin();
+        let asked = bridge.get("/a?timeout=0").begin_seen();
         settled(&bridge, &mut link);
         if n % 2 == 0 {
             drop(asked)

@@ -41,6 +41,19 @@ impl Request {
 
     /// Sends it and does not wait.
     pub fn begin(self) -> Asked {
+        Asked::write(self.address, &self.bytes())
+    }
+
+    /// Sends it right behind another request on the same connection, whose answer shows that the bridge is at it.
+    /// Each connection has a thread of its own: else a busy machine lets later requests overtake this one.
+    pub fn begin_seen(self) -> Asked {
+        let first = b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut asked = Asked::write(self.address, &[first, self.bytes().as_slice()].concat());
+        assert_eq!(asked.next_response().status, 200);
+        asked
+    }
+
+    fn bytes(self) -> Vec<u8> {
         let mut bytes = format!("{}\r\n", self.line).into_bytes();
         if !self.headers.iter().any(|(name, _)| name == "Host") {
             bytes.extend_from_slice(format!("Host: {}\r\n", self.address).as_bytes());
@@ -53,7 +66,7 @@ impl Request {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.body);
-        Asked::write(self.address, &bytes)
+        bytes
     }
 
     pub fn send(self) -> Response {
