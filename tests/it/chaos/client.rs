@@ -15,6 +15,9 @@ use super::wire::{Inside, Wire};
 use super::{KEPT, LATE};
 use crate::support::{Json, quote};
 
+/// No request of a client has fewer bytes: a cut within these is one that happens.
+const REQUEST_MIN: usize = 80;
+
 const STREAM: &str = "Accept: text/event-stream\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +95,7 @@ impl Client {
         }
         let rng = &mut self.rng;
         let after = match rng.below(100) {
-            0..5 => After::Request(rng.below(150)),
+            0..5 => After::Request(rng.below(REQUEST_MIN)),
             5..15 => After::Answer(rng.below(400)),
             15..85 => After::Answer(400 + rng.below(4_000)),
             _ => After::Answer(400 + rng.below(40_000)),
