@@ -95,6 +95,23 @@ fn a_notice_comes_between_the_events_between_which_it_was_told() {
 }
 
 #[test]
+fn of_too_many_notices_the_newest_are_told() {
+    let mut mailbox = mailbox(10, 1000);
+    let (key, _woken) = mailbox.attach(0);
+    for number in 0..=NOTICES_MAX {
+        mailbox.tell(&Notice { name: None, data: number.to_string().into() });
+    }
+
+    let told = std::iter::from_fn(|| match mailbox.next(key) {
+        Next::Notice { notice, .. } => Some(notice.data),
+        _ => None,
+    });
+
+    let due = (1..=NOTICES_MAX).map(|number| Arc::from(number.to_string()));
+    assert!(told.eq(due));
+}
+
+#[test]
 fn what_every_listener_was_sent_two_windows_ago_is_forgotten() {
     let mut mailbox = filled(3, 10);
     let (key, _woken) = mailbox.attach(0);

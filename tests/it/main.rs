@@ -10,6 +10,7 @@ mod cors;
 mod demo;
 mod headers;
 mod hostile;
+mod leaks;
 mod limits;
 mod listeners;
 mod messages;
