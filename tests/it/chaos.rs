@@ -9,6 +9,7 @@ mod feed;
 mod figures;
 mod proxy;
 mod rng;
+mod soak;
 mod wire;
 
 use std::io::Write;
@@ -23,7 +24,19 @@ use figures::Figures;
 use proxy::Proxy;
 use rng::Rng;
 
-/// Messages that the bridge keeps for each.
+/// A queue that floods overflow, by count alone; signs of life within the clients' patience; forgetting by age at work.
+const OPTIONS: [&str; 8] = [
+    "--max-queue",
+    "256",
+    "--max-queue-bytes",
+    "100000000",
+    "--heartbeat",
+    "1s",
+    "--resume-window",
+    "3s",
+];
+
+/// Messages that the bridge keeps for each: its `--max-queue`.
 const KEPT: usize = 256;
 
 /// How long a client may take to get what is left when the upstream is through.
@@ -45,7 +58,7 @@ const CLIENTS: [Kind; 24] = {
 
 #[test]
 fn through_a_network_that_cuts_at_random_bytes_every_message_comes_once_and_in_order() {
-    let mut chaos = Chaos::start(seed());
+    let mut chaos = Chaos::start(seed(), Bridge::alone);
     let figures = Arc::clone(&chaos.figures);
     let start = Instant::now();
 
@@ -64,6 +77,8 @@ fn seed() -> u64 {
 /// One bridge, its upstream, and all the clients.
 struct Chaos {
     bridge: Bridge,
+    /// The upstream's.
+    url: String,
     feed: Option<Feed>,
     clients: Vec<Client>,
     figures: Arc<Figures>,
@@ -72,22 +87,11 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn start(seed: u64) -> Chaos {
+    fn start(seed: u64, bridge: fn(&str, &[&str]) -> Bridge) -> Chaos {
         say(&format!("chaos: CHAOS_SEED={seed}\n"));
         let upstream = FakeUpstream::start();
-        let kept = KEPT.to_string();
-        let options = [
-            "--max-queue",
-            &kept,
-            "--max-queue-bytes",
-            "100000000",
-            "--heartbeat",
-            "1s",
-            "--resume-window",
-            "6s",
-            "-q",
-        ];
-        let bridge = Bridge::alone(&upstream.url(), &options[..8]);
+        let url = upstream.url();
+        let bridge = bridge(&url, &OPTIONS);
         let figures = Arc::new(Figures::default());
         let sent = Arc::new(Sent::new(CLIENTS.len()));
         let (mut clients, mut links) = (Vec::new(), Vec::new());
@@ -96,23 +100,15 @@ impl Chaos {
             let (place, session_id, link) = open(&bridge, &upstream, &path, kind, number);
             links.push(link);
             let proxy = Proxy::new(bridge.address, Arc::clone(&figures));
-            let (sent, figures) = (Arc::clone(&sent), Arc::clone(&figures));
             let rng = Rng::new(seed, number as u64 + 1);
-            clients.push(Client {
-                number,
-                kind,
-                path,
-                session_id,
-                proxy,
-                rng,
-                sent,
-                figures,
-                place,
-            });
+            let (sent, figures) = (Arc::clone(&sent), Arc::clone(&figures));
+            let client =
+                Client { number, kind, path, session_id, proxy, rng, sent, figures, place };
+            clients.push(client);
         }
-        let feed =
-            Feed { upstream, links, sent, rng: Rng::new(seed, 0), figures: Arc::clone(&figures) };
-        Chaos { bridge, feed: Some(feed), clients, figures, seed, came: Vec::new() }
+        let rng = Rng::new(seed, 0);
+        let feed = Feed { upstream, links, sent, rng, figures: Arc::clone(&figures) };
+        Chaos { bridge, url, feed: Some(feed), clients, figures, seed, came: Vec::new() }
     }
 
     /// Until `enough` says so, and everybody has what is left.

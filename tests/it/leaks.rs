@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::*;
-pub use ways::WAYS;
+use ways::WAYS;
 
 /// Sessions that are opened and ended between the two looks.
 const SESSIONS: usize = 300;
@@ -33,10 +33,7 @@ fn after_300_sessions_that_ended_in_every_way_descriptors_threads_and_upstream_c
     let links: Vec<Link> = rounds.flat_map(|n| end_in_every_way(&bridge, &upstream, n)).collect();
     links.into_iter().for_each(is_closed);
 
-    wait_until(SETTLED, || {
-        let now = bridge.footprint();
-        now.0 <= before.0 && now.1 <= before.1
-    });
+    is_as(&bridge, before);
     assert!(upstream.accept_within(Duration::ZERO).is_none(), "a session that is over tries again");
 }
 
@@ -67,6 +64,21 @@ fn a_drain_ends_every_upstream_connection_and_the_process() {
     }
 }
 
+/// Goes on until `enough` says so. Returns how many sessions there were.
+pub fn repeat(enough: impl Fn() -> bool) -> usize {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &OPTIONS);
+    warm_up(&bridge, &upstream);
+    let before = settled(&bridge);
+    let mut rounds = 0;
+    while !enough() {
+        rounds += 1;
+        end_in_every_way(&bridge, &upstream, rounds).into_iter().for_each(is_closed);
+    }
+    is_as(&bridge, before);
+    rounds * WAYS.len()
+}
+
 /// One session for each way; their upstream connections are to be closed by the bridge.
 fn end_in_every_way(bridge: &Bridge, upstream: &FakeUpstream, round: usize) -> Vec<Link> {
     let ways = WAYS.iter().enumerate();
@@ -86,6 +98,13 @@ fn warm_up(bridge: &Bridge, upstream: &FakeUpstream) {
     }
     asked.into_iter().for_each(|asked| drop(asked.stream()));
     end_in_every_way(bridge, upstream, 0).into_iter().for_each(is_closed);
+}
+
+fn is_as(bridge: &Bridge, before: (usize, usize)) {
+    wait_until(SETTLED, || {
+        let now = bridge.footprint();
+        now.0 <= before.0 && now.1 <= before.1
+    });
 }
 
 /// Threads and descriptors when they have not changed for a while.
