@@ -305,3 +305,6 @@ fn batch(events: impl Iterator<Item = Placed>) -> Vec<Placed> {
     }
     taken
 }
+
+#[cfg(test)]
+mod tests;

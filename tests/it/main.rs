@@ -5,10 +5,12 @@
 // A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
 mod cors;
 mod demo;
 mod headers;
 mod hostile;
+mod leaks;
 mod limits;
 mod listeners;
 mod messages;

@@ -1,0 +1,414 @@
+//! The mailbox beside a plain list that never forgets: whatever is done to both, the mailbox gives what the list has,
+//! or says how much of it is gone.
+
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const WINDOW: Duration = Duration::from_secs(30);
+
+fn mailbox(events: usize, bytes: usize) -> Mailbox {
+    Mailbox::new(Bounds { events, bytes }, Arc::default())
+}
+
+/// With the events "1", "2", … in it.
+fn filled(count: usize, events: usize) -> Mailbox {
+    let mut mailbox = mailbox(events, usize::MAX);
+    (1..=count).for_each(|n| mailbox.push(n.to_string().into()));
+    mailbox
+}
+
+/// What a listener gets next, if that is events: how many are missing, and the places of those that come.
+fn places(mailbox: &mut Mailbox, key: Key) -> (u64, Vec<u64>) {
+    match mailbox.next(key) {
+        Next::Events { missed, events } => {
+            (missed, events.iter().map(|(place, _)| *place).collect())
+        }
+        other => panic!("no events but {other:?}"),
+    }
+}
+
+fn is_nothing(next: &Next) -> bool {
+    matches!(next, Next::Nothing)
+}
+
+#[test]
+fn a_listener_gets_what_lies_after_its_cursor() {
+    let mut mailbox = filled(3, 10);
+    let (key, _woken) = mailbox.attach(1);
+
+    assert_eq!(places(&mut mailbox, key), (0, vec![2, 3]));
+    assert!(is_nothing(&mailbox.next(key)));
+}
+
+#[test]
+fn a_listener_that_needs_what_is_gone_is_told_how_much_and_goes_on() {
+    let mut mailbox = filled(10, 4);
+    let (key, _woken) = mailbox.attach(2);
+
+    assert_eq!(places(&mut mailbox, key), (4, vec![7, 8, 9, 10]));
+}
+
+#[test]
+fn the_newest_event_is_kept_whatever_its_size() {
+    let mut mailbox = mailbox(10, 100);
+    mailbox.push("small".into());
+    mailbox.push("x".repeat(1000).into());
+
+    assert_eq!(mailbox.after(0).map(|(place, _)| place).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn what_a_listener_was_handed_counts_as_sent_when_it_comes_for_more() {
+    let mut mailbox = filled(3, 10);
+    let (key, _woken) = mailbox.attach(0);
+    places(&mut mailbox, key);
+    assert_eq!(mailbox.sent(), 0);
+
+    mailbox.next(key);
+
+    assert_eq!(mailbox.sent(), 3);
+}
+
+#[test]
+fn what_a_listener_was_handed_when_it_left_is_there_for_the_next() {
+    let mut mailbox = filled(3, 10);
+    let (key, _woken) = mailbox.attach(0);
+    places(&mut mailbox, key);
+    mailbox.detach(key);
+
+    let (next, _woken) = mailbox.attach(mailbox.sent());
+
+    assert_eq!(places(&mut mailbox, next), (0, vec![1, 2, 3]));
+}
+
+#[test]
+fn a_notice_comes_between_the_events_between_which_it_was_told() {
+    let mut mailbox = filled(2, 10);
+    let (key, _woken) = mailbox.attach(0);
+    mailbox.tell(&Notice { name: Some("upstream"), data: "{}".into() });
+    mailbox.push("3".into());
+
+    assert_eq!(places(&mut mailbox, key), (0, vec![1, 2]));
+    assert!(matches!(mailbox.next(key), Next::Notice { place: 2, .. }));
+    assert_eq!(places(&mut mailbox, key), (0, vec![3]));
+}
+
+#[test]
+fn of_too_many_notices_the_newest_are_told() {
+    let mut mailbox = mailbox(10, 1000);
+    let (key, _woken) = mailbox.attach(0);
+    for number in 0..=NOTICES_MAX {
+        mailbox.tell(&Notice { name: None, data: number.to_string().into() });
+    }
+
+    let told = std::iter::from_fn(|| match mailbox.next(key) {
+        Next::Notice { notice, .. } => Some(notice.data),
+        _ => None,
+    });
+
+    let due = (1..=NOTICES_MAX).map(|number| Arc::from(number.to_string()));
+    assert!(told.eq(due));
+}
+
+#[test]
+fn what_every_listener_was_sent_two_windows_ago_is_forgotten() {
+    let mut mailbox = filled(3, 10);
+    let (key, _woken) = mailbox.attach(0);
+    places(&mut mailbox, key);
+    mailbox.next(key);
+    let start = Instant::now();
+
+    (0..8).for_each(|quarter| mailbox.forget_by_age(start + WINDOW / 4 * quarter, WINDOW));
+    assert_eq!(mailbox.missed(0), 0);
+    mailbox.forget_by_age(start + WINDOW * 2, WINDOW);
+
+    assert_eq!((mailbox.missed(0), mailbox.bytes()), (3, 0));
+}
+
+#[test]
+fn what_one_of_the_listeners_was_not_sent_is_not_forgotten_by_age() {
+    let mut mailbox = filled(3, 10);
+    let (quick, _woken) = mailbox.attach(3);
+    let (_slow, _other_woken) = mailbox.attach(1);
+    mailbox.next(quick);
+    let start = Instant::now();
+
+    (0..20).for_each(|quarter| mailbox.forget_by_age(start + WINDOW / 4 * quarter, WINDOW));
+
+    assert_eq!(mailbox.missed(0), 1);
+}
+
+#[test]
+fn without_a_listener_nothing_is_forgotten_by_age() {
+    let mut mailbox = filled(3, 10);
+    let (key, _woken) = mailbox.attach(3);
+    mailbox.next(key);
+    let start = Instant::now();
+    mailbox.forget_by_age(start, WINDOW);
+    mailbox.detach(key);
+
+    mailbox.forget_by_age(start + WINDOW * 10, WINDOW);
+
+    assert_eq!(mailbox.missed(0), 0);
+}
+
+#[test]
+fn a_mailbox_that_goes_gives_its_memory_back() {
+    let memory = Arc::<Memory>::default();
+    let mut mailbox = Mailbox::new(Bounds { events: 10, bytes: 1000 }, Arc::clone(&memory));
+    mailbox.push("event".into());
+    assert_eq!(memory.kept(), mailbox.bytes());
+
+    drop(mailbox);
+
+    assert_eq!(memory.kept(), 0);
+}
+
+/// What can be done to a mailbox. Where a number names a place or a listener, it is taken modulo those there are.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// An event of so many bytes.
+    Push(usize),
+    Tell,
+    Attach(u64),
+    /// One listener looks.
+    Next(usize),
+    Detach(usize),
+    SetSent(u64),
+    ForgetThrough(u64),
+    ForgetOldest,
+    /// So many milliseconds pass, then what is old is forgotten.
+    ForgetByAge(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        8 => (0..30_usize).prop_map(Deed::Push),
+        1 => (5_000..20_000_usize).prop_map(Deed::Push),
+        2 => Just(Deed::Tell),
+        2 => any::<u64>().prop_map(Deed::Attach),
+        10 => any::<usize>().prop_map(Deed::Next),
+        1 => any::<usize>().prop_map(Deed::Detach),
+        1 => any::<u64>().prop_map(Deed::SetSent),
+        1 => any::<u64>().prop_map(Deed::ForgetThrough),
+        1 => Just(Deed::ForgetOldest),
+        4 => (0..40_000_u64).prop_map(Deed::ForgetByAge),
+    ]
+}
+
+/// A listener, as the model sees it.
+struct Reader {
+    key: Key,
+    woken: Receiver<()>,
+    cursor: u64,
+    sent: u64,
+    /// The place and the number of each notice that is still to come.
+    notices: VecDeque<(u64, u64)>,
+    /// Its last look found nothing.
+    waits: bool,
+}
+
+struct Model {
+    mailbox: Mailbox,
+    memory: Arc<Memory>,
+    bounds: Bounds,
+    list: Vec<Arc<str>>,
+    gone: u64,
+    sent: u64,
+    told: u64,
+    readers: Vec<Reader>,
+    now: Instant,
+    /// At each time that old events were looked for: what every listener had been sent.
+    safe: Vec<(Instant, u64)>,
+}
+
+impl Model {
+    fn new(bounds: Bounds) -> Model {
+        let memory = Arc::<Memory>::default();
+        Model {
+            mailbox: Mailbox::new(bounds, Arc::clone(&memory)),
+            memory,
+            bounds,
+            list: Vec::new(),
+            gone: 0,
+            sent: 0,
+            told: 0,
+            readers: Vec::new(),
+            now: Instant::now(),
+            safe: Vec::new(),
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.list.len() as u64
+    }
+
+    fn kept(&self) -> &[Arc<str>] {
+        &self.list[self.gone as usize..]
+    }
+
+    fn reader(&self, number: usize) -> Option<usize> {
+        (!self.readers.is_empty()).then(|| number % self.readers.len())
+    }
+
+    fn place(&self, number: u64) -> u64 {
+        number % (self.last() + 1)
+    }
+
+    fn run(&mut self, deed: &Deed) {
+        match *deed {
+            Deed::Push(size) => self.push(size),
+            Deed::Tell => self.tell(),
+            Deed::Attach(place) => self.attach(self.place(place)),
+            Deed::Next(number) => {
+                if let Some(at) = self.reader(number) {
+                    self.look(at);
+                }
+            }
+            Deed::Detach(number) => {
+                if let Some(at) = self.reader(number) {
+                    let reader = self.readers.remove(at);
+                    self.mailbox.detach(reader.key);
+                    assert!(is_nothing(&self.mailbox.next(reader.key)));
+                }
+            }
+            Deed::SetSent(place) => {
+                self.mailbox.set_sent(place);
+                self.sent = self.sent.max(place.min(self.last()));
+            }
+            Deed::ForgetThrough(place) => {
+                let place = self.place(place);
+                self.mailbox.forget_through(place);
+                self.gone = self.gone.max(place);
+            }
+            Deed::ForgetOldest => {
+                let more = self.kept().len() > 1;
+                assert_eq!(self.mailbox.forget_oldest(), more);
+                self.gone += u64::from(more);
+            }
+            Deed::ForgetByAge(millis) => self.age(Duration::from_millis(millis)),
+        }
+    }
+
+    fn push(&mut self, size: usize) {
+        let event: Arc<str> = format!("{} {}", self.last() + 1, "x".repeat(size)).into();
+        self.mailbox.push(Arc::clone(&event));
+        self.list.push(event);
+        // The longest end of what was kept that is within the bounds, the newest always.
+        let fits = |kept: &[Arc<str>]| {
+            let bytes: usize = kept.iter().map(|event| cost(event)).sum();
+            kept.len() == 1 || kept.len() <= self.bounds.events && bytes <= self.bounds.bytes
+        };
+        while !fits(self.kept()) {
+            self.gone += 1;
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told += 1;
+        self.mailbox.tell(&Notice { name: None, data: self.told.to_string().into() });
+        let last = self.last();
+        for reader in &mut self.readers {
+            reader.notices.push_back((last, self.told));
+            if reader.notices.len() > NOTICES_MAX {
+                reader.notices.pop_front();
+            }
+        }
+    }
+
+    fn attach(&mut self, cursor: u64) {
+        let (key, woken) = self.mailbox.attach(cursor);
+        let notices = VecDeque::new();
+        self.readers.push(Reader { key, woken, cursor, sent: cursor, notices, waits: false });
+    }
+
+    fn look(&mut self, at: usize) {
+        let _ = self.readers[at].woken.try_recv();
+        let next = self.mailbox.next(self.readers[at].key);
+        let (list, gone, last) = (&self.list, self.gone, self.last());
+        let reader = &mut self.readers[at];
+        reader.sent = reader.cursor;
+        self.sent = self.sent.max(reader.sent);
+        reader.waits = false;
+        match next {
+            Next::Events { missed, events } => {
+                assert_eq!(missed, gone.saturating_sub(reader.cursor));
+                assert!(missed > 0 || !events.is_empty());
+                reader.cursor += missed;
+                check_batch(&events);
+                for (place, event) in events {
+                    assert_eq!(place, reader.cursor + 1);
+                    assert_eq!(event, list[reader.cursor as usize]);
+                    assert!(reader.notices.front().is_none_or(|(told_at, _)| place <= *told_at));
+                    reader.cursor = place;
+                }
+            }
+            Next::Notice { place, notice } => {
+                let (told_at, number) = reader.notices.pop_front().unwrap();
+                assert_eq!((place, &*notice.data), (reader.cursor, &*number.to_string()));
+                assert!(told_at <= place && gone <= place);
+            }
+            Next::Nothing => {
+                assert_eq!((reader.cursor, reader.notices.len()), (last, 0));
+                reader.waits = true;
+            }
+        }
+    }
+
+    fn age(&mut self, passed: Duration) {
+        self.now += passed;
+        self.mailbox.forget_by_age(self.now, WINDOW);
+        let gone = self.mailbox.missed(0);
+        let safe = self.readers.iter().map(|reader| reader.sent).min();
+        if gone > self.gone {
+            // What every listener was sent, two windows ago already, and those that there are now too.
+            assert!(safe.is_some_and(|safe| gone <= safe));
+            let long_ago = |at: Instant| self.now.duration_since(at) >= WINDOW * 2;
+            assert!(self.safe.iter().any(|(at, safe)| long_ago(*at) && gone <= *safe));
+        }
+        self.safe.extend(safe.map(|safe| (self.now, safe)));
+        assert!(gone >= self.gone);
+        self.gone = gone;
+    }
+
+    /// What is so after every deed.
+    fn check(&self, cursor: u64) {
+        let mailbox = &self.mailbox;
+        assert_eq!((mailbox.last(), mailbox.sent()), (self.last(), self.sent));
+        let cursor = self.place(cursor);
+        assert_eq!(mailbox.missed(cursor), self.gone.saturating_sub(cursor));
+        let first = cursor.max(self.gone);
+        let due = (first + 1..).zip(self.list[first as usize..].iter().cloned());
+        assert!(mailbox.after(cursor).eq(due));
+        let bytes: usize = self.kept().iter().map(|event| cost(event)).sum();
+        assert_eq!((mailbox.bytes(), self.memory.kept()), (bytes, bytes));
+        for reader in self.readers.iter().filter(|reader| reader.waits) {
+            let something = reader.cursor < self.last() || !reader.notices.is_empty();
+            assert!(!something || !reader.woken.is_empty(), "a listener was not called");
+        }
+    }
+}
+
+/// One event, or no more than fit a batch.
+fn check_batch(events: &[Placed]) {
+    let bytes: usize = events.iter().map(|(_, event)| event.len()).sum();
+    assert!(events.len() <= 1 || bytes <= BATCH_BYTES);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn whatever_is_done_a_listener_gets_each_event_once_and_in_order_or_is_told_that_it_is_gone(
+        deeds in vec((deed(), any::<u64>()), 0..150),
+        events in 1..12_usize,
+        bytes in prop_oneof![1..2_000_usize, Just(usize::MAX)],
+    ) {
+        let mut model = Model::new(Bounds { events, bytes });
+        for (deed, cursor) in &deeds {
+            model.run(deed);
+            model.check(*cursor);
+        }
+    }
+}

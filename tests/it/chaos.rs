@@ -1,0 +1,165 @@
+//! Chaos: clients that are cut off at random bytes, and still every message comes once, in order, or is told as gone.
+//!
+//! The upstream sends numbered messages; clients read them over streams, over polls, and over both in turn; a proxy
+//! cuts their connections in the middle of events, heads and JSON, with a FIN or a reset, or so that the bridge
+//! does not see it. `CHAOS_SEED` repeats what a seed chose. `SOAK_MINUTES` is how long the soak goes on.
+
+mod client;
+mod feed;
+mod figures;
+mod proxy;
+mod rng;
+mod soak;
+mod wire;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+use client::{Client, Kind, Place};
+use feed::{Feed, Sent};
+use figures::Figures;
+use proxy::Proxy;
+use rng::Rng;
+
+/// A queue that floods overflow, by count alone; signs of life within the clients' patience; forgetting by age at work.
+const OPTIONS: [&str; 8] = [
+    "--max-queue",
+    "256",
+    "--max-queue-bytes",
+    "100000000",
+    "--heartbeat",
+    "1s",
+    "--resume-window",
+    "3s",
+];
+
+/// Messages that the bridge keeps for each: its `--max-queue`.
+const KEPT: usize = 256;
+
+/// How long a client may take to get what is left when the upstream is through.
+const LATE: Duration = Duration::from_secs(15);
+
+/// The chaos goes on until it has been through enough, so long at least, and on a slow machine so long at most.
+const AT_LEAST: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(45);
+
+const CLIENTS: [Kind; 24] = {
+    let mut clients = [Kind::Streams; 24];
+    let mut at = 12;
+    while at < 24 {
+        clients[at] = if at < 18 { Kind::Polls } else { Kind::Both };
+        at += 1;
+    }
+    clients
+};
+
+#[test]
+fn through_a_network_that_cuts_at_random_bytes_every_message_comes_once_and_in_order() {
+    let mut chaos = Chaos::start(seed(), Bridge::alone);
+    let figures = Arc::clone(&chaos.figures);
+    let start = Instant::now();
+
+    chaos.run(move || start.elapsed() > if figures.are_enough() { AT_LEAST } else { AT_MOST });
+
+    chaos.judge();
+}
+
+/// The seed of this run, from the environment, or from the clock.
+fn seed() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let given = std::env::var("CHAOS_SEED").ok();
+    given.map_or(since.as_micros() as u64, |seed| seed.parse().expect("CHAOS_SEED is a number"))
+}
+
+/// One bridge, its upstream, and all the clients.
+struct Chaos {
+    bridge: Bridge,
+    /// The upstream's.
+    url: String,
+    feed: Option<Feed>,
+    clients: Vec<Client>,
+    figures: Arc<Figures>,
+    seed: u64,
+    came: Vec<u64>,
+}
+
+impl Chaos {
+    fn start(seed: u64, bridge: fn(&str, &[&str]) -> Bridge) -> Chaos {
+        say(&format!("chaos: CHAOS_SEED={seed}\n"));
+        let upstream = FakeUpstream::start();
+        let url = upstream.url();
+        let bridge = bridge(&url, &OPTIONS);
+        let figures = Arc::new(Figures::default());
+        let sent = Arc::new(Sent::new(CLIENTS.len()));
+        let (mut clients, mut links) = (Vec::new(), Vec::new());
+        for (number, kind) in CLIENTS.into_iter().enumerate() {
+            let path = format!("/chaos-{number}");
+            let (place, session_id, link) = open(&bridge, &upstream, &path, kind, number);
+            links.push(link);
+            let proxy = Proxy::new(bridge.address, Arc::clone(&figures));
+            let rng = Rng::new(seed, number as u64 + 1);
+            let (sent, figures) = (Arc::clone(&sent), Arc::clone(&figures));
+            let client =
+                Client { number, kind, path, session_id, proxy, rng, sent, figures, place };
+            clients.push(client);
+        }
+        let rng = Rng::new(seed, 0);
+        let feed = Feed { upstream, links, sent, rng, figures: Arc::clone(&figures) };
+        Chaos { bridge, url, feed: Some(feed), clients, figures, seed, came: Vec::new() }
+    }
+
+    /// Until `enough` says so, and everybody has what is left.
+    fn run(&mut self, enough: impl FnMut() -> bool) {
+        let clients: Vec<JoinHandle<u64>> = self.clients.drain(..).map(begin).collect();
+        let feed = self.feed.take().map(|feed| feed.run(enough));
+        self.came = clients.into_iter().map(|client| client.join().expect("a client")).collect();
+        self.feed = feed;
+    }
+
+    fn judge(&self) {
+        say(&format!("chaos: CHAOS_SEED={}\n{}", self.seed, self.figures));
+        self.figures.judge();
+        assert!(self.came.iter().all(|came| *came > 0), "who got nothing? {:?}", self.came);
+    }
+}
+
+fn begin(client: Client) -> JoinHandle<u64> {
+    let name = format!("client-{}", client.number);
+    Builder::new().name(name).spawn(move || client.run()).unwrap()
+}
+
+/// Opens a client's session, as its kind would, with one confirmed channel.
+fn open(
+    bridge: &Bridge,
+    upstream: &FakeUpstream,
+    path: &str,
+    kind: Kind,
+    number: usize,
+) -> (Place, String, Link) {
+    let mut place = Place::default();
+    if kind == Kind::Polls {
+        let body = format!("[{}]", subscribe(CHAT));
+        let asked = bridge.post(&format!("{path}?poll-queue=1&client={number}"), &body).begin();
+        let mut link = upstream.welcome();
+        let session_id = asked.response().done()[0].text("session_id");
+        link.subscribed(CHAT);
+        return (place, session_id, link);
+    }
+    let asked = bridge.get(&format!("{path}?client={number}")).sse().begin();
+    let mut link = upstream.welcome();
+    let mut stream = asked.stream();
+    stream.expect_joined();
+    bridge.subscribe(path, CHAT);
+    link.subscribed(CHAT);
+    stream.expect("connected");
+    (place.id, place.msg_id) = (stream.last_id.clone(), 1);
+    (place, stream.session_id(), link)
+}
+
+/// To the real stderr: a test that passes says it too.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,97 @@
+//! The soak: the chaos for as long as one wants, beside sessions that end in every way there is; `scripts/soak MINUTES`.
+//!
+//! Then nothing may be lost or twice, and the bridge is as big as it was: resident memory under the same load,
+//! descriptors and threads at rest.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::leaks;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// By then the mailboxes have been full and the allocator has what it needs.
+const WARM: Duration = Duration::from_secs(20);
+
+/// How long what is still under way may take to end when the clients have left.
+const SETTLED: Duration = Duration::from_secs(20);
+
+/// Threads that wait for handshakes: how many there were at the start is chance, more there never are.
+const IDLE_WORKERS: usize = 4;
+
+/// Kilobytes that an allocator may come to hold more, whatever the bridge does.
+const SLACK: u64 = 8 * 1024;
+
+#[test]
+#[ignore = "takes as long as one wants: scripts/soak MINUTES"]
+fn soak() {
+    let minutes = std::env::var("SOAK_MINUTES").expect("SOAK_MINUTES is set by scripts/soak");
+    let length = MINUTE * minutes.parse().expect("SOAK_MINUTES is a number");
+    let mut chaos = Chaos::start(seed(), Bridge::at);
+    let rest = chaos.bridge.footprint();
+    let figures = Arc::clone(&chaos.figures);
+    let url = chaos.url.clone();
+    let (start, mut warm, mut minute) = (Instant::now(), None, 0);
+    let ends = Ends::begin();
+
+    chaos.run(|| {
+        if warm.is_none() && start.elapsed() > WARM {
+            warm = Some(resident(&url));
+        }
+        if start.elapsed() > MINUTE * (minute + 1) {
+            minute += 1;
+            say(&format!("soak: after {minute} min, {} KB resident\n{figures}", resident(&url)));
+        }
+        start.elapsed() > length
+    });
+
+    let (warm, end) = (warm.expect("it is over too soon"), resident(&chaos.url));
+    let sessions = ends.stop();
+    wait_until(SETTLED, || chaos.bridge.descriptors() <= rest.1);
+    let now = chaos.bridge.footprint();
+    say(&format!(
+        "soak: {minutes} min\n  resident, KB: {warm} after {WARM:?}, {end} at the end\n  \
+         threads and descriptors at rest: {rest:?} before, {now:?} after\n  \
+         sessions ended in every way, with nothing left: {sessions}\n"
+    ));
+    chaos.judge();
+    assert!(now.0 <= rest.0 + IDLE_WORKERS, "threads are left: {} of {}", now.0, rest.0);
+    assert!(end <= warm + warm / 4 + SLACK, "it grows: {warm} KB, then {end} KB");
+}
+
+/// Sessions that end in every way, on a bridge of their own, until they are stopped.
+struct Ends {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Ends {
+    fn begin() -> Ends {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || leaks::repeat(|| stopped.load(Ordering::SeqCst));
+        let thread = Builder::new().name("ends".into()).spawn(work).unwrap();
+        Ends { stop, thread }
+    }
+
+    /// How many there were.
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().expect("sessions that end leave nothing behind")
+    }
+}
+
+/// Kilobytes of memory that the bridge of this upstream has resident.
+fn resident(url: &str) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut bridges = processes.map(|entry| entry.path()).filter(|process| {
+        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = command.split(|&byte| byte == 0).collect();
+        words[0] == BINARY.as_bytes() && words.contains(&url.as_bytes())
+    });
+    let status = std::fs::read_to_string(bridges.next().unwrap().join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,0 +1,121 @@
+//! A connection that may end at any byte: what came whole, and inside of what it ended.
+//!
+//! Never: takes an end for an error. Only silence is one: something is always under way.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use crate::support::PATIENCE;
+
+/// Inside of what a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Inside {
+    Head,
+    Event,
+    Json,
+    Nothing,
+}
+
+/// One event, as a browser would dispatch it: only when its blank line has come does its id count.
+#[derive(Debug, Default)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub data: String,
+}
+
+pub struct Wire {
+    reader: BufReader<TcpStream>,
+}
+
+pub struct Head {
+    pub status: u16,
+    length: Option<usize>,
+}
+
+impl Wire {
+    pub fn new(socket: TcpStream) -> Wire {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire { reader: BufReader::new(socket) }
+    }
+
+    /// Sends a GET. That the other side has gone is seen when the answer is read.
+    pub fn ask(&mut self, target: &str, headers: &str) {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: bridge\r\n{headers}\r\n");
+        let _ = self.reader.get_mut().write_all(head.as_bytes());
+    }
+
+    pub fn head(&mut self) -> Result<Head, Inside> {
+        let status = self.line().ok_or(Inside::Head)?;
+        let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let mut head = Head { status: status.expect("a status line"), length: None };
+        loop {
+            let line = self.line().ok_or(Inside::Head)?;
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    head.length = value.parse().ok();
+                }
+                Some(_) => {}
+                None => return Ok(head),
+            }
+        }
+    }
+
+    /// The next event of a stream.
+    pub fn event(&mut self) -> Result<Event, Inside> {
+        let mut event = Event::default();
+        let mut begun = false;
+        loop {
+            let (line, whole) = self.bytes();
+            if !whole {
+                let inside = begun || line.starts_with(b"id");
+                return Err(if inside { Inside::Event } else { Inside::Nothing });
+            }
+            let line = String::from_utf8(line).unwrap();
+            match line.trim_end_matches('\n').split_once(": ") {
+                Some(("id", id)) => (event.id, begun) = (id.to_owned(), true),
+                Some(("event", name)) => event.name = name.to_owned(),
+                Some(("data", data)) => event.data = data.to_owned(),
+                None if begun && line == "\n" => return Ok(event),
+                _ => {}
+            }
+        }
+    }
+
+    /// The body of a poll's answer.
+    pub fn body(&mut self, head: &Head) -> Result<String, Inside> {
+        let mut body = Vec::new();
+        let length = head.length.map_or(u64::MAX, |length| length as u64);
+        let came = (&mut self.reader).take(length).read_to_end(&mut body);
+        check_silence(came.err());
+        let whole = match head.length {
+            Some(length) => body.len() == length,
+            // The body that ends with its connection tells by its last brace whether it is whole.
+            None => body.trim_ascii_end().ends_with(b"}") && is_json(&body),
+        };
+        if whole { Ok(String::from_utf8(body).unwrap()) } else { Err(Inside::Json) }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let (line, whole) = self.bytes();
+        whole.then(|| String::from_utf8(line).unwrap())
+    }
+
+    /// The bytes of one line, and whether it came whole.
+    fn bytes(&mut self) -> (Vec<u8>, bool) {
+        let mut line = Vec::new();
+        check_silence(self.reader.read_until(b'\n', &mut line).err());
+        let whole = line.ends_with(b"\n");
+        (line, whole)
+    }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
+fn check_silence(error: Option<std::io::Error>) {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    let silent = error.as_ref().is_some_and(|e| matches!(e.kind(), TimedOut | WouldBlock));
+    assert!(!silent, "nothing came for {PATIENCE:?}, no heartbeat either");
+}

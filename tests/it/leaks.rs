@@ -1,0 +1,121 @@
+//! Sessions that end in every way there is leave nothing behind: no descriptor, no thread, no connection upstream.
+
+mod ways;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::*;
+use ways::WAYS;
+
+/// Sessions that are opened and ended between the two looks.
+const SESSIONS: usize = 300;
+
+/// Lifetimes so short that a session which only expires does so at once.
+const OPTIONS: [&str; 6] = ["--resume-window", "50ms", "-S", "50ms", "--connect-timeout", "1s"];
+
+/// Longer than what ends late takes: the linger of a connection, the wait of a poll that was replaced.
+const SETTLED: Duration = Duration::from_secs(20);
+
+/// Handshakes at once, so that the bridge has as many idle workers as it ever keeps before the first look.
+const AT_ONCE: usize = 8;
+
+#[test]
+fn after_300_sessions_that_ended_in_every_way_descriptors_threads_and_upstream_connections_are_as_before()
+ {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &OPTIONS);
+    warm_up(&bridge, &upstream);
+    let before = settled(&bridge);
+
+    let rounds = 1..=SESSIONS.div_ceil(WAYS.len());
+    let links: Vec<Link> = rounds.flat_map(|n| end_in_every_way(&bridge, &upstream, n)).collect();
+    links.into_iter().for_each(is_closed);
+
+    is_as(&bridge, before);
+    assert!(upstream.accept_within(Duration::ZERO).is_none(), "a session that is over tries again");
+}
+
+#[test]
+fn a_drain_ends_every_upstream_connection_and_the_process() {
+    let upstream = FakeUpstream::start();
+    let mut bridge = Bridge::start(&upstream);
+    let streams: Vec<_> = (0..20).map(|n| bridge.open(&upstream, &format!("/s{n}"))).collect();
+    let polls = (0..10).map(|n| {
+        let asked = bridge.get(&format!("/p{n}")).begin();
+        let mut link = upstream.welcome();
+        link.settle();
+        (asked, link)
+    });
+    let polls: Vec<_> = polls.collect();
+
+    bridge.signal(Signal::TERM);
+
+    assert_eq!(bridge.exit_code(PATIENCE), Some(0));
+    for (mut stream, mut link) in streams {
+        stream.until_end();
+        assert_eq!(link.expect_close(), Some(1000));
+    }
+    for (asked, mut link) in polls {
+        // One that was about to join when the drain began is told to come back later.
+        assert!(matches!(asked.response().status, 200 | 503));
+        assert_eq!(link.expect_close(), Some(1000));
+    }
+}
+
+/// Goes on until `enough` says so. Returns how many sessions there were.
+pub fn repeat(enough: impl Fn() -> bool) -> usize {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &OPTIONS);
+    warm_up(&bridge, &upstream);
+    let before = settled(&bridge);
+    let mut rounds = 0;
+    while !enough() {
+        rounds += 1;
+        end_in_every_way(&bridge, &upstream, rounds).into_iter().for_each(is_closed);
+    }
+    is_as(&bridge, before);
+    rounds * WAYS.len()
+}
+
+/// One session for each way; their upstream connections are to be closed by the bridge.
+fn end_in_every_way(bridge: &Bridge, upstream: &FakeUpstream, round: usize) -> Vec<Link> {
+    let ways = WAYS.iter().enumerate();
+    ways.flat_map(|(n, way)| way(bridge, upstream, &format!("/leak-{round}-{n}"))).collect()
+}
+
+fn is_closed(mut link: Link) {
+    link.expect_close();
+}
+
+fn warm_up(bridge: &Bridge, upstream: &FakeUpstream) {
+    let asked: Vec<_> =
+        (0..AT_ONCE).map(|n| bridge.get(&format!("/warm-{n}")).sse().begin()).collect();
+    let arrived: Vec<_> = asked.iter().map(|_| upstream.accept()).collect();
+    for mut link in arrived {
+        link.welcome();
+    }
+    asked.into_iter().for_each(|asked| drop(asked.stream()));
+    end_in_every_way(bridge, upstream, 0).into_iter().for_each(is_closed);
+}
+
+fn is_as(bridge: &Bridge, before: (usize, usize)) {
+    wait_until(SETTLED, || {
+        let now = bridge.footprint();
+        now.0 <= before.0 && now.1 <= before.1
+    });
+}
+
+/// Threads and descriptors when they have not changed for a while.
+fn settled(bridge: &Bridge) -> (usize, usize) {
+    let mut last = (bridge.footprint(), Instant::now());
+    wait_until(SETTLED, || {
+        let now = bridge.footprint();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() > Duration::from_secs(2)
+    });
+    last.0
+}
