@@ -91,6 +91,21 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// What the log calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Frame::Welcome => "welcome",
+            Frame::Ping => "ping",
+            Frame::Disconnect { .. } => "disconnect",
+            Frame::Confirm { .. } => "confirm_subscription",
+            Frame::Reject { .. } => "reject_subscription",
+            Frame::Message { .. } => "message",
+            Frame::Other => "other",
+        }
+    }
+}
+
 /// The name of a channel: the object that the client subscribed with.
 #[derive(Clone, Debug)]
 pub struct Identifier {

@@ -19,6 +19,7 @@ use crate::session::{Denial, Table};
 use answers::{denied_stream, error, not_allowed};
 use ask::Ask;
 pub use origin::Origins;
+use std::fmt;
 use std::io::{self, Cursor};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +49,15 @@ pub enum Door {
     Public,
     /// `--admin`: nothing but `/metrics` and `/sessions`.
     Admin,
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Door::Public => "public",
+            Door::Admin => "admin",
+        })
+    }
 }
 
 /// The HTTP API on one address.

@@ -152,6 +152,11 @@ impl Mailbox {
         self.sent
     }
 
+    /// The last place that any listener has, or is being written just now: where one starts that wants what nobody has.
+    pub fn given(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.cursor).fold(self.sent, u64::max)
+    }
+
     /// Notes that a listener has everything up to `place`.
     pub fn set_sent(&mut self, place: u64) {
         self.sent = self.sent.max(place.min(self.last()));
@@ -186,13 +191,12 @@ impl Mailbox {
 
     /// What this listener gets next; what it got before is thereby known to be written.
     pub fn next(&mut self, key: Key) -> Next {
+        self.confirm(key);
         let gone = self.oldest - 1;
         let last = self.last();
         let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) else {
             return Next::Nothing;
         };
-        listener.sent = listener.cursor;
-        self.sent = self.sent.max(listener.sent);
         let missed = gone.saturating_sub(listener.cursor);
         listener.cursor = listener.cursor.max(gone);
         let until = match listener.notices.front() {
@@ -213,6 +217,14 @@ impl Mailbox {
         }
         self.set_cursor(key, events.last().map_or(cursor, |(place, _)| *place));
         Next::Events { missed, events }
+    }
+
+    /// What this listener was handed last is written.
+    pub fn confirm(&mut self, key: Key) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
+            listener.sent = listener.cursor;
+            self.sent = self.sent.max(listener.sent);
+        }
     }
 
     /// Calls one listener: there is something for it beside events.
@@ -266,7 +278,9 @@ impl Mailbox {
         }
     }
 
-    fn set_cursor(&mut self, key: Key, place: u64) {
+    /// Notes that this listener is being given everything up to `place`; it counts while the listener is there, and for ever
+    /// once it is confirmed.
+    pub fn set_cursor(&mut self, key: Key, place: u64) {
         if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
             listener.cursor = place;
         }

@@ -28,7 +28,7 @@ mod session;
 mod sse;
 mod upstream;
 
-use crate::gate::{Address, Gate, Limits};
+use crate::gate::{Address, Gate, Limits, Listener};
 use crate::http::{Door, Http, Origins, Settings};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
@@ -79,6 +79,7 @@ fn run(mut config: Config) -> Result<(), Error> {
     if config.demo {
         config.server = demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?;
     }
+    let doors = bind(&config)?;
     let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
     let connector = Connector::new(upstream::Settings {
         url: config.server.clone(),
@@ -86,15 +87,18 @@ fn run(mut config: Config) -> Result<(), Error> {
         stale_after: config.stale_after,
         message_max: config.max_message,
     })?;
+    connector.warn_of_unknown_name();
     let table = Table::start(rules(&config, &plan), connector)
         .map_err(|error| Error::Start(format!("no thread to start with: {error}")))?;
-    let gates = open_gates(&config, &plan, &table)?;
+    let gates = open_gates(doors, &config, &plan, &table)?;
     if config.demo && config.level <= Level::Info {
         say_how_to_try(&gates[0]);
     }
     // An error: the thread that waits for signals has gone, and nobody can ask for an end.
-    let _ = signals.recv();
+    let signal = signals.recv().unwrap_or("none");
     drain(&gates, &table);
+    // Said even to those who want to hear of nothing but warnings.
+    report::line(Level::Info, format_args!("event=stopped signal={signal}"));
     Ok(())
 }
 
@@ -111,8 +115,23 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
     }
 }
 
-/// The public address first.
-fn open_gates(config: &Config, plan: &Plan, table: &Arc<Table>) -> Result<Vec<Gate>, Error> {
+/// The addresses to listen on, the public one first. Done before anything is said: one that is in use is all there is to say.
+fn bind(config: &Config) -> Result<Vec<(Door, Listener)>, Error> {
+    let doors = [(Door::Public, Some(&config.listen)), (Door::Admin, config.admin.as_ref())];
+    let wanted = doors.into_iter().filter_map(|(door, address)| Some((door, address?)));
+    let bound = wanted.map(|(door, address)| match gate::bind(address) {
+        Ok(listener) => Ok((door, listener)),
+        Err(error) => Err(Error::Start(format!("{address}: {error}"))),
+    });
+    bound.collect()
+}
+
+fn open_gates(
+    doors: Vec<(Door, Listener)>,
+    config: &Config,
+    plan: &Plan,
+    table: &Arc<Table>,
+) -> Result<Vec<Gate>, Error> {
     let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
     let settings = Arc::new(Settings {
         origins,
@@ -120,36 +139,26 @@ fn open_gates(config: &Config, plan: &Plan, table: &Arc<Table>) -> Result<Vec<Ga
         queue_max: config.max_queue,
         server_query: config.server.query.clone().unwrap_or_default(),
     });
-    let doors = [(Door::Public, Some(&config.listen)), (Door::Admin, config.admin.as_ref())];
-    let wanted = doors.into_iter().filter_map(|(door, address)| Some((door, address?)));
-    wanted
-        .map(|(door, address)| {
-            let http = Http { door, table: Arc::clone(table), settings: Arc::clone(&settings) };
-            let limits = Limits { connections: plan.connections, body: config.max_body };
-            open_gate(address, limits, http)
-        })
-        .collect()
-}
-
-fn open_gate(address: &Address, limits: Limits, http: Http) -> Result<Gate, Error> {
-    let listener =
-        gate::bind(address).map_err(|error| Error::Start(format!("{address}: {error}")))?;
-    let door = http.door;
-    let gate = Gate::open(listener, limits, Arc::new(http))?;
-    info!("event=listening address={} door={door:?}", gate.address());
-    Ok(gate)
+    let limits = Limits { connections: plan.connections, body: config.max_body };
+    let open = |(door, listener)| {
+        let http = Http { door, table: Arc::clone(table), settings: Arc::clone(&settings) };
+        let gate = Gate::open(listener, limits, Arc::new(http))?;
+        info!("event=listening address={} door={door}", gate.address());
+        Ok(gate)
+    };
+    doors.into_iter().map(open).collect()
 }
 
 /// The first signal arrives on the channel; a second one ends the process at once.
-fn signals() -> Result<Receiver<()>, Error> {
+fn signals() -> Result<Receiver<&'static str>, Error> {
     let failed =
         |error: std::io::Error| Error::Start(format!("signals cannot be waited for: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
     let (first, received) = bounded(1);
     let wait = move || {
         let mut forever = signals.forever();
-        forever.next();
-        let _ = first.send(());
+        let name = if forever.next() == Some(SIGINT) { "SIGINT" } else { "SIGTERM" };
+        let _ = first.send(name);
         forever.next();
         warning!("event=stopped-at-once why=\"a second signal\"");
         std::process::exit(1);
@@ -178,7 +187,6 @@ fn drain(gates: &[Gate], table: &Table) {
         // Nothing is ever sent: this is the pace.
         let _ = ticks.recv_timeout(DRAIN_PACE);
     }
-    info!("event=stopped");
 }
 
 fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {

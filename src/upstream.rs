@@ -192,6 +192,19 @@ impl Connector {
         Arc::new(Connector { settings, tls, workers, permits, counts })
     }
 
+    /// Says so if the upstream's name does not resolve: most likely it is misspelt, but it may come to be known. Asked beside
+    /// everything else, since a resolver may take its time.
+    pub fn warn_of_unknown_name(&self) {
+        let url = self.settings.url.clone();
+        let ask = move || {
+            if let Err(error) = attempt::resolve(&url.host, url.port) {
+                report::warning!("event=unknown-name host={} error=\"{error}\"", url.host);
+            }
+        };
+        // Without a thread there is no warning; what follows will say so louder.
+        let _ = std::thread::Builder::new().name("resolve".to_owned()).spawn(ask);
+    }
+
     /// Starts the thread `upstream-<name>`, which connects at once. The owner may hear of it before this
     /// returns. An error means that no thread could be started.
     pub fn start(

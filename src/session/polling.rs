@@ -66,8 +66,12 @@ impl Poll {
         let busy = self.after.is_none() && state.somebody_answers();
         let news = !busy && state.mailbox.last() > self.start(&state);
         if news || forced || over || state.tunnel.wants_answer(self.place.session.tunnel) {
+            let reply = self.reply(&state, if busy { 0 } else { usize::MAX });
             state.set_answering(self.place.key);
-            return PollStep::Answer(self.reply(&state, if busy { 0 } else { usize::MAX }));
+            if self.after.is_none() {
+                state.mailbox.set_cursor(self.place.key, reply.carried);
+            }
+            return PollStep::Answer(reply);
         }
         PollStep::Wait
     }
@@ -98,6 +102,7 @@ impl Poll {
             state.polled.upstream = None;
         }
         if self.after.is_none() {
+            // Of a poll with `after` only what it acknowledges counts.
             state.mailbox.set_sent(reply.carried);
         }
     }

@@ -63,6 +63,7 @@ impl Stream {
     pub fn next(&self) -> Step {
         let session = &self.place.session;
         let mut state = session.lock();
+        state.mailbox.confirm(self.place.key);
         match state.fate(self.place.key) {
             Some(Fate::Left) | None => return Step::Left,
             Some(Fate::Here) => {}
@@ -152,7 +153,7 @@ impl Session {
         if !reuse && resumed.is_none() && state.had_stream {
             return Join::Reload;
         }
-        if self.tunnel && !state.tunnel_resumes(self, start, state.mailbox.sent()) {
+        if self.tunnel && !state.tunnel_resumes(self, start, state.mailbox.given()) {
             return Join::Gone;
         }
         let former = if reuse { None } else { state.replace_first() };
@@ -171,7 +172,7 @@ impl Session {
         let cursor = match (known, resumed) {
             (Some(place), _) => place,
             (None, Some(_)) => 0,
-            (None, None) => state.mailbox.sent(),
+            (None, None) => state.mailbox.given(),
         };
         let dropped = state.mailbox.missed(cursor);
         let start = cursor + dropped;

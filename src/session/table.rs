@@ -161,6 +161,7 @@ impl Table {
                 }
                 _ => {}
             }
+            refuse_departed(&ask.hangup)?;
             match session.join_stream(&ask.start, self.rules.reuse, ask.hangup.clone()) {
                 Join::Joined(stream) => return Ok(stream),
                 Join::Taken(former) => wait_for(&former)?,
@@ -180,6 +181,7 @@ impl Table {
         self.refuse_dead(&ask.opener, &ask.start)?;
         for _ in 0..TRIES_MAX {
             let Some(session) = self.opened(&ask.opener, &ask.start)? else { continue };
+            refuse_departed(&ask.hangup)?;
             match session.join_poll(&ask.start, ask.queue, self.rules.reuse, ask.hangup.clone()) {
                 Join::Joined(poll) => return Ok(poll),
                 Join::Taken(former) => wait_for(&former)?,
@@ -486,6 +488,11 @@ fn denial(over: Over) -> Denial {
             Denial::Failed("the session was replaced by a newer one, try again".to_owned())
         }
     }
+}
+
+/// Who has gone while it waited takes nobody's place.
+fn refuse_departed(hangup: &Hangup) -> Result<(), Denial> {
+    if hangup.has_left() { Err(Denial::NotFound) } else { Ok(()) }
 }
 
 fn wait_for(former: &Former) -> Result<(), Denial> {

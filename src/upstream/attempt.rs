@@ -142,13 +142,18 @@ impl Attempt {
         loop {
             let message = wire.read().map_err(|error| self.no_welcome(&error))?;
             match message {
-                Message::Text(text) => match Frame::parse(&text) {
-                    Some(Frame::Welcome) => return Ok(()),
-                    Some(Frame::Disconnect { reason, reconnect }) => {
-                        return Err(disconnected(reason, reconnect, false));
+                Message::Text(text) => {
+                    let frame = Frame::parse(&text).unwrap_or(Frame::Other);
+                    let (kind, bytes) = (frame.kind(), text.len());
+                    debug!("event=frame session={} dir=in type={kind} bytes={bytes}", self.name);
+                    match frame {
+                        Frame::Welcome => return Ok(()),
+                        Frame::Disconnect { reason, reconnect } => {
+                            return Err(disconnected(reason, reconnect, false));
+                        }
+                        _ => {}
                     }
-                    _ => debug!("event=frame-ignored session={} before=welcome", self.name),
-                },
+                }
                 Message::Close(frame) => {
                     wire.flush();
                     return Err(closed_by(frame, false));
@@ -171,7 +176,7 @@ impl Attempt {
 }
 
 /// The addresses to try, in order. `localhost` asks no resolver: a static binary in an empty root has none.
-fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if host.eq_ignore_ascii_case("localhost") {
         let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         return Ok(both.map(|ip| SocketAddr::new(ip, port)).to_vec());

@@ -209,7 +209,6 @@ impl Session {
     fn take(&self, message: Message, wire: &mut Wire) -> Option<Ended> {
         match message {
             Message::Text(text) => {
-                debug!("event=frame session={} dir=in type=text bytes={}", self.name, text.len());
                 return self.take_text(&text).map(|down| Ended { down, code: Some(1000) });
             }
             Message::Binary(data) => {
@@ -229,17 +228,21 @@ impl Session {
     }
 
     fn take_text(&self, text: &str) -> Option<Down> {
-        if !matches!(self.handshake.speech, Speech::Cable) {
-            self.owner.text(text, None);
-            return None;
-        }
-        match Frame::parse(text) {
+        let cable = matches!(self.handshake.speech, Speech::Cable);
+        let frame = if cable { Frame::parse(text) } else { None };
+        let kind = match &frame {
+            Some(frame) => frame.kind(),
+            None if cable => "no-json",
+            None => "text",
+        };
+        debug!("event=frame session={} dir=in type={kind} bytes={}", self.name, text.len());
+        match frame {
             Some(Frame::Welcome | Frame::Ping) => {}
             Some(Frame::Disconnect { reason, reconnect }) => {
                 return Some(disconnected(reason, reconnect, true));
             }
-            Some(frame) => self.owner.text(text, Some(frame)),
-            None => debug!("event=frame-ignored session={} type=no_json", self.name),
+            None if cable => {}
+            frame => self.owner.text(text, frame),
         }
         None
     }
