@@ -200,6 +200,7 @@ fn without_descriptors_the_gate_serves_on() {
     assert_eq!(&got, b"HTTP/1.1 200 OK");
     drop(server.stdin.take());
     assert!(server.wait().unwrap().success());
+    let _ = std::fs::remove_file(&path);
 }
 
 #[test]
