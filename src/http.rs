@@ -213,7 +213,7 @@ impl Http {
             _ => match ask.refuse_navigation() {
                 Some(answer) => answer.into(),
                 None if ask.wants_stream() => Outcome::Later(Box::new(move |client| {
-                    later::stream(&table, &ask, &settings, client)
+                    later::stream(&table, ask, &settings, client)
                 })),
                 None => Outcome::Later(Box::new(move |client| {
                     later::poll(&table, &ask, &settings, client)

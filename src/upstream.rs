@@ -222,6 +222,7 @@ impl Connector {
             owner,
             line: Arc::clone(&line),
             wake: woken,
+            done: wake.clone(),
         };
         let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
         thread.spawn(move || session.run())?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Answers a GET for SSE: opens or rejoins the session, then writes until one of the two ends.
 pub fn stream(
     table: &Arc<Table>,
-    ask: &Ask,
+    ask: Ask,
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {
@@ -27,7 +27,7 @@ pub fn stream(
     });
     let mut stream = match opened {
         Ok(stream) => stream,
-        Err(denial) => return refuse_stream(&denial, ask, client),
+        Err(denial) => return refuse_stream(&denial, &ask, client),
     };
     let _watch = client.on_leave(stream.leaver());
     stream.evict_former();
@@ -36,7 +36,10 @@ pub fn stream(
         .with("X-Session-Id", stream.session_id());
     let head = ask.answer(head);
     client.begin(head.status, &head.headers)?;
-    sse::run(&stream, client, ask.padding, settings.heartbeat)
+    let padding = ask.padding;
+    // A stream lives for hours: nothing of its request is kept for it.
+    drop((ask, head));
+    sse::run(&stream, client, padding, settings.heartbeat)
 }
 
 /// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.

@@ -391,9 +391,7 @@ impl Table {
                 Instant::now(),
             )));
         }
-        let mut session = self.new_session(opener);
-        adapt(&mut session);
-        let session = Arc::new(session);
+        let session = self.new_session(opener, adapt);
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(opener.path).cloned() {
             drop(sessions);
@@ -432,7 +430,13 @@ impl Table {
         }
     }
 
-    fn new_session(self: &Arc<Self>, opener: &Opener<'_>) -> Session {
+    /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
+    #[inline(never)]
+    fn new_session(
+        self: &Arc<Self>,
+        opener: &Opener<'_>,
+        adapt: impl Fn(&mut Session),
+    ) -> Arc<Session> {
         let polled = Polled {
             carried: 0,
             queue: POLL_QUEUE_DEFAULT.min(self.rules.bounds.events),
@@ -453,7 +457,7 @@ impl Table {
             polled,
             alive_until: Instant::now() + self.rules.resume_window,
         };
-        Session {
+        let mut session = Session {
             table: Arc::downgrade(self),
             id: random_id(),
             secret: random_id(),
@@ -466,7 +470,9 @@ impl Table {
             upstream: OnceLock::new(),
             state: Mutex::new(state),
             changed: Condvar::new(),
-        }
+        };
+        adapt(&mut session);
+        Arc::new(session)
     }
 }
 

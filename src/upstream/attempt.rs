@@ -34,7 +34,8 @@ pub struct Attempt {
 
 /// What a successful attempt hands over.
 pub struct Live {
-    pub wire: Wire,
+    /// In a box: it stays in one place, and the session's thread has no room for it on its stack.
+    pub wire: Box<Wire>,
     pub protocol: Option<String>,
 }
 
@@ -50,7 +51,7 @@ impl Attempt {
             self.await_welcome(&mut wire)?;
         }
         wire.forget_deadline();
-        Ok(Live { wire, protocol })
+        Ok(Live { wire: Box::new(wire), protocol })
     }
 
     fn unreachable(&self, error: &io::Error) -> Down {

@@ -37,7 +37,8 @@ pub struct Socket {
     tcp: TcpStream,
     /// Held to encrypt or decrypt what is in memory already, never during a read or a write of `tcp`:
     /// a writer that is stuck must not stop the reader.
-    tls: Option<Mutex<ClientConnection>>,
+    /// In a box: without it a plain socket would have a kilobyte of room for what it never has.
+    tls: Option<Box<Mutex<ClientConnection>>>,
     /// Whether more may be written. Held during the write, so that frames stay whole and TLS records in
     /// order; taken before `tls`, never after it.
     open: Mutex<bool>,
@@ -61,7 +62,12 @@ impl Socket {
             Err(error) => return Err(error.into()),
         }
         let (open, broken) = (Mutex::new(true), OnceLock::new());
-        Ok(Socket { tcp: TcpStream::from(fd), tls: tls.map(Mutex::new), open, broken })
+        Ok(Socket {
+            tcp: TcpStream::from(fd),
+            tls: tls.map(|tls| Box::new(Mutex::new(tls))),
+            open,
+            broken,
+        })
     }
 
     /// Waits until TCP is connected and, where there is TLS, its handshake is done.

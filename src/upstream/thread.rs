@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 use parking_lot::Mutex;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::CloseFrame;
@@ -88,8 +88,10 @@ pub struct Session {
     pub handshake: Arc<Handshake>,
     pub owner: Arc<dyn Owner>,
     pub line: Arc<Line>,
-    /// Gets a message, or loses its other end, when the session is to close.
+    /// Gets a message when the session is to close, or an attempt is done: look which.
     pub wake: Receiver<()>,
+    /// The other end of it, for the worker.
+    pub done: Sender<()>,
 }
 
 impl Session {
@@ -116,7 +118,9 @@ impl Session {
         }
     }
 
-    /// Has a worker connect. `None`: the session closes.
+    /// Has a worker connect. `None`: the session closes. Not inlined, as `pause` and `carry` are not: the thread's stack is as
+    /// deep as the deepest of them, and not as their sum.
+    #[inline(never)]
     fn attempt(&self, permit: Option<Permit>) -> Option<Result<Live, Down>> {
         let timeout = self.connector.settings.connect_timeout;
         let attempt = Attempt {
@@ -126,39 +130,56 @@ impl Session {
             name: self.name.clone(),
             deadline: Instant::now() + timeout,
         };
-        let (reply, answer) = bounded(1);
+        // A slot and the wake-up call that is there anyway: a channel of its own would cost this thread's stack a page.
+        let slot = Arc::new(Mutex::new(None));
+        let (filled, done) = (Arc::clone(&slot), self.done.clone());
         let job = move || {
-            let _ = reply.send(attempt.run());
+            let result = attempt.run();
             drop(permit);
+            *filled.lock() = Some(result);
+            // Full: the thread is about to look anyway.
+            let _ = done.try_send(());
         };
         if let Err(error) = self.connector.workers.run(Box::new(job)) {
             let why = format!("no thread for the handshake: {}", brief(&error));
             return Some(Err(Down::failed(&why)));
         }
-        select! {
-            recv(answer) -> live => Some(live.unwrap_or_else(|_| Err(Down::failed("the handshake failed")))),
-            recv(self.wake) -> _ => None,
-            default(timeout + WORKER_GRACE) => {
+        let deadline = Instant::now() + timeout + WORKER_GRACE;
+        loop {
+            if self.line.is_closing() {
+                return None;
+            }
+            let result = slot.lock().take();
+            if result.is_some() {
+                return result;
+            }
+            if self.wake.recv_deadline(deadline).is_err() {
                 let timeout = self.connector.connect_timeout();
-                Some(Err(Down::failed(&format!("unreachable: no connection within {timeout}"))))
+                let why = format!("unreachable: no connection within {timeout}");
+                return Some(Err(Down::failed(&why)));
             }
         }
     }
 
     /// Waits `pause`, then for leave to try again. `None`: the session closes.
+    #[inline(never)]
     fn pause(&self, pause: Duration) -> Option<Permit> {
-        match self.wake.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return None,
+        let until = Instant::now() + pause;
+        while !self.line.is_closing() {
+            if self.wake.recv_deadline(until).is_ok() {
+                continue;
+            }
+            let permits = &self.connector.permits;
+            select! {
+                recv(permits.1) -> _ => return Some(Permit::new(permits.0.clone())),
+                recv(self.wake) -> _ => {}
+            }
         }
-        let permits = &self.connector.permits;
-        select! {
-            recv(permits.1) -> _ => Some(Permit::new(permits.0.clone())),
-            recv(self.wake) -> _ => None,
-        }
+        None
     }
 
     /// Carries messages for as long as the link lives. `None`: the session closes.
+    #[inline(never)]
     fn carry(&self, live: Live) -> Option<Down> {
         let Live { mut wire, protocol } = live;
         let socket = Arc::clone(wire.socket());
