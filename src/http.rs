@@ -184,7 +184,7 @@ impl Http {
         }
         if path == "/" || path.starts_with("/-/") {
             return match head.method.as_str() {
-                "GET" | "HEAD" => pages::page(path, host(head))
+                "GET" | "HEAD" => pages::page(path, host(head), head)
                     .unwrap_or_else(|| error(404, "no such page; / has a hint"))
                     .into(),
                 _ => not_allowed("GET, HEAD").into(),

@@ -3,9 +3,10 @@
 //! Owns: `/`, everything under `/-/`, and the operator's `/metrics` and `/sessions`.
 //! Never: changes a session.
 
+mod files;
 mod metrics;
 
-use crate::gate::Answer;
+use crate::gate::{Answer, Head};
 use crate::session::Table;
 use std::sync::Arc;
 
@@ -18,14 +19,15 @@ Subscribe, in another terminal:
   curl http://HOST/ID -d '[{\"identifier\":{\"channel\":\"ChatChannel\"},\"subscribe\":true}]'
 Or poll instead of streaming:
   curl 'http://HOST/ID?timeout=25'
+In a browser, http://HOST/-/ is a page to try it with.
 ";
 
 /// The page at this path, if there is one; `host` is how the client calls the bridge.
-pub fn page(path: &str, host: &str) -> Option<Answer> {
+pub fn page(path: &str, host: &str, head: &Head) -> Option<Answer> {
     match path {
         "/" => Some(text(HINT.replace("HOST", host))),
         "/-/health" => Some(text("ok\n")),
-        _ => None,
+        _ => files::file(path, head),
     }
 }
 
