@@ -54,6 +54,7 @@ async function tellsNews({ world, browser }, name, client, road) {
   const application = applications[client];
   const tab = await browser.tab();
   const room = world.room();
+  world.site.taken.clear();
   try {
     await tab.open(pageAt(network.url, { client, road, room }));
     await application.subscribe(tab, room);
@@ -67,6 +68,7 @@ async function tellsNews({ world, browser }, name, client, road) {
     await application.tell(world.rails, room, "more");
     await until("more news", NEWS_MS, async () => (await application.shown(tab)).includes("more"));
     assert.deepEqual(await application.shown(tab), ["hello", "news", "more"]);
+    if (road !== "auto") assert.deepEqual([...world.site.taken], [road === "none" ? "websocket" : road], "the road");
   } finally {
     await tab.close();
     await network.stop();

@@ -58,9 +58,11 @@ async function compare(world, client, scenario) {
   if (scenario.together) await scenario.together(stages[0]);
   await Promise.all(stages.map(scenario.run));
 
+  const roadsTaken = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
   const [golden, ...others] = await Promise.all(tabs.map(transcript));
   await Promise.all(tabs.map((tab) => tab.close()));
   assert.deepEqual(callbacks(golden), scenario.tells, "the real WebSocket");
+  assert.deepEqual(roadsTaken, [undefined, ...ROADS], "the roads");
   others.forEach((other, at) => assert.deepEqual(other, golden, `over ${ROADS[at]}`));
 }
 
