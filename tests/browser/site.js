@@ -19,6 +19,9 @@ export class Site {
   #rails;
   #bridge;
 
+  /** The roads that were taken, `websocket`, `sse` or `poll`, since somebody last cleared this. */
+  taken = new Set();
+
   /** `bridge` may be absent: then there is only the WebSocket. */
   static async start({ rails, bridge }) {
     const site = new Site();
@@ -48,10 +51,14 @@ export class Site {
 
   #serveFromBridge(asked, answer) {
     if (!this.#bridge) return sendStatus(answer, 502);
+    if (asked.method === "GET" && !asked.url.startsWith(`${BRIDGE_AT}/-/`)) {
+      this.taken.add(asked.headers.accept === "text/event-stream" ? "sse" : "poll");
+    }
     return pass(asked, answer, this.#bridge + asked.url.slice(BRIDGE_AT.length));
   }
 
   #upgrade(asked, socket) {
+    this.taken.add("websocket");
     const up = request(this.#rails + asked.url, { method: asked.method, headers: asked.headers });
     const end = () => (up.destroy(), socket.destroy());
     socket.on("error", end);
