@@ -27,18 +27,30 @@ export function missingFor(name) {
 
 export class Browser {
   #puppet;
+  #scheme;
 
-  static async start(name, options = {}) {
+  /** `scheme` is the colour scheme that the user prefers, `light` or `dark`. */
+  static async start(name, { acceptInsecureCerts = false, scheme = "light" } = {}) {
     const browser = new Browser();
     browser.name = name;
-    const settings = { ...engines[name], headless: true, protocolTimeout: 120_000, ...options };
-    browser.#puppet = await puppeteer.launch(settings);
+    browser.#scheme = scheme;
+    browser.#puppet = await puppeteer.launch({
+      ...engines[name],
+      headless: true,
+      protocolTimeout: 120_000,
+      acceptInsecureCerts,
+      extraPrefsFirefox: { "layout.css.prefers-color-scheme.content-override": scheme === "dark" ? 0 : 1 },
+    });
     return browser;
   }
 
   /** A tab of the one profile: tabs share cookies, connections and locks. */
   async tab() {
-    return new Tab(await this.#puppet.newPage());
+    const page = await this.#puppet.newPage();
+    const scheme = { name: "prefers-color-scheme", value: this.#scheme };
+    // Firefox has it from its settings, and cannot be told later.
+    if (this.name === "chromium") await page.emulateMediaFeatures([scheme]);
+    return new Tab(page);
   }
 
   async stop() {
@@ -79,10 +91,6 @@ export class Tab {
 
   async offline(is) {
     await this.#page.setOfflineMode(is);
-  }
-
-  async scheme(name) {
-    await this.#page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: name }]);
   }
 
   async screenshot(path, { width, height }) {
