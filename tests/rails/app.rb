@@ -49,6 +49,7 @@ end
 
 class ChatChannel < ApplicationCable::Channel
   BURST_MAX = 10_000
+  PAUSE_MAX = 1000 # milliseconds
 
   def subscribed
     return reject if params[:room] == "rejected"
@@ -69,10 +70,51 @@ class ChatChannel < ApplicationCable::Channel
     data["count"].to_i.clamp(0, BURST_MAX).times { |number| transmit({ "number" => number + 1 }) }
   end
 
+  # The same over a while, so that a test can break the network in their midst. A thread of its
+  # own: an action that sleeps holds up everybody's.
+  def trickle(data)
+    pause = data["every"].to_i.clamp(1, PAUSE_MAX) / 1000.0
+    count = data["count"].to_i.clamp(0, BURST_MAX)
+    Thread.new do
+      count.times do |number|
+        transmit({ "number" => number + 1 })
+        sleep pause
+      end
+    end
+  end
+
   private
 
   def room
     "chat:#{params[:room]}"
+  end
+end
+
+# What turbo-rails serves to `<turbo-cable-stream-source>`, without the signature.
+module Turbo
+  class StreamsChannel < ApplicationCable::Channel
+    def subscribed
+      stream_from "turbo:#{params[:signed_stream_name]}"
+      transmit(Turbo.append("hello"))
+    end
+  end
+
+  def self.append(text)
+    %(<turbo-stream action="append" target="messages"><template><li>#{text}</li></template></turbo-stream>)
+  end
+end
+
+# What graphql-ruby's documentation has applications write, without a schema: each subscription has
+# one field with one text.
+class GraphqlChannel < ApplicationCable::Channel
+  def execute(data)
+    field = data["query"][/\{\s*(\w+)/, 1]
+    stream_from "graphql:#{field}"
+    transmit(GraphqlChannel.answer(field, "hello"))
+  end
+
+  def self.answer(field, text)
+    { "result" => { "data" => { field => { "__typename" => "Text", "text" => text } } }, "more" => true }
   end
 end
 
@@ -95,6 +137,17 @@ class ControlController < ActionController::API
     head :no_content
   end
 
+  def turbo
+    ActionCable.server.broadcast("turbo:#{params.require(:stream)}", Turbo.append(params[:text]))
+    head :no_content
+  end
+
+  def graphql
+    field = params.require(:field)
+    ActionCable.server.broadcast("graphql:#{field}", GraphqlChannel.answer(field, params[:text]))
+    head :no_content
+  end
+
   def disconnect
     ActionCable.server.remote_connections.where(current_user: params.require(:user)).disconnect
     head :no_content
@@ -112,6 +165,8 @@ Rails.application.routes.draw do
   get "up", to: "control#up"
   get "counts", to: "control#counts"
   post "broadcast", to: "control#broadcast"
+  post "turbo", to: "control#turbo"
+  post "graphql", to: "control#graphql"
   post "disconnect", to: "control#disconnect"
   post "restart", to: "control#restart"
 end

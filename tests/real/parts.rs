@@ -14,7 +14,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
@@ -25,8 +25,11 @@ pub use nginx::Nginx;
 pub use rails::{Rails, Version};
 pub use redis::Redis;
 
-/// How long a server may take to start on a busy machine, or to stop.
+/// How long a server may take to start on a busy machine, or to be gone.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a server may take to end in peace.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every test here needs, whatever its subject: `scripts/check` installs all of it at once.
 const PROGRAMS: [&str; 5] = [
@@ -132,11 +135,16 @@ impl Server {
         });
     }
 
-    /// SIGTERM, and waits for the end.
+    /// SIGTERM, then SIGKILL, as whoever runs a server does: now and then puma 6.6 never ends by itself.
     fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        let child = &mut self.child;
-        wait_until(SERVER_PATIENCE, || child.try_wait().unwrap().is_some());
+        let (child, deadline) = (&mut self.child, Instant::now() + STOP_PATIENCE);
+        wait_until(SERVER_PATIENCE, || {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+            }
+            child.try_wait().unwrap().is_some()
+        });
     }
 }
 

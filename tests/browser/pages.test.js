@@ -1,0 +1,91 @@
+// The bridge's own page `/-/`, and a page of an application: nothing on their consoles.
+//
+// Screenshots of `/-/` in both colour schemes go to SCREENSHOTS, or a new folder that is named at the end.
+
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { applications } from "./parts/applications.js";
+import { Bridge } from "./parts/bridge.js";
+import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { missingFor } from "./parts/rails.js";
+import { needing } from "./parts/skips.js";
+import { until } from "./parts/wait.js";
+import { World, pageAt } from "./parts/world.js";
+
+const PATIENCE_MS = 15_000;
+const SIZES = { wide: { width: 1100, height: 800 }, narrow: { width: 360, height: 740 } };
+
+const folder = process.env.SCREENSHOTS ?? mkdtempSync(join(tmpdir(), "screenshots-"));
+mkdirSync(folder, { recursive: true });
+after(() => console.log(`screenshots: ${folder}`));
+
+for (const browser of names) {
+  needing(`the page /-/ in ${browser}`, missingForBrowser(browser), () => {
+    describe(`the page /-/ in ${browser}`, () => ownPage(browser));
+  });
+  needing(`an application's page in ${browser}`, [...missingForBrowser(browser), ...missingFor("7.2")], () => {
+    describe(`an application's page in ${browser}`, () => applicationPage(browser));
+  });
+}
+
+function ownPage(browserName) {
+  let bridge;
+  before(async () => {
+    bridge = await Bridge.start("--demo");
+  });
+  after(() => bridge?.stop());
+
+  for (const scheme of ["light", "dark"]) {
+    test(`opens in ${scheme} without a word on the console`, { timeout: 60_000 }, async () => {
+      const browser = await Browser.start(browserName, { scheme });
+      try {
+        await looksRight(await browser.tab(), `${bridge.url}/-/`, `${browserName}-${scheme}`);
+      } finally {
+        await browser.stop();
+      }
+    });
+  }
+}
+
+async function looksRight(tab, url, name) {
+  await tab.open(url);
+  for (const [size, pixels] of Object.entries(SIZES)) {
+    const path = join(folder, `${name}-${size}.png`);
+    await tab.screenshot(path, pixels);
+    assert.ok(statSync(path).size > 0);
+    const wider = await tab.run(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wider <= 0, `${size}: ${wider} pixels too wide`);
+  }
+  assert.deepEqual(tab.console, []);
+}
+
+function applicationPage(browserName) {
+  const stage = {};
+  before(async () => {
+    stage.world = await World.start();
+    stage.browser = await Browser.start(browserName);
+  });
+  after(async () => {
+    await stage.browser?.stop();
+    await stage.world?.stop();
+  });
+  for (const client of Object.keys(applications)) {
+    for (const road of ["auto", "sse", "poll"]) {
+      test(`${client}, ${road}: not a word on the console`, { timeout: 30_000 }, () => quiet(stage, client, road));
+    }
+  }
+}
+
+async function quiet({ world, browser }, client, road) {
+  const application = applications[client];
+  const room = world.room();
+  const tab = await browser.tab();
+  await tab.open(pageAt(world.site.url, { client, road, room }));
+  await application.subscribe(tab, room);
+  await until("the greeting", PATIENCE_MS, async () => (await application.shown(tab)).length === 1);
+  assert.deepEqual(tab.console, []);
+  await tab.close();
+}

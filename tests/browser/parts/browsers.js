@@ -1,0 +1,105 @@
+// Chromium and Firefox, driven by puppeteer-core, and tabs that say what they printed.
+//
+// A tab runs functions of the test inside of the page. WebKit has the same tabs: webkit.js.
+
+import puppeteer from "puppeteer-core";
+import { missing } from "./processes.js";
+import { until } from "./wait.js";
+
+const LOAD_MS = 30_000;
+
+const engines = {
+  chromium: {
+    browser: "chrome",
+    executablePath: "/usr/bin/chromium",
+    // As root Chromium starts without its sandbox only.
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+  },
+  firefox: { browser: "firefox", executablePath: "/usr/bin/firefox-esr" },
+};
+
+export const names = Object.keys(engines);
+
+/** What this browser needs and is not there. */
+export function missingFor(name) {
+  return missing(engines[name].executablePath);
+}
+
+export class Browser {
+  #puppet;
+  #scheme;
+
+  /** `scheme` is the colour scheme that the user prefers, `light` or `dark`. */
+  static async start(name, { acceptInsecureCerts = false, scheme = "light" } = {}) {
+    const browser = new Browser();
+    browser.name = name;
+    browser.#scheme = scheme;
+    browser.#puppet = await puppeteer.launch({
+      ...engines[name],
+      headless: true,
+      protocolTimeout: 120_000,
+      acceptInsecureCerts,
+      extraPrefsFirefox: { "layout.css.prefers-color-scheme.content-override": scheme === "dark" ? 0 : 1 },
+    });
+    return browser;
+  }
+
+  /** A tab of the one profile: tabs share cookies, connections and locks. */
+  async tab() {
+    const page = await this.#puppet.newPage();
+    const scheme = { name: "prefers-color-scheme", value: this.#scheme };
+    // Firefox has it from its settings, and cannot be told later.
+    if (this.name === "chromium") await page.emulateMediaFeatures([scheme]);
+    return new Tab(page);
+  }
+
+  async stop() {
+    await this.#puppet.close();
+  }
+}
+
+export class Tab {
+  #page;
+
+  /** What the page and the browser wrote to the console, and errors that nobody caught. */
+  console = [];
+
+  constructor(page) {
+    this.#page = page;
+    page.on("console", (message) => this.console.push(`${message.type()}: ${message.text()}`));
+    page.on("pageerror", (error) => this.console.push(`uncaught: ${error.message}`));
+  }
+
+  async open(url) {
+    await this.#page.goto(url, { waitUntil: "load", timeout: LOAD_MS });
+  }
+
+  /** Runs a function in the page and returns what it returns, as JSON. */
+  run(inside, ...args) {
+    return this.#page.evaluate(inside, ...args);
+  }
+
+  /** Waits until a function in the page returns something true, and returns it. */
+  until(what, within, inside, ...args) {
+    return until(what, within, () => this.run(inside, ...args)).catch((error) => this.#explain(error));
+  }
+
+  async #explain(error) {
+    const console = this.console.slice(-10).join("\n");
+    throw new Error(console ? `${error.message}\nthe console of the page:\n${console}` : error.message);
+  }
+
+  async offline(is) {
+    await this.#page.setOfflineMode(is);
+  }
+
+  async screenshot(path, { width, height }) {
+    await this.#page.setViewport({ width, height });
+    await this.#page.screenshot({ path, fullPage: true });
+  }
+
+  /** As when the user closes it: the page hears `pagehide`. */
+  async close() {
+    await this.#page.close({ runBeforeUnload: false });
+  }
+}

@@ -1,0 +1,97 @@
+// nginx, HAProxy and Caddy with the configuration in proxies/, HTTP/2 on towards the browser.
+//
+// The files are what the README gives: only the addresses, the name and the certificate are put in here.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { here } from "./places.js";
+import { Program, freePort, missing } from "./processes.js";
+
+const kinds = {
+  nginx: { program: "/usr/sbin/nginx", file: "nginx.conf", settings: forNginx, args: (file) => ["-e", "stderr", "-c", file] },
+  haproxy: { program: "/usr/sbin/haproxy", file: "haproxy.cfg", settings: forHaproxy, args: (file) => ["-db", "-f", file] },
+  caddy: {
+    program: "/usr/bin/caddy",
+    file: "Caddyfile",
+    settings: forCaddy,
+    args: (file) => ["run", "--adapter", "caddyfile", "--config", file],
+  },
+};
+
+export const names = Object.keys(kinds);
+
+export function missingFor(name) {
+  return missing(kinds[name].program, "/usr/bin/openssl");
+}
+
+export class Proxy {
+  #program;
+  #folder = mkdtempSync(join(tmpdir(), "proxy-"));
+
+  /** `application` and `bridge` are ports. */
+  static async start(name, { application, bridge }) {
+    const proxy = new Proxy();
+    const { program, file, settings, args } = kinds[name];
+    const port = await freePort();
+    const certificate = makeCertificate(proxy.#folder);
+    const text = readFileSync(join(here, "proxies", file), "utf8")
+      .replaceAll("127.0.0.1:3000", `127.0.0.1:${application}`)
+      .replaceAll("127.0.0.1:8080", `127.0.0.1:${bridge}`);
+    const config = join(proxy.#folder, file);
+    writeFileSync(config, settings(text, { port, certificate, folder: proxy.#folder }));
+    // Caddy keeps its state in its user's home.
+    const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: proxy.#folder };
+    proxy.#program = await Program.start(program, args(config), { env, up: () => accepts(port) });
+    proxy.url = `https://127.0.0.1:${port}`;
+    return proxy;
+  }
+
+  async stop() {
+    await this.#program.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function makeCertificate(folder) {
+  const [certificate, key, both] = ["certificate.pem", "key.pem", "both.pem"].map((name) => join(folder, name));
+  const subject = ["-subj", "/CN=app.example", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  execFileSync("openssl", ["req", "-x509", ...kind, "-keyout", key, "-out", certificate, ...subject], { stdio: "pipe" });
+  writeFileSync(both, readFileSync(certificate, "utf8") + readFileSync(key, "utf8"));
+  return { certificate, key, both };
+}
+
+function forNginx(text, { port, certificate, folder }) {
+  const server = text
+    .replace("listen 443", `listen 127.0.0.1:${port}`)
+    .replace("/etc/ssl/app.example/certificate.pem", certificate.certificate)
+    .replace("/etc/ssl/app.example/key.pem", certificate.key);
+  const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  return `daemon off; worker_processes 1; pid ${folder}/pid; error_log stderr;
+events { worker_connections 256; }
+http { access_log off; ${paths.map((path) => `${path}_temp_path ${folder}/${path};`).join(" ")}
+${server}}
+`;
+}
+
+function forHaproxy(text, { port, certificate }) {
+  return text.replace("bind :443", `bind 127.0.0.1:${port}`).replace("/etc/ssl/app.example/both.pem", certificate.both);
+}
+
+// By itself Caddy would fetch a certificate from outside.
+function forCaddy(text, { port, certificate }) {
+  const tls = `tls ${certificate.certificate} ${certificate.key}`;
+  const site = `https://127.0.0.1:${port} {\n\tbind 127.0.0.1\n\t${tls}`;
+  return `{\n\tadmin off\n\tauto_https off\n}\n${text.replace("app.example {", site)}`;
+}
+
+function accepts(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
+    socket.on("connect", () => socket.destroy());
+  });
+}

@@ -1,0 +1,96 @@
+// One golden transcript of callbacks a scenario, recorded over a real WebSocket without the bridge's script,
+// must come out equal over each road of the bridge, with every client unchanged from npm.
+//
+// The roads run side by side, one tab each, so that the slow thing, the clients' own way of coming back, is
+// waited for once. Transcripts are compared by subscription: two confirmations of the server may swap.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Bridge } from "./parts/bridge.js";
+import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { Rails, missingFor, versions } from "./parts/rails.js";
+import { everything, needing } from "./parts/skips.js";
+import { scenarios } from "./scenarios.js";
+import { Site } from "./site.js";
+
+const GOLDEN = "none";
+const ROADS = (process.env.ROADS ?? "websocket,sse,poll").split(",");
+
+const clients = ["actioncable-6.1", "actioncable-7.2", "actioncable-8.1"];
+if (everything) clients.unshift("actioncable-5.2");
+
+for (const browser of everything ? names : ["chromium"]) {
+  for (const version of everything ? versions : ["7.2"]) {
+    const what = `transcripts in ${browser} with Rails ${version}`;
+    needing(what, [...missingForBrowser(browser), ...missingFor(version)], () => {
+      describe(what, () => transcripts(browser, version));
+    });
+  }
+}
+
+function transcripts(browserName, version) {
+  const world = { rooms: 0 };
+  before(async () => {
+    world.rails = await Rails.start(version);
+    world.bridge = await Bridge.start("-s", `ws://127.0.0.1:${world.rails.port}/cable`);
+    world.site = await Site.start(world);
+    world.browser = await Browser.start(browserName);
+  });
+  after(async () => {
+    for (const part of [world.browser, world.site, world.bridge, world.rails]) await part?.stop();
+  });
+  for (const client of clients) {
+    for (const scenario of scenarios) {
+      if (scenario.slow && !everything && client !== "actioncable-8.1") continue;
+      test(`${client}: ${scenario.name}`, { timeout: 120_000 }, () => compare(world, client, scenario));
+    }
+  }
+}
+
+async function compare(world, client, scenario) {
+  const roads = [GOLDEN, ...ROADS];
+  const tabs = [];
+  for (const road of roads) tabs.push(await openTab(world, client, scenario, road));
+  const shared = sharedSteps();
+  const stages = tabs.map((tab) => ({ ...world, tab, user: "anna", room: `room-${(world.rooms += 1)}`, first: shared }));
+
+  if (scenario.prepare) await Promise.all(stages.map(scenario.prepare));
+  if (scenario.together) await scenario.together(stages[0]);
+  await Promise.all(stages.map(scenario.run));
+
+  const roadsTaken = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
+  const [golden, ...others] = await Promise.all(tabs.map(transcript));
+  await Promise.all(tabs.map((tab) => tab.close()));
+  assert.deepEqual(callbacks(golden), scenario.tells, "the real WebSocket");
+  assert.deepEqual(roadsTaken, [undefined, ...ROADS], "the roads");
+  others.forEach((other, at) => assert.deepEqual(other, golden, `over ${ROADS[at]}`));
+}
+
+async function openTab({ browser, site }, client, scenario, road) {
+  const tab = await browser.tab();
+  await tab.open(`${site.url}/page?${new URLSearchParams({ client, road, user: scenario.user ?? "anna" })}`);
+  return tab;
+}
+
+/** `first(name, step)`: the step is done by the first who asks, and all wait for it. */
+function sharedSteps() {
+  const steps = new Map();
+  return (name, step) => {
+    if (!steps.has(name)) steps.set(name, step());
+    return steps.get(name);
+  };
+}
+
+async function transcript(tab) {
+  const bySubscription = {};
+  for (const [label, ...entry] of await tab.run(() => window.chat.transcript)) {
+    (bySubscription[label] ??= []).push(entry);
+  }
+  return bySubscription;
+}
+
+function callbacks(transcript) {
+  return Object.fromEntries(
+    Object.entries(transcript).map(([label, entries]) => [label, entries.map(([callback]) => callback)]),
+  );
+}
