@@ -126,6 +126,9 @@ function tunnel(host, road, why) {
 
   // For the next byte.
   function patience(time) {
+    // So it is the last to run: the application may have last words.
+    removeEventListener("pagehide", leave)
+    addEventListener("pagehide", leave)
     heard = now()
     clearTimeout(timer)
     timer = setTimeout(() => cut({ silent: true, message: `nothing came in ${time / 1000} s` }), time)
@@ -255,6 +258,7 @@ function tunnel(host, road, why) {
   function end({ close, message, error }) {
     ended = gone = true
     tunnels.delete(it)
+    removeEventListener("pagehide", leave)
     cut()
     rise()
     release?.()
@@ -287,7 +291,7 @@ function tunnel(host, road, why) {
     if (!persisted) bye()
   }
 
-  const it = { send, close, end, wake, leave }
+  const it = { send, close, end, wake }
   it.opening = new Promise((resolve) => { settle = resolve })
   tunnels.add(it)
   run()
@@ -382,10 +386,7 @@ function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
   })
 }
 
-const all = (act) => (event) => tunnels.forEach((it) => act(it, event))
-for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, all((it) => it.wake()))
-// Added while capturing, it runs last: the application may have last words.
-addEventListener("pagehide", () => addEventListener("pagehide", all((it, event) => it.leave(event)), { once: true }), true)
+for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, () => tunnels.forEach((it) => it.wake()))
 
 if (document?.currentScript) install(document.currentScript)
 return bridgeWebSocket

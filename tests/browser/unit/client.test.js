@@ -243,10 +243,14 @@ describe("upward", () => {
   });
 
   test("the last words of a page that goes, and the end of its session", async () => {
-    const socket = await opened();
+    const socket = tab.open("sse");
+    const stream = (await tab.next()).opened();
+    await happened(socket, 1);
+    globalThis.addEventListener("pagehide", () => socket.send("last"));
     socket.send("a");
     await tab.next("POST");
-    globalThis.addEventListener("pagehide", () => socket.send("last"));
+    stream.write(": the bridge is still there\n\n");
+    await settled();
 
     tab.dispatch("pagehide", { persisted: false });
     const [last, ended] = [await tab.next("POST"), await tab.next("DELETE")];

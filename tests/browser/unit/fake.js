@@ -23,6 +23,7 @@ export class Tab {
     Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
     globalThis.sessionStorage = {};
     globalThis.addEventListener = (...args) => this.#listeners.addEventListener(...args);
+    globalThis.removeEventListener = (...args) => this.#listeners.removeEventListener(...args);
     globalThis.fetch = (url, init) => this.#fetch(url, init);
     globalThis.WebSocket = native;
     globalThis.document = script && { currentScript: script, baseURI: "https://app.example/page" };
