@@ -135,7 +135,7 @@ function tunnel(host, road, why) {
     patience(FIRST_EVENT)
     const { body } = await ask("text/event-stream", query(), { signal })
     const reader = body.pipeThrough(new TextDecoderStream()).getReader()
-    let rest = "", wait, since, quiet = 20000 // The bridge's heartbeat comes after 15 s.
+    let rest = "", wait, since
     for (let part; !(part = await reader.read()).done;) {
       const blocks = (rest + part.value).split("\n\n")
       rest = blocks.pop()
@@ -147,11 +147,11 @@ function tunnel(host, road, why) {
           since = now()
         } else if (event === "close") return { close: JSON.parse(data) }
         else if (data && !event) host.message(data)
-        if (data?.startsWith('{"type":"ping"')) quiet = 5000
         if (id) after = `&after=${id}`
         if (now() - since > 2000) tries = 0
       }
-      if (since) patience(quiet)
+      // Pings come each 3 s, and their absence is felt after 6; heartbeats come after 15 s.
+      if (since) patience(cable ? 5000 : 20000)
     }
     return { wait, message: "the stream ended" }
   }
