@@ -382,8 +382,11 @@ function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
 
 const all = (act) => (event) => tunnels.forEach((it) => act(it, event))
 for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, all((it) => it.wake()))
-// Added while capturing, it runs last: the application may have last words.
-addEventListener("pagehide", () => addEventListener("pagehide", all((it, { persisted }) => persisted || it.leave()), { once: true }), true)
+// A page is hidden after all listeners of `pagehide`: the application may have last words.
+addEventListener("pagehide", ({ persisted }) => {
+  const leave = all((it) => persisted || it.leave())
+  document.hidden ? leave() : addEventListener("visibilitychange", leave, { once: true })
+})
 
 if (document?.currentScript) install(document.currentScript)
 return bridgeWebSocket
