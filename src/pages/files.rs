@@ -32,7 +32,6 @@ pub fn file(path: &str, head: &Head) -> Option<Answer> {
     Some(unless_there(answer, head))
 }
 
-
 fn html(page: &str, version: &str) -> Answer {
     body("text/html", CHECKED, page.replace("VERSION", version))
         .with("Content-Security-Policy", POLICY)
@@ -77,7 +76,9 @@ fn unless_there(answer: Answer, head: &Head) -> Answer {
 fn has_tag(tags: &[u8], ours: &str) -> bool {
     let bare = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let ours = bare(ours.as_bytes());
-    tags.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || bare(tag) == ours)
+    tags.split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| tag == b"*" || bare(tag) == ours)
 }
 
 #[cfg(test)]

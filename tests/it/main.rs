@@ -21,6 +21,8 @@ mod paths;
 mod poll;
 mod post;
 mod reconnect;
+mod resume;
 mod sse;
 mod strict;
 mod support;
+mod takeover;

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use auto::Auto;
 pub use bridge::{BINARY, Bridge, run};
-pub use http::{Asked, Request, Response};
+pub use http::{Asked, Poll, Request, Response};
 pub use json::{Json, quote};
 pub use place::Place;
 pub use stream::{Event, Stream};
