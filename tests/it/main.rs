@@ -5,12 +5,15 @@
 // A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod chaos;
 mod cors;
 mod demo;
+mod ending;
 mod headers;
 mod hostile;
 mod leaks;
+mod lifetimes;
 mod limits;
 mod listeners;
 mod messages;
@@ -26,3 +29,4 @@ mod sse;
 mod strict;
 mod support;
 mod takeover;
+mod tunnel;
