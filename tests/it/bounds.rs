@@ -234,6 +234,7 @@ fn a_dropped_event_has_an_id_after_what_is_gone() {
     // Only what came last is kept, and that begins after the last `dropped`.
     let mut id = String::new();
     link.message(CHAT, "\"marker\"");
+    link.settle();
     loop {
         let event = stream.next();
         if event.name() == "dropped" {

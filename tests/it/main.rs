@@ -5,6 +5,8 @@
 // A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod bodies;
 mod bounds;
 mod chaos;
 mod cors;
@@ -16,6 +18,7 @@ mod leaks;
 mod lifetimes;
 mod limits;
 mod listeners;
+mod machine;
 mod messages;
 mod navigations;
 mod opening;
@@ -24,9 +27,12 @@ mod paths;
 mod poll;
 mod post;
 mod reconnect;
+mod requests;
 mod resume;
+mod secrets;
 mod sse;
 mod strict;
 mod support;
 mod takeover;
 mod tunnel;
+mod upstreams;
