@@ -13,8 +13,8 @@ struct Watched {
 impl Watched {
     fn start(name: &str, options: &[&str]) -> Watched {
         let (upstream, admin) = (FakeUpstream::start(), Place::new(name));
-        let options = [options, &["--admin", &admin.address()]].concat();
-        let bridge = Bridge::with(&upstream, &options);
+        let address = admin.address();
+        let bridge = Bridge::with(&upstream, &[options, &["--admin", &address]].concat());
         Watched { upstream, bridge, admin }
     }
 

@@ -27,7 +27,7 @@ fn constrained(name: &str, upstream: &str, options: &[&str]) -> Option<(Place, B
     let user = lonely_user();
     let script =
         format!("ulimit -u {THREADS}; exec setpriv --reuid={user} --clear-groups \"$0\" \"$@\"");
-    let mut command = Command::new("sh");
+    let mut command = Command::new("bash");
     command.args(["-c", &script]).arg(&copy);
     command.args(["-l", "127.0.0.1:0", "-s", upstream, "--stale-after", "60s"]).args(options);
     let bridge = Bridge::by(&mut command);
@@ -129,5 +129,5 @@ fn the_limit_of_threads_is_said_to_bind() {
 
     let line = log.lines().find(|line| line.contains("event=limits")).unwrap();
     assert!(line.contains(&format!("threads={THREADS}")), "{line}");
-    assert!(line.contains("bound_by=\"threads\"") || line.contains("bound_by=threads"), "{line}");
+    assert!(line.contains("bound_by=\"processes of the user\""), "{line}");
 }
