@@ -394,6 +394,13 @@ impl Owner for Session {
             (_, None) => Next::Stop,
         }
     }
+
+    fn broken(&self) {
+        // Nobody would bring it messages any more: whoever listens is better off with a new one.
+        if let Some(table) = self.table.upgrade() {
+            table.end(self, Over::Quiet);
+        }
+    }
 }
 
 impl Session {

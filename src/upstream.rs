@@ -82,6 +82,9 @@ pub trait Owner: Send + Sync + 'static {
 
     /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
     fn down(&self, down: Down, welcomed_ever: bool) -> Next;
+
+    /// The thread has panicked, in one of these calls most likely, and ends: there will be no further call.
+    fn broken(&self);
 }
 
 /// What the thread does after a `Down`.
@@ -225,7 +228,7 @@ impl Connector {
             done: wake.clone(),
         };
         let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
-        thread.spawn(move || session.run())?;
+        thread.spawn(move || session.run_to_the_end())?;
         Ok(Upstream { line, wake })
     }
 

@@ -57,6 +57,8 @@ impl Owner for Listener {
         self.told.send(Told::Down(down, welcomed_ever)).unwrap();
         self.next
     }
+
+    fn broken(&self) {}
 }
 
 struct Client {

@@ -5,6 +5,7 @@
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `Next::Stop`.
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -95,7 +96,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn run(&self) {
+    /// A panic is told by the process's hook; here it is the end of this session and of no other.
+    pub fn run_to_the_end(&self) {
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            self.owner.broken();
+        }
+    }
+
+    fn run(&self) {
         let mut welcomed = false;
         let mut failures = 0;
         let mut permit = None;

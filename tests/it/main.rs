@@ -32,6 +32,7 @@ mod resume;
 mod secrets;
 mod sse;
 mod strict;
+mod stuck;
 mod support;
 mod takeover;
 mod tunnel;

@@ -165,3 +165,37 @@ fn a_link_that_somebody_keeps_does_not_keep_the_socket() {
     assert!(link.socket.upgrade().is_none());
     web.get_mut().shutdown(Shutdown::Write).unwrap();
 }
+
+/// An owner with a bug.
+struct Careless {
+    broken: Sender<()>,
+}
+
+impl Owner for Careless {
+    fn up(&self, _link: Arc<Link>) {
+        panic!("a test's own panic");
+    }
+
+    fn text(&self, _text: &str, _frame: Option<Frame<'_>>) {}
+
+    fn down(&self, _down: Down, _welcomed_ever: bool) -> Next {
+        Next::Stop
+    }
+
+    fn broken(&self) {
+        self.broken.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_panic_of_the_owner_ends_its_own_upstream_and_the_owner_is_told() {
+    let server = Server::start();
+    let (tell, told) = bounded(1);
+    let owner = Arc::new(Careless { broken: tell });
+    let _upstream = server.connector().start("7f3a", cable(), owner).unwrap();
+
+    let mut web = server.welcome();
+
+    told.recv_timeout(LIMIT).unwrap();
+    assert!(web.read().is_err());
+}
