@@ -17,7 +17,7 @@ fn lonely_user() -> u32 {
 /// The bridge as another user with few threads; `None` where this is not root, who is not bound by the limit.
 fn constrained(name: &str, upstream: &str, options: &[&str]) -> Option<(Place, Bridge)> {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED {name}: only root can become another user");
+        skipped(&format!("{name}: only root can become another user"));
         return None;
     }
     let place = Place::new(name);

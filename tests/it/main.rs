@@ -5,6 +5,7 @@
 // A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod acknowledging;
 mod admin;
 mod bodies;
 mod bounds;

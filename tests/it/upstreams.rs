@@ -221,7 +221,7 @@ fn frames_that_break_the_protocol_cost_the_link_and_nothing_else() {
     ] {
         let (upstream, mut bridge, mut stream, mut link) = opened(&[]);
 
-        println!("{what}");
+        eprintln!("{what}");
         // What is announced comes: a link that waits for it is stale, not broken.
         link.bytes(&[bytes, &[0; 126]].concat());
 
@@ -430,7 +430,7 @@ fn a_handshake_answer_that_comes_a_byte_at_a_time_is_read() {
 fn of_several_addresses_all_are_tried() {
     // `localhost` is 127.0.0.1 and ::1, and only the second one listens.
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        println!("SKIPPED of_several_addresses_all_are_tried: no IPv6 here");
+        skipped("of_several_addresses_all_are_tried: no IPv6 here");
         return;
     };
     let port = listener.local_addr().unwrap().port();
