@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::support::*;
@@ -11,7 +12,8 @@ const THREADS: u32 = 40;
 
 /// A user whom nobody else is: `ulimit -u` counts everything that runs under the same one.
 fn lonely_user() -> u32 {
-    0x4000_0000 + std::process::id()
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    0x4000_0000 + std::process::id() * 16 + USERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The bridge as another user with few threads; `None` where this is not root, who is not bound by the limit.

@@ -160,17 +160,17 @@ fn a_client_that_has_gone_before_it_joined_ends_no_session_as_a_reload_would() {
 #[test]
 fn two_pollers_that_share_an_id_do_not_chase_each_other() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::start(&upstream);
+    let bridge = Bridge::with(&upstream, &["--heartbeat", "50ms"]);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
     link.confirm(CHAT);
     bridge.get("/a").poll();
     let start = Instant::now();
 
     // Each comes back as soon as it is answered, as a careless client does.
-    let mut waiting = bridge.get("/a?timeout=0").begin_seen();
+    let mut waiting = bridge.waiting_poll("/a");
     let mut rounds = 0;
     while start.elapsed() < Duration::from_secs(3) {
-        let next = bridge.get("/a?timeout=0").begin_seen();
+        let next = bridge.waiting_poll("/a");
         assert!(waiting.poll().messages.is_empty());
         waiting = next;
         rounds += 1;
