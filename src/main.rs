@@ -47,7 +47,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A drain is over after this long, whoever is still there: with what follows it stays below 5 s.
-const DRAIN_MAX: Duration = Duration::from_secs(4);
+const DRAIN_MAX: Duration = Duration::from_millis(3500);
 
 /// How often a drain looks whether everybody has gone.
 const DRAIN_PACE: Duration = Duration::from_millis(20);
@@ -180,9 +180,9 @@ fn report_panics() {
 /// Ends in order: nobody new, listeners are told when to come back, upstreams get a close frame.
 fn drain(gates: &[Gate], table: &Table) {
     info!("event=draining sessions={}", table.len());
+    let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
     let sessions = table.drain();
-    let deadline = Instant::now() + DRAIN_MAX;
     let (_never, ticks) = bounded::<()>(0);
     while !is_drained(gates, &sessions) && Instant::now() < deadline {
         // Nothing is ever sent: this is the pace.

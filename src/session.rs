@@ -242,9 +242,10 @@ impl Session {
     /// The first attempt has come to something: whoever asked for it joins now, or nobody does and it expires.
     fn open(&self, state: &mut State) {
         if matches!(state.phase, Phase::Opening) {
-            let window =
-                self.table.upgrade().map_or(Duration::ZERO, |table| table.rules.resume_window);
-            state.alive_until = state.alive_until.max(Instant::now() + window);
+            let lasts = self.table.upgrade().map_or(Duration::ZERO, |table| {
+                if self.by_stream { table.rules.resume_window } else { table.rules.session }
+            });
+            state.alive_until = state.alive_until.max(Instant::now() + lasts);
             state.phase = Phase::Open;
         }
     }

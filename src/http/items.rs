@@ -5,6 +5,9 @@ use crate::session::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Requests of one POST; one more is a 400. Each has an answer of some 150 bytes, however short it is itself.
+const ITEMS_MAX: usize = 10_000;
+
 /// Raw, so that a wrong type is told in our words, and numbers keep their spelling.
 #[derive(Deserialize)]
 struct Item<'a> {
@@ -31,6 +34,9 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
         .map_err(|error| format!("the body is no JSON array of requests: {error}"))?;
     if items.is_empty() {
         return Err("the array is empty at line 1 column 1, send one request or more".to_owned());
+    }
+    if items.len() > ITEMS_MAX {
+        return Err(format!("the array has over {ITEMS_MAX} requests, send fewer at a time"));
     }
     Ok(items.into_iter().map(item).collect())
 }

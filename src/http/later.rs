@@ -169,7 +169,7 @@ fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
 pub fn delete(table: &Arc<Table>, ask: &Ask, client: &mut Client) -> io::Result<()> {
     let handshake = || ask.handshake();
     let opener = Opener { tunnel: table.is_tunnel(&ask.path), ..ask.opener(&handshake) };
-    let answer = match table.delete(&opener) {
+    let answer = match table.delete(&opener, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(Denial::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(denial) => denied(&denial),

@@ -139,6 +139,10 @@ impl Session {
         if matches!(state.phase, Phase::Over(_)) {
             return Join::Over;
         }
+        let returns = self.tunnel && !matches!(start, Start::Fresh);
+        if returns && !state.tunnel_resumes(self, start, 0) {
+            return Join::Gone;
+        }
         let proven = self.own_place(start, &state);
         let alone = state.first_present().is_none();
         if !reuse && !alone && proven.is_none() {

@@ -152,6 +152,9 @@ impl Table {
         let opener = &ask.opener;
         self.refuse_dead(opener, &ask.start)?;
         let returns = ask.came_back || returns(&ask.start);
+        if opener.tunnel && ask.came_back && matches!(ask.start, Start::Fresh) {
+            return Err(Denial::Gone(None));
+        }
         for _ in 0..TRIES_MAX {
             let (session, opened) = self.find_or_open(opener, &ask.start, returns, |session| {
                 session.by_stream = true;
@@ -235,12 +238,20 @@ impl Table {
         Err(Denial::Failed("the session ends as soon as it is opened, try again later".to_owned()))
     }
 
-    /// Ends the session of a DELETE for good, and returns its `session_id`.
+    /// Ends the session of a DELETE for good, and returns its `session_id`. `last_post`: the number of the client's last POST to
+    /// a tunnel, which goes before it.
     ///
     /// # Errors
     /// There is none, or it is somebody else's.
-    pub fn delete(self: &Arc<Self>, opener: &Opener<'_>) -> Result<String, Denial> {
+    pub fn delete(
+        self: &Arc<Self>,
+        opener: &Opener<'_>,
+        last_post: Option<u64>,
+    ) -> Result<String, Denial> {
         let session = self.existing(opener)?;
+        if let Some(last_post) = last_post {
+            session.await_last_post(last_post);
+        }
         self.end(&session, session.ended("deleted"));
         Ok(session.id.clone())
     }
@@ -333,6 +344,10 @@ impl Table {
     /// An event id of a session that was ended for good opens nothing, unless it comes with another login.
     fn refuse_dead(&self, opener: &Opener<'_>, start: &Start) -> Result<(), Denial> {
         let Start::Event { secret, .. } = start else { return Ok(()) };
+        if opener.tunnel {
+            // Its client reads statuses: 410, whatever it comes back to.
+            return Ok(());
+        }
         let reason = self.graves.lock().find(opener, secret, Instant::now());
         reason.map_or(Ok(()), |reason| Err(Denial::Dead(reason)))
     }
@@ -459,7 +474,7 @@ impl Table {
             present: Vec::new(),
             had_stream: false,
             polled,
-            alive_until: Instant::now() + self.rules.resume_window,
+            alive_until: Instant::now(),
         };
         let mut session = Session {
             table: Arc::downgrade(self),

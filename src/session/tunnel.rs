@@ -10,6 +10,11 @@ use super::{Over, Phase, Session, State};
 use crate::frame::{is_ping, quoted};
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
+use parking_lot::MutexGuard;
+use std::time::{Duration, Instant};
+
+/// How long a POST waits for the one before it, and a DELETE for the last POST.
+const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
 
 /// RFC 6455, 7.4.1: there was no close frame.
 const ABNORMAL: u16 = 1006;
@@ -103,6 +108,7 @@ impl Session {
             return Err(Untaken::Closed(close.data.to_string()));
         }
         if let Some(seq) = seq {
+            self.await_posts(&mut state, seq.saturating_sub(1));
             let expected = state.tunnel.seq + 1;
             if seq < expected {
                 return Ok(());
@@ -114,8 +120,25 @@ impl Session {
         }
         state.outbox.extend(frames);
         drop(state);
+        self.changed.notify_all();
         self.flush();
         Ok(())
+    }
+
+    /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
+    /// overtake another.
+    fn await_posts(&self, state: &mut MutexGuard<'_, State>, seq: u64) {
+        let deadline = Instant::now() + OVERTAKEN_WAIT;
+        while state.tunnel.seq < seq
+            && self.close_of(state).is_none()
+            && !self.changed.wait_until(state, deadline).timed_out()
+        {}
+    }
+
+    /// Before a DELETE: the frames of the client's last POST go up first.
+    pub(super) fn await_last_post(&self, seq: u64) {
+        self.await_posts(&mut self.lock(), seq);
+        self.flush();
     }
 
     /// What a tunnel's listeners are told at its end, if it has come.
