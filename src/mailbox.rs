@@ -7,6 +7,7 @@
 //! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
+use crate::heap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +18,11 @@ use std::time::{Duration, Instant};
 /// for some thirty small events, and holds up a takeover by one buffer at most.
 const BATCH_BYTES: usize = 16 * 1024;
 
-/// What an event costs beside its text: its counts, its slot, the allocator's own.
+/// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
+
+/// Bytes by which a small log grows.
+const LOG_STEP: usize = 2048;
 
 /// Notices that wait for one listener. At the bound the oldest goes: the newest says how things are.
 const NOTICES_MAX: usize = 64;
@@ -56,13 +60,131 @@ pub struct Notice {
 }
 
 /// An event and its place.
-pub type Placed = (u64, Arc<str>);
+pub type Placed<'a> = (u64, &'a str);
+
+/// Some events, copied for one listener.
+#[derive(Debug, Default)]
+pub struct Batch {
+    text: String,
+    /// Each event's place, and where it ends in the text.
+    ends: Vec<(u64, usize)>,
+}
+
+impl Batch {
+    /// The events that fit, one at least, of those that are there.
+    fn of<'a>(events: impl Iterator<Item = Placed<'a>>) -> Batch {
+        let mut batch = Batch::default();
+        for (place, event) in events {
+            if !batch.is_empty() && batch.text.len() + event.len() > BATCH_BYTES {
+                break;
+            }
+            if batch.is_empty() {
+                batch.text.reserve(event.len().max(heap::SCRATCH));
+                batch.ends.reserve(heap::SCRATCH / size_of::<(u64, usize)>() + 1);
+            }
+            batch.text.push_str(event);
+            batch.ends.push((place, batch.text.len()));
+        }
+        batch
+    }
+
+    /// The events, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Placed<'_>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts.zip(&self.ends).map(|(start, (place, end))| (*place, &self.text[start..*end]))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of all events.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.ends.last().map(|(place, _)| *place)
+    }
+}
+
+/// The texts of the kept events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
+/// for each event would lie among those that stay, and pin their pages.
+#[derive(Debug, Default)]
+struct Log {
+    text: String,
+    /// Bytes at the begin of the text that are forgotten already.
+    gone: usize,
+    /// How long each kept event is.
+    lengths: VecDeque<u32>,
+}
+
+impl Log {
+    fn push(&mut self, event: &str) {
+        let missing = (self.text.len() + event.len()).saturating_sub(self.text.capacity());
+        if missing > 0 {
+            // Not doubled: what is kept is bounded, and the room for it should be near that.
+            self.text.reserve_exact(event.len().max(self.text.len() / 4).max(LOG_STEP));
+        }
+        self.text.push_str(event);
+        // An event is smaller than `--max-message`, some 16 MiB.
+        self.lengths.push_back(u32::try_from(event.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Forgets the oldest event, and returns how long it was.
+    fn pop(&mut self) -> Option<usize> {
+        let length = self.lengths.pop_front()? as usize;
+        self.gone += length;
+        if self.lengths.is_empty() {
+            *self = Log::default();
+        } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
+            self.text.drain(..self.gone);
+            self.gone = 0;
+        }
+        Some(length)
+    }
+
+    /// The events behind the first `skipped`.
+    fn after(&self, skipped: usize) -> impl Iterator<Item = &str> {
+        let skipped = skipped.min(self.lengths.len());
+        // From the nearer end: a listener is nearly always at the newest.
+        let lengths = |range: std::ops::Range<usize>| -> usize {
+            self.lengths.range(range).map(|length| *length as usize).sum()
+        };
+        let mut at = if skipped < self.lengths.len() / 2 {
+            self.gone + lengths(0..skipped)
+        } else {
+            self.text.len() - lengths(skipped..self.lengths.len())
+        };
+        self.lengths.range(skipped..).map(move |length| {
+            let start = at;
+            at += *length as usize;
+            &self.text[start..at]
+        })
+    }
+
+    /// Gives back room that a burst needed.
+    fn shrink(&mut self) {
+        if self.text.capacity() > 2 * self.text.len() + LOG_STEP {
+            self.text.shrink_to_fit();
+        }
+        if self.lengths.capacity() > 32 && self.lengths.capacity() / 4 > self.lengths.len() {
+            self.lengths.shrink_to(self.lengths.len() * 2);
+        }
+    }
+}
 
 /// What a listener gets next.
 #[derive(Debug)]
 pub enum Next {
     /// `missed` events that are gone, then these.
-    Events { missed: u64, events: Vec<Placed> },
+    Events { missed: u64, events: Batch },
     /// Something to be told at this place.
     Notice { place: u64, notice: Notice },
     /// Wait for the wake-up call.
@@ -82,7 +204,7 @@ struct Listener {
 
 /// The bounded log of one session, and those who read it.
 pub struct Mailbox {
-    events: VecDeque<Arc<str>>,
+    log: Log,
     oldest: u64,
     bytes: usize,
     bounds: Bounds,
@@ -99,7 +221,7 @@ impl Mailbox {
     /// An empty mailbox; its first event will have place 1.
     pub fn new(bounds: Bounds, memory: Arc<Memory>) -> Mailbox {
         Mailbox {
-            events: VecDeque::new(),
+            log: Log::default(),
             oldest: 1,
             bytes: 0,
             bounds,
@@ -112,12 +234,12 @@ impl Mailbox {
     }
 
     /// Adds the newest event, calls every listener, and keeps the bounds.
-    pub fn push(&mut self, event: Arc<str>) {
-        let cost = cost(&event);
+    pub fn push(&mut self, event: &str) {
+        let cost = cost(event.len());
         self.bytes += cost;
         self.memory.kept.fetch_add(cost, Ordering::Relaxed);
-        self.events.push_back(event);
-        while self.events.len() > self.bounds.events || self.bytes > self.bounds.bytes {
+        self.log.push(event);
+        while self.log.lengths.len() > self.bounds.events || self.bytes > self.bounds.bytes {
             if !self.forget_oldest() {
                 break;
             }
@@ -139,7 +261,7 @@ impl Mailbox {
 
     /// The place of the newest event, kept or not; 0 before the first.
     pub fn last(&self) -> u64 {
-        self.oldest + self.events.len() as u64 - 1
+        self.oldest + self.log.lengths.len() as u64 - 1
     }
 
     /// Bytes kept now.
@@ -168,11 +290,11 @@ impl Mailbox {
     }
 
     /// The kept events after `cursor`, oldest first.
-    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed> + '_ {
+    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + '_ {
         let skipped = (cursor + 1).saturating_sub(self.oldest);
-        let start = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.events.len());
-        let first = self.oldest + start as u64;
-        (first..).zip(self.events.range(start..).cloned())
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.lengths.len());
+        let first = self.oldest + skipped as u64;
+        (first..).zip(self.log.after(skipped))
     }
 
     /// Adds a listener that has everything up to `cursor`.
@@ -211,11 +333,11 @@ impl Mailbox {
             None => last,
         };
         let cursor = listener.cursor;
-        let events = batch(self.after(cursor).take_while(|(place, _)| *place <= until));
+        let events = Batch::of(self.after(cursor).take_while(|(place, _)| *place <= until));
         if events.is_empty() && missed == 0 {
             return Next::Nothing;
         }
-        self.set_cursor(key, events.last().map_or(cursor, |(place, _)| *place));
+        self.set_cursor(key, events.last().unwrap_or(cursor));
         Next::Events { missed, events }
     }
 
@@ -244,14 +366,14 @@ impl Mailbox {
 
     /// Forgets everything up to `place`.
     pub fn forget_through(&mut self, place: u64) {
-        while self.oldest <= place && !self.events.is_empty() {
+        while self.oldest <= place && !self.log.lengths.is_empty() {
             self.drop_oldest();
         }
     }
 
     /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
     pub fn forget_oldest(&mut self) -> bool {
-        let more_than_one = self.events.len() > 1;
+        let more_than_one = self.log.lengths.len() > 1;
         if more_than_one {
             self.drop_oldest();
         }
@@ -272,10 +394,7 @@ impl Mailbox {
             // A listener that came since and reads from further back keeps what it has not been sent.
             self.forget_through(place.min(safe));
         }
-        // The ring of a session that was busy once shrinks again.
-        if self.events.capacity() > 32 && self.events.capacity() / 4 > self.events.len() {
-            self.events.shrink_to(self.events.len() * 2);
-        }
+        self.log.shrink();
     }
 
     /// Notes that this listener is being given everything up to `place`; it counts while the listener is there, and for ever
@@ -287,8 +406,8 @@ impl Mailbox {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(event) = self.events.pop_front() {
-            let cost = cost(&event);
+        if let Some(length) = self.log.pop() {
+            let cost = cost(length);
             self.bytes -= cost;
             self.memory.kept.fetch_sub(cost, Ordering::Relaxed);
             self.oldest += 1;
@@ -302,22 +421,8 @@ impl Drop for Mailbox {
     }
 }
 
-fn cost(event: &str) -> usize {
-    event.len() + EVENT_OVERHEAD
-}
-
-/// The first events that fit a batch, one at least.
-fn batch(events: impl Iterator<Item = Placed>) -> Vec<Placed> {
-    let mut room = BATCH_BYTES;
-    let mut taken = Vec::new();
-    for placed in events {
-        if !taken.is_empty() && placed.1.len() > room {
-            break;
-        }
-        room = room.saturating_sub(placed.1.len());
-        taken.push(placed);
-    }
-    taken
+fn cost(length: usize) -> usize {
+    length + EVENT_OVERHEAD
 }
 
 #[cfg(test)]

@@ -363,12 +363,12 @@ impl Owner for Session {
     }
 
     fn text(&self, text: &str, frame: Option<Frame<'_>>) {
+        self.count(|tally| tally.received.add(1));
         match frame {
             Some(frame) => self.understand(frame),
             None => self.carry(text),
         }
         if let Some(table) = self.table.upgrade() {
-            table.tally().received.add(1);
             table.keep_within_memory();
         }
     }

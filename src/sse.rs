@@ -4,11 +4,12 @@
 //! Never: knows paths or the upstream; it gets a `Write`.
 //! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
 
+use crate::heap;
+use crate::mailbox::Batch;
 use crate::session::{Step, Stream};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What an EventSource waits before it comes back, in milliseconds.
@@ -91,16 +92,15 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn events(&mut self, missed: u64, events: &[(u64, Arc<str>)]) -> io::Result<()> {
-        let size: usize =
-            events.iter().map(|(_, event)| event.len() + self.prefix.len() + 40).sum();
-        let mut text = String::with_capacity(size);
+    fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
+        let size = events.bytes() + events.len() * (self.prefix.len() + 40);
+        let mut text = String::with_capacity(size.max(heap::SCRATCH));
         if missed > 0 {
             self.place += missed;
             self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#));
         }
-        for (place, event) in events {
-            self.place = *place;
+        for (place, event) in events.iter() {
+            self.place = place;
             self.put(&mut text, None, event);
         }
         self.out.write_all(text.as_bytes())
@@ -111,7 +111,7 @@ impl Writer<'_> {
     }
 
     fn event(&mut self, name: Option<&'static str>, data: &str) -> io::Result<()> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(heap::SCRATCH);
         self.put(&mut text, name, data);
         self.out.write_all(text.as_bytes())
     }

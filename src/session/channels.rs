@@ -6,6 +6,7 @@
 
 use super::{Session, State, random_id};
 use crate::frame::{Echo, Identifier, one_line};
+use crate::heap;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -232,7 +233,8 @@ impl State {
     ) {
         let channel = &self.channels.channels[at];
         let identifier = channel.identifier.text();
-        let mut event = String::with_capacity(240 + identifier.len() + message.len());
+        let mut event =
+            String::with_capacity((240 + identifier.len() + message.len()).max(heap::SCRATCH));
         let time = humantime::format_rfc3339_nanos(SystemTime::now());
         let msg_id = self.mailbox.last() + 1;
         // Writing to a String does not fail.
@@ -245,6 +247,6 @@ impl State {
             let _ = write!(event, r#","unsent":{unsent}"#);
         }
         event.push('}');
-        self.mailbox.push(event.into());
+        self.mailbox.push(&event);
     }
 }

@@ -135,7 +135,7 @@ impl Poll {
 
     fn reply(&self, state: &State, events_max: usize) -> Reply {
         let start = self.start(state);
-        let events: Vec<Placed> = state.mailbox.after(start).take(events_max).collect();
+        let events: Vec<Placed<'_>> = state.mailbox.after(start).take(events_max).collect();
         let carried = events.last().map_or(start, |(place, _)| *place);
         let session = &self.place.session;
         let (mut json, told) = if session.tunnel {
@@ -152,7 +152,7 @@ impl Poll {
     fn cable_reply(
         &self,
         state: &State,
-        events: &[Placed],
+        events: &[Placed<'_>],
         start: u64,
         carried: u64,
     ) -> (String, bool) {

@@ -7,7 +7,7 @@ use super::listener::{Fate, Former, Join, Kind, Place, Start, leaver};
 use super::{Over, Phase, Session, State};
 use crate::frame::quoted;
 use crate::gate::Hangup;
-use crate::mailbox::{Next, Notice, Placed};
+use crate::mailbox::{Batch, Next, Notice};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ pub enum Step {
     /// Say how many are gone, then write these.
     Events {
         missed: u64,
-        events: Vec<Placed>,
+        events: Batch,
     },
     Notice {
         place: u64,

@@ -87,7 +87,7 @@ impl State {
             self.mailbox.tell(&Notice { name: None, data: frame.into() });
             return true;
         }
-        self.mailbox.push(frame.into());
+        self.mailbox.push(frame);
         self.skips_nothing()
     }
 
@@ -150,7 +150,12 @@ impl Session {
     }
 
     /// A poll's answer. The close, which comes after the last frame, has a place of its own, to be acknowledged.
-    pub(super) fn tunnel_reply(&self, state: &State, events: &[Placed], carried: u64) -> String {
+    pub(super) fn tunnel_reply(
+        &self,
+        state: &State,
+        events: &[Placed<'_>],
+        carried: u64,
+    ) -> String {
         let all = carried == state.mailbox.last();
         let close = self.close_of(state).filter(|_| all);
         let frames: Vec<String> = events.iter().map(|(_, frame)| quoted(frame)).collect();

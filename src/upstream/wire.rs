@@ -16,11 +16,16 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::socket::{Socket, left};
 
-/// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
-const READ_BUFFER: usize = 1024;
+/// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one; a smaller one is of a size
+/// that glibc keeps back for each thread.
+const READ_BUFFER: usize = 2048;
 
 /// A frame over this makes the buffer grow beyond what an idle session should keep.
 const GROWN: u64 = 4096;
+
+/// So many small ones do too: the buffer doubles when they come faster than they are used up. A fresh one costs less than
+/// 0.1 us a frame then, and a session that falls quiet after a burst keeps 2 KiB instead of 4 to 8.
+const GROWN_AFTER: u32 = 8;
 
 pub struct Wire {
     web: WebSocket<Watched>,
@@ -140,6 +145,7 @@ struct Boundaries {
     header: Vec<u8>,
     payload_left: u64,
     inside_message: bool,
+    frames: u32,
     grown: bool,
 }
 
@@ -168,7 +174,8 @@ impl Boundaries {
     fn begin(&mut self, header: &FrameHeader, size: u64) {
         self.header.clear();
         self.payload_left = size;
-        self.grown |= size > GROWN;
+        self.frames = self.frames.saturating_add(1);
+        self.grown |= size > GROWN || self.frames >= GROWN_AFTER;
         if matches!(header.opcode, OpCode::Data(_)) {
             self.inside_message = !header.is_final;
         }
