@@ -13,7 +13,7 @@ use crate::echo::Echo;
 use crate::http::Poster;
 use crate::options::Options;
 use crate::process::{Process, Target};
-use crate::upstream::{Slots, Upstream};
+use crate::upstream::{RUN, Slots, Upstream};
 
 /// Sessions that stand around.
 pub const FEW: usize = 1000;
@@ -28,6 +28,9 @@ const OPENED_AT_ONCE: usize = 1000;
 /// Messages a second over all sessions.
 const PACE: u32 = 5000;
 const POLL_PACE: u32 = 1000;
+
+/// One message in so many, where each costs so many times as much.
+const SCATTERED: u32 = 6;
 
 /// Echoes before the ones that count: threads and buffers are there then.
 const WARM_UP: u32 = 50;
@@ -91,9 +94,13 @@ impl Bench {
                 slots.paced(PACE, paced);
             });
             self.case(target, kind, &format!("flood-{sessions}"), sessions, |slots| {
-                slots.flood(flood / sessions as u32);
+                slots.flood(flood / sessions as u32, RUN);
             });
         }
+        // The same with nothing to put together: the next message of a session comes after one to all the others.
+        self.case(target, kind, "scatter", MORE, |slots| {
+            slots.flood(flood / SCATTERED / MORE as u32, 1);
+        });
         self.case(target, kind, "burst", MORE, |slots| slots.burst(bursts));
         if target == Target::Bridge {
             self.polls(target);
@@ -108,7 +115,7 @@ impl Bench {
             slots.paced(POLL_PACE, paced);
         });
         self.case(target, Kind::Poll, "poll-flood", SOME, |slots| {
-            slots.flood(flood / SOME as u32);
+            slots.flood(flood / SOME as u32, RUN);
         });
     }
 

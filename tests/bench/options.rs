@@ -31,10 +31,10 @@ pub struct Sizes {
 
 const QUICK: Sizes = Sizes {
     paced: Duration::from_secs(3),
-    flood: 300_000,
+    flood: 600_000,
     poll_flood: 150_000,
     bursts: 10,
-    echoes: 1000,
+    echoes: 5000,
     idle: Duration::from_secs(15),
 };
 
@@ -43,7 +43,7 @@ const FULL: Sizes = Sizes {
     flood: 2_000_000,
     poll_flood: 600_000,
     bursts: 40,
-    echoes: 5000,
+    echoes: 20_000,
     idle: Duration::from_secs(60),
 };
 

@@ -42,7 +42,7 @@ const GOALS: [(&str, Goal); 18] = [
 type Rows = &'static [(&'static str, &'static str)];
 
 /// Parts of the table: a heading, the beginning of its figures' names, and those with their units.
-const PARTS: [(&str, &str, Rows); 13] = [
+const PARTS: [(&str, &str, Rows); 14] = [
     ("the process, no session", "bare", &[("rss", "KB"), ("threads", ""), ("fds", "")]),
     ("a session, 1,000 idle", "stand-1000", STANDING),
     ("a session, 3,000 idle", "stand-3000", STANDING),
@@ -52,6 +52,7 @@ const PARTS: [(&str, &str, Rows); 13] = [
     ("500 sessions, 5,000/s", "paced-500", CARRYING),
     ("100 sessions, full speed", "flood-100", FLOODING),
     ("500 sessions, full speed", "flood-500", FLOODING),
+    ("500 sessions, full speed, each in turn", "scatter", FLOODING),
     ("a burst to 500 sessions", "burst", CARRYING),
     ("an echo, POST and SSE", "echo", ECHOING),
     ("100 long polls, 1,000/s", "poll-paced", CARRYING),
@@ -78,7 +79,7 @@ const FLOODING: Rows = &[
     ("max", "ms"),
     ("lost", ""),
     ("twice", ""),
-    ("rss", "KB a session after it"),
+    ("rss", "KB a session, 2 s after it"),
 ];
 
 const ECHOING: Rows = &[("cpu", "us"), ("p50", "ms"), ("p99", "ms"), ("max", "ms")];

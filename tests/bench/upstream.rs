@@ -26,8 +26,8 @@ const BACKLOG: i32 = 4096;
 /// rightly drops, and what a client was too slow for is not what is measured.
 const WINDOW: u32 = 512;
 
-/// Messages in one write at full speed: a server that has a lot to say says it in few writes.
-const BATCH: u32 = 32;
+/// Messages to one session in a row at full speed.
+pub const RUN: u32 = 32;
 
 /// When every window is full there is nothing to do but to let the others run.
 const WINDOWS_FULL: Duration = Duration::from_micros(100);
@@ -98,15 +98,17 @@ impl Slots {
         self.0.len()
     }
 
-    /// Sends the next messages of one session in one write, all with this stamp.
+    /// Sends the next messages of one session, all with this stamp, each in a write of its own, as servers do. What is behind
+    /// goes first.
     fn send(&self, slot: usize, count: u32, at: u64) {
         let place = self.slot(slot);
         let mut out = place.out.lock();
+        out.flush();
         for _ in 0..count {
             let number = place.sent.fetch_add(1, Ordering::Relaxed) + 1;
             Mark { slot, number, at }.put_frame(&mut out.waiting);
+            out.flush();
         }
-        out.flush();
     }
 
     /// Sends `rate` messages a second for so long, one at a time, to each session in turn.
@@ -120,13 +122,13 @@ impl Slots {
         total
     }
 
-    /// Sends so many messages to each session, as fast as they are taken.
-    pub fn flood(&self, each: u32) {
+    /// Sends `each` messages to each session as fast as they are taken, `run` to one before the next has its turn.
+    pub fn flood(&self, each: u32, run: u32) {
         let mut open: Vec<usize> = (0..self.len()).collect();
         while !open.is_empty() {
             let mut moved = false;
             open.retain(|&slot| {
-                let (sent, busy) = self.pour(slot, each);
+                let (sent, busy) = self.pour(slot, each, run);
                 moved |= busy;
                 sent < each || self.slot(slot).is_behind()
             });
@@ -137,10 +139,10 @@ impl Slots {
     }
 
     /// Sends what the window of one session has room for. How many it has been sent, and whether any now.
-    fn pour(&self, slot: usize, each: u32) -> (u32, bool) {
+    fn pour(&self, slot: usize, each: u32, run: u32) -> (u32, bool) {
         let place = self.slot(slot);
         let sent = place.sent.load(Ordering::Relaxed);
-        let left = each.saturating_sub(sent).min(BATCH);
+        let left = each.saturating_sub(sent).min(run);
         let has_room = place.on_the_way() + left <= WINDOW && left > 0;
         self.send(slot, if has_room { left } else { 0 }, now());
         (place.sent.load(Ordering::Relaxed), has_room)
