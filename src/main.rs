@@ -12,11 +12,12 @@
 //! | `session`, `mailbox` | what is remembered between requests |
 //! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
-//! | `report` | what a person reads |
+//! | `report`, `heap` | what a person reads; what is given back to the machine |
 
 mod demo;
 mod frame;
 mod gate;
+mod heap;
 mod http;
 mod limits;
 mod mailbox;

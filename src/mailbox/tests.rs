@@ -175,6 +175,10 @@ enum Deed {
     /// One listener looks.
     Next(usize),
     Detach(usize),
+    /// What one listener was handed is written.
+    Confirm(usize),
+    /// One listener is given everything up to a place, in its own way.
+    Give(usize, u64),
     SetSent(u64),
     ForgetThrough(u64),
     ForgetOldest,
@@ -190,6 +194,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => any::<u64>().prop_map(Deed::Attach),
         10 => any::<usize>().prop_map(Deed::Next),
         1 => any::<usize>().prop_map(Deed::Detach),
+        1 => any::<usize>().prop_map(Deed::Confirm),
+        1 => (any::<usize>(), any::<u64>()).prop_map(|(who, place)| Deed::Give(who, place)),
         1 => any::<u64>().prop_map(Deed::SetSent),
         1 => any::<u64>().prop_map(Deed::ForgetThrough),
         1 => Just(Deed::ForgetOldest),
@@ -273,6 +279,17 @@ impl Model {
                     assert!(is_nothing(&self.mailbox.next(reader.key)));
                 }
             }
+            Deed::Confirm(number) => {
+                if let Some(at) = self.reader(number) {
+                    self.mailbox.confirm(self.readers[at].key);
+                    self.confirm(at);
+                }
+            }
+            Deed::Give(number, place) => {
+                if let Some(at) = self.reader(number) {
+                    self.give(at, place);
+                }
+            }
             Deed::SetSent(place) => {
                 self.mailbox.set_sent(place);
                 self.sent = self.sent.max(place.min(self.last()));
@@ -323,13 +340,24 @@ impl Model {
         self.readers.push(Reader { key, woken, cursor, sent: cursor, notices, waits: false });
     }
 
-    fn look(&mut self, at: usize) {
-        let _ = self.readers[at].woken.try_recv();
-        let next = self.mailbox.next(self.readers[at].key);
-        let (list, gone, last) = (&self.list, self.gone, self.last());
+    fn confirm(&mut self, at: usize) {
         let reader = &mut self.readers[at];
         reader.sent = reader.cursor;
         self.sent = self.sent.max(reader.sent);
+    }
+
+    fn give(&mut self, at: usize, place: u64) {
+        let place = self.place(place).max(self.readers[at].cursor);
+        self.mailbox.set_cursor(self.readers[at].key, place);
+        self.readers[at].cursor = place;
+    }
+
+    fn look(&mut self, at: usize) {
+        let _ = self.readers[at].woken.try_recv();
+        let next = self.mailbox.next(self.readers[at].key);
+        self.confirm(at);
+        let (list, gone, last) = (&self.list, self.gone, self.last());
+        let reader = &mut self.readers[at];
         reader.waits = false;
         match next {
             Next::Events { missed, events } => {
@@ -376,6 +404,8 @@ impl Model {
     fn check(&self, cursor: u64) {
         let mailbox = &self.mailbox;
         assert_eq!((mailbox.last(), mailbox.sent()), (self.last(), self.sent));
+        let given = self.readers.iter().map(|reader| reader.cursor).fold(self.sent, u64::max);
+        assert_eq!(mailbox.given(), given);
         let cursor = self.place(cursor);
         assert_eq!(mailbox.missed(cursor), self.gone.saturating_sub(cursor));
         let first = cursor.max(self.gone);

@@ -14,6 +14,7 @@ use super::tally::{Census, Tally};
 use super::tunnel::Tunnel;
 use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
 use crate::gate::Hangup;
+use crate::heap::Ebb;
 use crate::mailbox::{Bounds, Mailbox, Memory};
 use crate::report::info;
 use crate::upstream::{Connector, Counts, Handshake, Owner};
@@ -35,6 +36,9 @@ const STRANGER_GRACE: Duration = Duration::from_millis(250);
 
 /// The sweeper's pace: a quarter of the shortest lifetime, within these.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Bytes of an idle session on the heap, about: only to see when many have gone.
+const SESSION_COST: usize = 16 * 1024;
 
 /// What the options say about sessions.
 #[derive(Clone, Debug)]
@@ -506,6 +510,7 @@ fn wait_for(former: &Former) -> Result<(), Denial> {
 }
 
 fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
+    let mut ebb = Ebb::default();
     loop {
         // Nothing is ever sent: this is the pace.
         let _ = ticks.recv_timeout(pace);
@@ -519,5 +524,6 @@ fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
             }
         }
         table.graves.lock().clear(now);
+        ebb.give_back(table.memory.kept() + table.len() * SESSION_COST);
     }
 }

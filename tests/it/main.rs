@@ -23,4 +23,5 @@ mod post;
 mod reconnect;
 mod sse;
 mod strict;
+mod stuck;
 mod support;

@@ -53,31 +53,36 @@ pub struct Place {
     came: u64,
     /// The last connection is held: the bridge does not know that it is over.
     held: bool,
+    /// When the upstream was seen to be through.
+    over: Option<Instant>,
 }
 
 impl Client {
     /// Until it has everything. Returns how many messages came, and how many there were.
     pub fn run(mut self) -> (u64, u64) {
-        let mut deadline = None;
-        while !self.has_all() {
-            if self.sent.is_over() {
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + LATE);
-                if Instant::now() > deadline {
-                    let left = self.sent.count(self.number) - self.place.message;
-                    self.complain_lost(left, "never came");
-                    break;
-                }
-            }
+        while !self.has_all() && !self.is_late() {
             self.pause();
             let streams =
                 self.kind == Kind::Streams || self.kind == Kind::Both && self.rng.percent(50);
             if streams { self.stream() } else { self.polls() }
         }
-        (self.place.came, self.sent.count(self.number))
+        let sent = self.sent.count(self.number);
+        if self.place.message < sent {
+            self.complain_lost(sent - self.place.message, "the last never came");
+        }
+        (self.place.came, sent)
     }
 
     fn has_all(&self) -> bool {
         self.sent.is_over() && self.place.message == self.sent.count(self.number)
+    }
+
+    /// Whether it does not get what it waits for.
+    fn is_late(&mut self) -> bool {
+        self.sent.is_over() && {
+            let over = *self.place.over.get_or_insert_with(Instant::now);
+            over.elapsed() > LATE
+        }
     }
 
     /// Now and then it is away long enough to miss something.
@@ -155,7 +160,7 @@ impl Client {
         self.miss(json.number("dropped"));
         self.place.id = joined.id;
         self.count_resume(behind);
-        while !self.has_all() {
+        while !self.has_all() && !self.is_late() {
             let event = match wire.event() {
                 Ok(event) => event,
                 Err(inside) => return inside,

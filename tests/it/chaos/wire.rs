@@ -2,10 +2,14 @@
 //!
 //! Never: takes an end for an error. Only silence is one: something is always under way.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::support::PATIENCE;
+
+/// The upstream is never silent for so long: by then a poll without a forced reply has something to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Inside of what a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,15 +89,32 @@ impl Wire {
     /// The body of a poll's answer.
     pub fn body(&mut self, head: &Head) -> Result<String, Inside> {
         let mut body = Vec::new();
-        let length = head.length.map_or(u64::MAX, |length| length as u64);
-        let came = (&mut self.reader).take(length).read_to_end(&mut body);
-        check_silence(came.err());
+        let length = head.length.unwrap_or(usize::MAX);
+        let start = Instant::now();
+        while body.len() < length && self.more(&mut body, length) {
+            assert!(start.elapsed() < ANSWER_MAX, "signs of life and no answer");
+        }
         let whole = match head.length {
             Some(length) => body.len() == length,
             // The body that ends with its connection tells by its last brace whether it is whole.
             None => body.trim_ascii_end().ends_with(b"}") && is_json(&body),
         };
         if whole { Ok(String::from_utf8(body).unwrap()) } else { Err(Inside::Json) }
+    }
+
+    /// Adds what is there, up to `length` in all. Whether the connection goes on.
+    fn more(&mut self, body: &mut Vec<u8>, length: usize) -> bool {
+        let (count, error) = match self.reader.fill_buf() {
+            Ok(bytes) => {
+                let count = bytes.len().min(length - body.len());
+                body.extend_from_slice(&bytes[..count]);
+                (count, None)
+            }
+            Err(error) => (0, Some(error)),
+        };
+        self.reader.consume(count);
+        check_silence(error);
+        count > 0
     }
 
     fn line(&mut self) -> Option<String> {

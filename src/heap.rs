@@ -1,0 +1,62 @@
+//! What the process has freed, given back to the machine.
+//!
+//! glibc keeps freed memory in its arenas: after a burst through 1,000 sessions 160 MB stayed resident, of which 37 were in
+//! use. Asked to, it gives back every whole free page, wherever it lies.
+//! Never: touches what is in use.
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no crate offers malloc_trim as the safe function that it is")]
+unsafe extern "C" {
+    /// glibc, malloc/malloc.c. Takes any `pad`, may be called by any thread at any time; so it is safe.
+    safe fn malloc_trim(pad: usize) -> i32;
+}
+
+/// Another libc keeps less, and has nothing to ask.
+#[cfg(not(target_env = "gnu"))]
+fn malloc_trim(_pad: usize) -> i32 {
+    0
+}
+
+/// Level of use below which giving back is not worth the walk through the arenas, in bytes.
+const WORTH_IT: usize = 8 * 1024 * 1024;
+
+/// Sees when so much has been freed that giving it back is worth it.
+#[derive(Debug, Default)]
+pub struct Ebb {
+    high: usize,
+}
+
+impl Ebb {
+    /// Notes how many bytes are in use, as far as that is known. Whether use has ebbed enough since it was highest.
+    fn has_ebbed(&mut self, used: usize) -> bool {
+        self.high = self.high.max(used);
+        let ebbed = self.high - used >= WORTH_IT;
+        if ebbed {
+            self.high = used;
+        }
+        ebbed
+    }
+
+    /// Notes how many bytes are in use, and gives back what was freed if that is enough. Takes some milliseconds then.
+    pub fn give_back(&mut self, used: usize) {
+        if self.has_ebbed(used) {
+            malloc_trim(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_has_ebbed_when_it_is_well_below_its_height_and_then_counts_anew() {
+        let mut ebb = Ebb::default();
+
+        assert!(!ebb.has_ebbed(WORTH_IT * 3));
+        assert!(!ebb.has_ebbed(WORTH_IT * 2 + 1));
+        assert!(ebb.has_ebbed(WORTH_IT * 2));
+        assert!(!ebb.has_ebbed(WORTH_IT + 1));
+        assert!(ebb.has_ebbed(WORTH_IT));
+    }
+}
