@@ -4,6 +4,8 @@
 //! use. Asked to, it gives back every whole free page, wherever it lies.
 //! Never: touches what is in use.
 
+use std::time::{Duration, Instant};
+
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no crate offers malloc_trim as the safe function that it is")]
 unsafe extern "C" {
@@ -17,29 +19,36 @@ fn malloc_trim(_pad: usize) -> i32 {
     0
 }
 
-/// Level of use below which giving back is not worth the walk through the arenas, in bytes.
-const WORTH_IT: usize = 8 * 1024 * 1024;
+/// Less than this, in bytes, is not worth the walk through the arenas.
+const WORTH_IT: usize = 1024 * 1024;
+
+/// The walk takes some milliseconds: with this between two of them it is not seen among the rest.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Sees when so much has been freed that giving it back is worth it.
 #[derive(Debug, Default)]
 pub struct Ebb {
     high: usize,
+    last: Option<Instant>,
 }
 
 impl Ebb {
-    /// Notes how many bytes are in use, as far as that is known. Whether use has ebbed enough since it was highest.
-    fn has_ebbed(&mut self, used: usize) -> bool {
+    /// Notes how many bytes are in use, as far as that is known. Whether use has ebbed enough since it was highest, and the last
+    /// time is long enough ago.
+    fn has_ebbed(&mut self, used: usize, now: Instant) -> bool {
         self.high = self.high.max(used);
-        let ebbed = self.high - used >= WORTH_IT;
+        let rested = self.last.is_none_or(|last| now.duration_since(last) >= PAUSE);
+        let ebbed = rested && self.high - used >= WORTH_IT;
         if ebbed {
             self.high = used;
+            self.last = Some(now);
         }
         ebbed
     }
 
-    /// Notes how many bytes are in use, and gives back what was freed if that is enough. Takes some milliseconds then.
-    pub fn give_back(&mut self, used: usize) {
-        if self.has_ebbed(used) {
+    /// Notes how many bytes are in use, and gives back what was freed if that is enough.
+    pub fn give_back(&mut self, used: usize, now: Instant) {
+        if self.has_ebbed(used, now) {
             malloc_trim(0);
         }
     }
@@ -52,11 +61,13 @@ mod tests {
     #[test]
     fn use_has_ebbed_when_it_is_well_below_its_height_and_then_counts_anew() {
         let mut ebb = Ebb::default();
+        let now = Instant::now();
 
-        assert!(!ebb.has_ebbed(WORTH_IT * 3));
-        assert!(!ebb.has_ebbed(WORTH_IT * 2 + 1));
-        assert!(ebb.has_ebbed(WORTH_IT * 2));
-        assert!(!ebb.has_ebbed(WORTH_IT + 1));
-        assert!(ebb.has_ebbed(WORTH_IT));
+        assert!(!ebb.has_ebbed(WORTH_IT * 3, now));
+        assert!(!ebb.has_ebbed(WORTH_IT * 2 + 1, now));
+        assert!(ebb.has_ebbed(WORTH_IT * 2, now));
+        assert!(!ebb.has_ebbed(WORTH_IT, now), "it was a moment ago");
+        assert!(!ebb.has_ebbed(WORTH_IT + 1, now + PAUSE));
+        assert!(ebb.has_ebbed(WORTH_IT, now + PAUSE));
     }
 }

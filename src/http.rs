@@ -111,6 +111,7 @@ impl Serve for Http {
 
     fn decorate(&self, head: &Head, answer: &mut Answer) {
         answer.headers.extend(self.settings.origins.cors(head));
+        answer.headers.push(("X-Accel-Buffering", "no".to_owned()));
     }
 
     fn refusal(&self, head: &Head) -> Option<Answer> {
@@ -190,12 +191,12 @@ impl Http {
                 _ => not_allowed("GET, HEAD").into(),
             };
         }
+        if !matches!(head.method.as_str(), "GET" | "POST" | "DELETE") {
+            return not_allowed("GET, POST, DELETE, OPTIONS").into();
+        }
         let no_session = matches!(path, "/favicon.ico" | "/robots.txt");
         if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
             return error(404, "no session can have this path").into();
-        }
-        if !matches!(head.method.as_str(), "GET" | "POST" | "DELETE") {
-            return not_allowed("GET, POST, DELETE, OPTIONS").into();
         }
         match Ask::read(exchange, path, query, &self.settings) {
             Ok(ask) => self.session(ask, body),
@@ -210,7 +211,7 @@ impl Http {
                 Outcome::Later(Box::new(move |client| later::post(&table, &ask, &body, client)))
             }
             "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
-            _ => match ask.refuse_navigation() {
+            _ => match ask.refuse_what_is_no_client() {
                 Some(answer) => answer.into(),
                 None if ask.wants_stream() => Outcome::Later(Box::new(move |client| {
                     later::stream(&table, ask, &settings, client)

@@ -49,7 +49,7 @@ impl Refusal {
         let body = serde_json::json!({ "error": self.text }).to_string();
         let answer = Answer::new(self.status)
             .with("Content-Type", "application/json")
-            .with("Cache-Control", "no-store");
+            .with("Cache-Control", "no-store, no-transform");
         let answer =
             if self.status == 503 { answer.with("Retry-After", RETRY_AFTER) } else { answer };
         answer.body(body)

@@ -190,7 +190,7 @@ fn what_is_no_valid_request_is_refused() {
         assert_eq!(got.status(), status, "{request:?}");
         assert!(got.body.starts_with("{\"error\":\""), "{}", got.body);
         assert_eq!(got.header("Content-Type"), Some("application/json"));
-        assert_eq!(got.header("Cache-Control"), Some("no-store"));
+        assert_eq!(got.header("Cache-Control"), Some("no-store, no-transform"));
         assert_eq!(got.header("Connection"), Some("close"));
         assert!(peer.rest().is_empty());
     }

@@ -106,10 +106,15 @@ impl Ask {
         Opener { path: &self.path, credentials: &self.credentials, tunnel, handshake }
     }
 
+    /// Who upgrades to a WebSocket is at the wrong server, and waits for nothing else.
     /// A link or an image of somebody who knows the id would be fetched with the user's cookies: it opens nothing.
-    pub fn refuse_navigation(&self) -> Option<Answer> {
+    pub fn refuse_what_is_no_client(&self) -> Option<Answer> {
         let is =
             |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+        if is("upgrade", b"websocket") == Some(true) {
+            let why = "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here";
+            return Some(self.error(400, why));
+        }
         let navigates =
             is("sec-fetch-mode", b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html"));
         if navigates {

@@ -171,6 +171,7 @@ pub fn delete(table: &Arc<Table>, ask: &Ask, client: &mut Client) -> io::Result<
     let opener = Opener { tunnel: table.is_tunnel(&ask.path), ..ask.opener(&handshake) };
     let answer = match table.delete(&opener) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
+        Err(Denial::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(denial) => denied(&denial),
     };
     client.answer(ask.answer(answer))

@@ -5,13 +5,13 @@
 //   data-match      regular expression for the URL without its query (/cable$)
 //   data-transport  the roads to try, in order (websocket sse poll)
 // `/-/client.mjs` replaces nothing; its default export makes a class: `adapters.WebSocket = client({ bridge, transport })`.
-// A socket's `transport` and `transportReason` say which road it is on, and why. Times are in milliseconds.
+// A socket's `transport` and `transportReason` say which road it is on, and why. Times are in ms.
 var bridgeWebSocket = globalThis.bridgeWebSocket || (() => {
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3]
 const ROADS = ["websocket", "sse", "poll"]
 const FIRST_EVENT = 3000 // Nothing for so long: something on the road buffers.
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
-const REMEMBER = 300000 // Then the roads that failed get another chance.
+const REMEMBER = 300000 // Then roads that failed get another chance.
 const SLOTS = 3 // Requests held open over HTTP/1.1 by all tabs: a browser has six connections to a host.
 const BATCH = 20000 // UTF-16 units; all `keepalive` requests share 64 KiB.
 const KEY = "actioncable-bridge"
@@ -21,7 +21,7 @@ const tunnels = new Set()
 
 const now = () => performance.now()
 const pause = (time) => new Promise((done) => setTimeout(done, time))
-// Partly random, lest all clients come back at once.
+// Partly random, lest all come back at once.
 const backoff = (tries) => Math.min(4000, 200 * 2 ** tries) * (0.5 + Math.random() / 2)
 
 // Each event is a task of its own, as from a browser. A background tab's timers are slow.
@@ -42,7 +42,7 @@ function remember(...choice) {
   try { sessionStorage[KEY] = JSON.stringify([Date.now() + REMEMBER, ...choice]) } catch {}
 }
 
-// Of one event. The bridge ends lines with LF.
+// The bridge ends lines with LF.
 function fields(block) {
   const all = {}
   for (const [, name, value] of block.matchAll(/^(\w+): ?([^\n]*)/gm)) all[name] = name in all ? `${all[name]}\n${value}` : value
@@ -83,7 +83,7 @@ function direct(host) {
 function tunnel(host, road, why) {
   const queue = []
   let path, after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, broken, tries = 0
-  let first = road, heard, timer, pings, release, settle, cut = () => {}, rise = cut
+  let fallen = "", heard, timer, pings, release, settle, cut = () => {}, rise = cut
 
   async function run() {
     for (let busy = 0; !ended;) {
@@ -99,7 +99,7 @@ function tunnel(host, road, why) {
   // Pings keep the application's own watch content meanwhile.
   async function mend({ silent, wait }) {
     if (now() - (broken ??= now()) > MEND) return end({})
-    if (silent && tries && road === "sse") [road, why] = ["poll", "streams fell silent"]
+    if (silent && tries && road === "sse") fallen = "streams fell silent"
     ping()
     await sleep(wait || backoff(++tries))
     ping()
@@ -111,20 +111,24 @@ function tunnel(host, road, why) {
     const controller = new AbortController(), { signal } = controller
     cut = (reason = { wait: 1 }) => controller.abort(reason)
     try {
-      const free = await slot()
-      const streams = free && road === "sse"
-      host.uses(streams ? "sse" : "poll", free ? why : "other requests are held open")
+      const free = await slot(), instead = free ? fallen : "other requests are held open"
+      const streams = road === "sse" && !instead
+      host.uses(streams ? "sse" : "poll", instead || why)
       return await (streams ? stream(signal) : poll(signal, free))
     } catch (error) {
       return signal.reason ?? error
     } finally {
+      cut()
       clearTimeout(timer)
       clearInterval(pings)
     }
   }
 
-  // Another `time` without a byte ends the GET.
+  // For the next byte.
   function patience(time) {
+    // So it is the last to run: the application may have last words.
+    removeEventListener("pagehide", leave)
+    addEventListener("pagehide", leave)
     heard = now()
     clearTimeout(timer)
     timer = setTimeout(() => cut({ silent: true, message: `nothing came in ${time / 1000} s` }), time)
@@ -160,13 +164,14 @@ function tunnel(host, road, why) {
     const started = now()
     pings = setInterval(ping, 4500)
     patience(opened ? 8000 : 12000) // The first waits for the upstream's handshake.
-    const answer = await (await ask("application/json", query(`&timeout=${free ? 4 : 1}`), { signal })).json()
-    open(answer)
-    answer.messages.forEach(host.message)
-    after = `&after=${answer.last_event_id}`
+    const answer = await ask("application/json", query(`&timeout=${free ? 4 : 1}`), { signal })
+    const { protocol, messages: [...texts], last_event_id, close } = await answer.json()
+    open({ protocol })
+    texts.forEach(host.message)
+    after = `&after=${last_event_id}`
     tries = 0
     ping()
-    if (answer.close) return bye(), answer
+    if (close) return bye(), { close }
     if (!free) await sleep(3000 - (now() - started))
   }
 
@@ -174,11 +179,11 @@ function tunnel(host, road, why) {
   const query = (more = "") =>
     `protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
 
-  // A request; throws what `get` resolves to. JSON with `error` is the bridge's own word.
+  // Throws what `get` resolves to. JSON with `error` is the bridge's own word.
   async function ask(type, query, more) {
     const answer = await fetch(`${path}?${query}`, {
       headers: { Accept: type }, credentials: "include", cache: "no-store", ...more,
-      referrerPolicy: "origin", // The bridge makes the Origin, which some GETs lack, from the Referer.
+      referrerPolicy: "origin", // The bridge makes the Origin, which GETs may lack, of it.
     })
     const { status, headers } = answer
     if (status === 204 || status === 200 && headers.get("Content-Type")?.startsWith(type)) return answer
@@ -206,9 +211,9 @@ function tunnel(host, road, why) {
     pumping ??= pump().finally(() => { pumping = undefined })
   }
 
-  // One POST at a time keeps the order; what is sent meanwhile goes with the next.
+  // One POST at a time keeps order; what is sent meanwhile goes with the next.
   async function pump() {
-    await null // What is sent in one go shares a request.
+    await null // What is sent at once shares a request.
     for (let tries = 0; (batch || queue.length) && !gone;) {
       if (await post()) tries = 0
       else if (++tries > 9) end({})
@@ -223,7 +228,7 @@ function tunnel(host, road, why) {
       batch = queue.shift()
       while (batch.length + queue[0]?.length < BATCH) batch += `\n${queue.shift()}`
     }
-    const keepalive = batch.length < BATCH, signal = AbortSignal.timeout(6000 + batch.length / 5)
+    const keepalive = batch.length < BATCH, signal = AbortSignal.timeout(6000 + (batch.length >> 3))
     try {
       await ask("*/*", `protocol=&seq=${posts}`, { method: "POST", body: batch, keepalive, signal })
       batch = ""
@@ -253,6 +258,7 @@ function tunnel(host, road, why) {
   function end({ close, message, error }) {
     ended = gone = true
     tunnels.delete(it)
+    removeEventListener("pagehide", leave)
     cut()
     rise()
     release?.()
@@ -273,19 +279,19 @@ function tunnel(host, road, why) {
 
   // The computer, the network or the tab is back.
   function wake() {
-    road = first
+    fallen = ""
     ping()
     if (opened && now() - heard > 5000) cut()
     rise()
   }
 
-  // The page goes, and not into the back/forward cache (`wake` sees to that).
-  function leave() {
+  // The page goes: into the back/forward cache, or for ever.
+  function leave({ persisted }) {
     if (queue.length) post(batch = "")
-    bye()
+    if (!persisted) bye()
   }
 
-  const it = { send, close, end, wake, leave }
+  const it = { send, close, end, wake }
   it.opening = new Promise((resolve) => { settle = resolve })
   tunnels.add(it)
   run()
@@ -364,7 +370,7 @@ Native && Object.setPrototypeOf(Bridged.prototype, Native.prototype) // `instanc
 
 function bridgeWebSocket({ bridge = "/", transport } = {}) {
   const base = new URL(bridge, location).href.replace(/\/*$/, "/")
-  // Enumerable, as the native ones: ActionCable looks the state's name up.
+  // Enumerable, as natively: ActionCable looks the state's name up.
   return Object.assign(class WebSocket extends Bridged {
     constructor(url, protocols) { super(url, protocols, base, transport) }
   }, { CONNECTING, OPEN, CLOSING, CLOSED })
@@ -380,10 +386,7 @@ function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
   })
 }
 
-const all = (act) => (event) => tunnels.forEach((it) => act(it, event))
-for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, all((it) => it.wake()))
-// Added while capturing, it runs last: the application may have last words.
-addEventListener("pagehide", () => addEventListener("pagehide", all((it, { persisted }) => persisted || it.leave()), { once: true }), true)
+for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, () => tunnels.forEach((it) => it.wake()))
 
 if (document?.currentScript) install(document.currentScript)
 return bridgeWebSocket

@@ -524,6 +524,6 @@ fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
             }
         }
         table.graves.lock().clear(now);
-        ebb.give_back(table.memory.kept() + table.len() * SESSION_COST);
+        ebb.give_back(table.memory.kept() + table.len() * SESSION_COST, now);
     }
 }

@@ -65,7 +65,7 @@ export class Network {
   }
 
   #accept(client) {
-    if (this.#dropping) return client.resetAndDestroy();
+    if (this.#dropping) return reset(client);
     const pair = new Pair(client, connect({ port: this.#target, host: "127.0.0.1", allowHalfOpen: true }), this.#faults);
     this.#pairs.add(pair);
     pair.ended.then(() => this.#pairs.delete(pair));
@@ -98,7 +98,7 @@ class Pair {
   }
 
   reset() {
-    for (const socket of this.#sockets) if (!socket.destroyed) socket.resetAndDestroy();
+    this.#sockets.forEach(reset);
   }
 
   pause() {
@@ -108,6 +108,13 @@ class Pair {
   resume() {
     for (const socket of this.#sockets) socket.resume();
   }
+}
+
+// One that is being closed already must not be reset: node would wait for the rest of that close for ever, even
+// to end the process.
+function reset(socket) {
+  if (socket.writableEnded) socket.destroy();
+  else if (!socket.destroyed) socket.resetAndDestroy();
 }
 
 // Bytes and the end of them, from one socket to the other, so many ms later.
@@ -134,7 +141,7 @@ function serve(asked, answer, { target, faults, kept }) {
   const send = faults.http10 ? sendOld : sendNew;
   if (known) return send(answer, { ...known, age: true }, [known.body]);
   const onward = request(to(target, asked));
-  onward.on("error", () => answer.socket?.resetAndDestroy());
+  onward.on("error", () => answer.socket && reset(answer.socket));
   answer.on("close", () => onward.destroy());
   onward.on("response", async (theirs) => {
     const head = { status: theirs.statusCode, headers: withoutHopByHop(theirs.headers) };
@@ -142,7 +149,7 @@ function serve(asked, answer, { target, faults, kept }) {
       const whole = faults.buffer ? [await collect(theirs)] : theirs;
       await send(answer, head, kept && key ? keep(kept, key, head, whole) : whole);
     } catch {
-      answer.socket?.resetAndDestroy();
+      if (answer.socket) reset(answer.socket);
     }
   });
   asked.pipe(onward);

@@ -18,6 +18,8 @@ import { World, pageAt } from "./parts/world.js";
 const PATIENCE_MS = 15_000;
 const SIZES = { wide: { width: 1100, height: 800 }, narrow: { width: 360, height: 740 } };
 
+const ROADS = { sse: /server-sent events/i, poll: /long poll/i };
+
 const folder = process.env.SCREENSHOTS ?? mkdtempSync(join(tmpdir(), "screenshots-"));
 mkdirSync(folder, { recursive: true });
 after(() => console.log(`screenshots: ${folder}`));
@@ -48,6 +50,32 @@ function ownPage(browserName) {
       }
     });
   }
+  for (const road of Object.keys(ROADS)) {
+    test(`works at once with --demo: ${road}`, { timeout: 60_000 }, async () => {
+      const browser = await Browser.start(browserName);
+      try {
+        await works(await browser.tab(), `${bridge.url}/-/`, road, browserName);
+      } finally {
+        await browser.stop();
+      }
+    });
+  }
+}
+
+// What a person does: connect, subscribe, send, and read what comes.
+async function works(tab, url, road, name) {
+  await tab.open(url);
+  await tab.run((road) => (document.getElementById("transport").value = road), road);
+  for (const button of ["connect", "subscribe", "send"]) {
+    await tab.until(`${button} can be pressed`, PATIENCE_MS, (id) => !document.getElementById(id).disabled, button);
+    await tab.run((id) => document.getElementById(id).click(), button);
+  }
+  // Sent, and said back.
+  const lines = (text) => document.getElementById("log").textContent.split(text).length > 2;
+  await tab.until("what was sent comes back", PATIENCE_MS, lines, "speak");
+  assert.match(await tab.run(() => document.getElementById("road").textContent), ROADS[road]);
+  await tab.screenshot(join(folder, `${name}-${road}-used.png`), SIZES.wide);
+  assert.deepEqual(tab.console, []);
 }
 
 async function looksRight(tab, url, name) {

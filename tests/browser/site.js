@@ -1,6 +1,6 @@
 // The application's own server, as a browser sees it: pages, clients, cable and bridge on one port.
 //
-// `/cable` goes to Rails and `/events/` to the bridge, so that cookies and the origin are the application's.
+// `/cable` goes to Rails and `/bridge/` to the bridge, so that cookies and the origin are the application's.
 // Pages are made of their query: `client` and `road` choose the scripts, `user` is the cookie that they set.
 // Bodies are passed on piece by piece; the network that spoils them is network.js.
 
@@ -12,7 +12,7 @@ import { here } from "./parts/places.js";
 import { page } from "./parts/page.js";
 
 const TYPES = { ".js": "text/javascript", ".html": "text/html", ".css": "text/css", ".svg": "image/svg+xml" };
-const BRIDGE_AT = "/events";
+const BRIDGE_AT = "/bridge";
 
 export class Site {
   #server = createServer();

@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { Bridge } from "./parts/bridge.js";
 import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { Rails, missingFor, versions } from "./parts/rails.js";
@@ -14,6 +15,7 @@ import { scenarios } from "./scenarios.js";
 import { Site } from "./site.js";
 
 const GOLDEN = "none";
+const TRIES = 3;
 const ROADS = (process.env.ROADS ?? "websocket,sse,poll").split(",");
 
 const clients = ["actioncable-6.1", "actioncable-7.2", "actioncable-8.1"];
@@ -42,12 +44,26 @@ function transcripts(browserName, version) {
   for (const client of clients) {
     for (const scenario of scenarios) {
       if (scenario.slow && !everything && client !== "actioncable-8.1") continue;
-      test(`${client}: ${scenario.name}`, { timeout: 120_000 }, () => compare(world, client, scenario));
+      test(`${client}: ${scenario.name}`, { timeout: 240_000 }, () => compare(world, client, scenario));
     }
   }
 }
 
+// On a machine that is too busy the clients themselves try twice before they are back. What the browser's own
+// WebSocket shows then is not what the scenario is about: once more.
 async function compare(world, client, scenario) {
+  let played;
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    played = await play(world, client, scenario);
+    if (isDeepStrictEqual(callbacks(played.golden), scenario.tells)) break;
+  }
+  const { golden, others, roads } = played;
+  assert.deepEqual(callbacks(golden), scenario.tells, "the real WebSocket");
+  assert.deepEqual(roads, [undefined, ...ROADS], "the roads");
+  others.forEach((other, at) => assert.deepEqual(other, golden, `over ${ROADS[at]}`));
+}
+
+async function play(world, client, scenario) {
   const roads = [GOLDEN, ...ROADS];
   const tabs = [];
   for (const road of roads) tabs.push(await openTab(world, client, scenario, road));
@@ -58,12 +74,10 @@ async function compare(world, client, scenario) {
   if (scenario.together) await scenario.together(stages[0]);
   await Promise.all(stages.map(scenario.run));
 
-  const roadsTaken = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
+  const taken = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
   const [golden, ...others] = await Promise.all(tabs.map(transcript));
   await Promise.all(tabs.map((tab) => tab.close()));
-  assert.deepEqual(callbacks(golden), scenario.tells, "the real WebSocket");
-  assert.deepEqual(roadsTaken, [undefined, ...ROADS], "the roads");
-  others.forEach((other, at) => assert.deepEqual(other, golden, `over ${ROADS[at]}`));
+  return { golden, others, roads: taken };
 }
 
 async function openTab({ browser, site }, client, scenario, road) {

@@ -5,14 +5,21 @@
 // A helper that fails is a test that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod acknowledging;
+mod admin;
+mod bodies;
+mod bounds;
 mod chaos;
 mod cors;
 mod demo;
+mod ending;
 mod headers;
 mod hostile;
 mod leaks;
+mod lifetimes;
 mod limits;
 mod listeners;
+mod machine;
 mod messages;
 mod navigations;
 mod opening;
@@ -21,7 +28,13 @@ mod paths;
 mod poll;
 mod post;
 mod reconnect;
+mod requests;
+mod resume;
+mod secrets;
 mod sse;
 mod strict;
 mod stuck;
 mod support;
+mod takeover;
+mod tunnel;
+mod upstreams;

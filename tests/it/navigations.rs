@@ -88,3 +88,19 @@ fn a_fetch_of_the_same_origin_needs_no_origin() {
 
     asked.stream().expect_joined();
 }
+
+#[test]
+fn an_upgrade_to_a_websocket_is_told_at_once_that_it_is_at_the_wrong_server_and_opens_nothing() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+
+    let error = bridge
+        .get("/cable")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .send()
+        .refused(400);
+
+    assert!(error.contains("WebSocket"), "{error}");
+    bridge.post("/cable", &format!("[{}]", subscribe(CHAT))).send().refused(404);
+}

@@ -71,7 +71,8 @@ export class Tab {
   }
 
   async open(url) {
-    await this.#page.goto(url, { waitUntil: "load", timeout: LOAD_MS });
+    const answer = await this.#page.goto(url, { waitUntil: "load", timeout: LOAD_MS });
+    if (!answer.ok()) throw new Error(`${url}: ${answer.status()}`);
   }
 
   /** Runs a function in the page and returns what it returns, as JSON. */

@@ -49,7 +49,7 @@ ${body(client, parameters.get("room") ?? "lobby")}
 function bridgeTag(road) {
   if (road === "none") return "";
   const forced = road === "auto" ? "" : ` data-transport="${road}"`;
-  return `<script src="/events/-/client.js"${forced}></script>`;
+  return `<script src="/bridge/-/client.js"${forced}></script>`;
 }
 
 function body(client, room) {

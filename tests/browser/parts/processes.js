@@ -14,7 +14,18 @@ const STOP_MS = 6_000;
 const OUTPUT_KEPT = 20_000;
 
 const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+process.on("exit", () => running.forEach((child) => signal(child, "SIGKILL")));
+// In groups of their own they would not hear what the terminal tells this process.
+for (const end of ["SIGINT", "SIGTERM"]) process.once(end, () => process.exit(1));
+
+// To the program and to all that it started.
+function signal(child, name) {
+  try {
+    process.kill(-child.pid, name);
+  } catch (error) {
+    if (error.code !== "ESRCH") throw error;
+  }
+}
 
 /** A port that a program can be told to listen on. */
 export async function freePort() {
@@ -57,9 +68,8 @@ export class Program {
 
   constructor(command, args, { env, cwd }) {
     this.command = command;
-    this.child = spawn(command, args, { env, cwd, stdio: ["ignore", "pipe", "pipe"] });
-    running.add(this.child);
-    this.child.once("exit", () => running.delete(this.child));
+    this.child = spawn(command, args, { env, cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    if (this.child.pid) running.add(this.child);
     this.child.once("error", (error) => this.#keep(`${error.message}\n`));
     this.child.stdout.on("data", (bytes) => this.#keep(bytes));
     this.child.stderr.on("data", (bytes) => this.#keep(bytes));
@@ -83,12 +93,17 @@ export class Program {
   }
 
   async stop() {
-    if (this.#ended()) return;
-    const ended = once(this.child, "exit");
-    this.child.kill("SIGTERM");
-    const stubborn = later(STOP_MS, true, { ref: false });
-    if (await Promise.race([ended.then(() => false), stubborn])) this.child.kill("SIGKILL");
-    await ended;
+    if (!this.child.pid) return;
+    if (!this.#ended()) {
+      const ended = once(this.child, "exit");
+      signal(this.child, "SIGTERM");
+      const stubborn = later(STOP_MS, true, { ref: false });
+      if (await Promise.race([ended.then(() => false), stubborn])) signal(this.child, "SIGKILL");
+      await ended;
+    }
+    // What it started and left behind.
+    signal(this.child, "SIGKILL");
+    running.delete(this.child);
   }
 }
 

@@ -1,13 +1,14 @@
-// nginx, HAProxy and Caddy with the configuration in proxies/, HTTP/2 on towards the browser.
+// nginx, HAProxy and Caddy with the configuration that the README gives, HTTP/2 on towards the browser.
 //
-// The files are what the README gives: only the addresses, the name and the certificate are put in here.
+// The files are those in scripts/deploy: only addresses, the name, the certificate and what needs a whole
+// machine (users, daemons, logs) are changed here.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { here } from "./places.js";
+import { repository } from "./places.js";
 import { Program, freePort, missing } from "./processes.js";
 
 const kinds = {
@@ -35,13 +36,13 @@ export class Proxy {
   static async start(name, { application, bridge }) {
     const proxy = new Proxy();
     const { program, file, settings, args } = kinds[name];
-    const port = await freePort();
+    const [port, plain] = [await freePort(), await freePort()];
     const certificate = makeCertificate(proxy.#folder);
-    const text = readFileSync(join(here, "proxies", file), "utf8")
+    const text = readFileSync(join(repository, "scripts/deploy", file), "utf8")
       .replaceAll("127.0.0.1:3000", `127.0.0.1:${application}`)
       .replaceAll("127.0.0.1:8080", `127.0.0.1:${bridge}`);
     const config = join(proxy.#folder, file);
-    writeFileSync(config, settings(text, { port, certificate, folder: proxy.#folder }));
+    writeFileSync(config, settings(text, { port, plain, certificate, folder: proxy.#folder }));
     // Caddy keeps its state in its user's home.
     const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: proxy.#folder };
     proxy.#program = await Program.start(program, args(config), { env, up: () => accepts(port) });
@@ -64,28 +65,37 @@ function makeCertificate(folder) {
   return { certificate, key, both };
 }
 
-function forNginx(text, { port, certificate, folder }) {
-  const server = text
+function forNginx(text, { port, plain, certificate, folder }) {
+  const servers = text
+    .replace(/^ *listen \[::\].*\n/gm, "")
+    .replace("listen 80", `listen 127.0.0.1:${plain}`)
     .replace("listen 443", `listen 127.0.0.1:${port}`)
-    .replace("/etc/ssl/app.example/certificate.pem", certificate.certificate)
-    .replace("/etc/ssl/app.example/key.pem", certificate.key);
+    .replaceAll("/var/log/nginx/error.log", `${folder}/error.log`)
+    .replace("/etc/ssl/www.example.com/fullchain.pem", certificate.certificate)
+    .replace("/etc/ssl/www.example.com/privkey.pem", certificate.key);
   const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   return `daemon off; worker_processes 1; pid ${folder}/pid; error_log stderr;
 events { worker_connections 256; }
 http { access_log off; ${paths.map((path) => `${path}_temp_path ${folder}/${path};`).join(" ")}
-${server}}
+${servers}}
 `;
 }
 
-function forHaproxy(text, { port, certificate }) {
-  return text.replace("bind :443", `bind 127.0.0.1:${port}`).replace("/etc/ssl/app.example/both.pem", certificate.both);
+function forHaproxy(text, { port, plain, certificate }) {
+  return text
+    .replace(/^ *(log \/dev\/log|user |group |daemon).*\n/gm, "")
+    .replace("bind :80", `bind 127.0.0.1:${plain}`)
+    .replace("bind :443", `bind 127.0.0.1:${port}`)
+    .replace("/etc/haproxy/www.example.com.pem", certificate.both);
 }
 
-// By itself Caddy would fetch a certificate from outside.
+// With its own ways of HTTPS on, Caddy would listen on port 80 too.
 function forCaddy(text, { port, certificate }) {
-  const tls = `tls ${certificate.certificate} ${certificate.key}`;
-  const site = `https://127.0.0.1:${port} {\n\tbind 127.0.0.1\n\t${tls}`;
-  return `{\n\tadmin off\n\tauto_https off\n}\n${text.replace("app.example {", site)}`;
+  return text
+    .replace(/^\{\n/m, "{\n\tadmin off\n\tauto_https off\n")
+    .replace("www.example.com {", `https://127.0.0.1:${port} {\n\tbind 127.0.0.1`)
+    .replace("/etc/ssl/www.example.com/fullchain.pem", certificate.certificate)
+    .replace("/etc/ssl/www.example.com/privkey.pem", certificate.key);
 }
 
 function accepts(port) {

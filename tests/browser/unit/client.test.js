@@ -1,0 +1,348 @@
+// client.js without a browser: what it asks of the bridge, and what the application sees. No test waits for real time.
+
+import assert from "node:assert/strict";
+import { beforeEach, describe, mock, test } from "node:test";
+import { Tab, happened, noting, settled } from "./fake.js";
+
+const PING = /^\{"type":"ping","message":\d+\}$/;
+
+let tab;
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  tab = new Tab();
+});
+
+const pass = async (time) => {
+  await settled();
+  mock.timers.tick(time);
+  await settled();
+};
+const withoutPings = (socket) => socket.happened.filter((what) => !PING.test(what));
+
+describe("over a stream", () => {
+  test("the GET offers the subprotocols and takes the application's parameters along", async () => {
+    tab.open("sse", ["a", "b"]);
+
+    const { url, query, headers } = await tab.next();
+
+    assert.match(url.pathname, /^\/bridge\/\d+(-\d+){3}$/);
+    assert.deepEqual(query, { protocol: "a,b", seq: "1", token: "t" });
+    assert.equal(headers.Accept, "text/event-stream");
+  });
+
+  test("frames arrive whole, wherever the chunks are cut", async () => {
+    const socket = tab.open("sse");
+    const stream = (await tab.next()).opened();
+    const bytes = new TextEncoder().encode('id: e1\ndata: {"é":\ndata: "\u2028"}\n\nid: e2\ndata: two\n\n');
+
+    for (const byte of bytes) stream.write(Uint8Array.of(byte));
+
+    assert.deepEqual(await happened(socket, 3), ["open actioncable-v1-json", '{"é":\n"\u2028"}', "two"]);
+  });
+
+  test("the promises of one event are done before the next", async () => {
+    const socket = tab.open("sse");
+    const order = [];
+    socket.onopen = () => Promise.resolve().then(() => {}).then(() => order.push("after open"));
+    socket.onmessage = ({ data }) => order.push(data);
+
+    (await tab.next()).opened().write("id: e1\ndata: one\n\n");
+    await settled();
+
+    assert.deepEqual(order, ["after open", "one"]);
+  });
+
+  test("one that breaks goes on after the last whole event, and the application sees a ping at most", async () => {
+    const socket = tab.open("sse");
+    const first = await tab.next();
+    const stream = first.opened();
+    stream.write("id: e1\ndata: one\n\nid: e2\ndata: tw");
+    await happened(socket, 2);
+
+    stream.breaks();
+    await pass(1000);
+    const second = await tab.next();
+    second.opened("actioncable-v1-json", true).write("id: e2\ndata: two\n\n");
+    await settled();
+
+    assert.deepEqual([second.url.pathname, second.query.after], [first.url.pathname, "e1"]);
+    assert.equal("token" in second.query, false);
+    assert.deepEqual(withoutPings(socket), ["open actioncable-v1-json", "one", "two"]);
+    assert.ok(socket.happened.some((what) => PING.test(what)));
+  });
+
+  test("a session that is gone closes with what the bridge knows", async () => {
+    const socket = tab.open("sse", "graphql-ws");
+    const stream = (await tab.next()).opened("graphql-ws");
+    await happened(socket, 1);
+
+    stream.breaks();
+    await pass(1000);
+    (await tab.next()).answer(410, { error: "gone", close: { code: 4001, reason: "bye" } });
+
+    assert.deepEqual(await happened(socket, 2), ["open graphql-ws", "close 4001 bye clean"]);
+  });
+
+  test("one that falls silent after a ping is made anew", async () => {
+    tab.open("sse");
+    const stream = (await tab.next()).opened();
+    stream.write('id: e1\ndata: {"type":"ping","message":1}\n\n');
+    await pass(5000);
+    await pass(1000);
+
+    const { query } = await tab.next();
+
+    assert.equal(query.after, "e1");
+  });
+
+  test("a close of the upstream is the close of the socket", async () => {
+    const socket = tab.open("sse");
+
+    (await tab.next()).opened().write('id: e1\nevent: close\ndata: {"code":1001,"reason":"away"}\n\n');
+
+    assert.deepEqual(await happened(socket, 2), ["open actioncable-v1-json", "close 1001 away clean"]);
+  });
+});
+
+describe("the road", () => {
+  test("one that brings nothing in 3 s is given up for the next, and its session ended", async () => {
+    const socket = tab.open("sse,poll");
+    const first = await tab.next();
+
+    await pass(3000);
+    const [second, ended] = [await tab.next(), await tab.next("DELETE")];
+    second.answer(200, { protocol: "p", messages: [], last_event_id: "e0" });
+    await happened(socket, 1);
+
+    assert.equal(second.headers.Accept, "application/json");
+    assert.equal(ended.url.pathname, first.url.pathname);
+    assert.notEqual(second.url.pathname, first.url.pathname);
+    assert.deepEqual([socket.transport, socket.transportReason], ["poll", "as configured; sse: nothing came in 3 s"]);
+  });
+
+  test("the one that worked is remembered for some minutes", async () => {
+    tab.open();
+    (await tab.next()).opened();
+    await settled();
+
+    const socket = tab.open();
+    (await tab.next()).opened();
+    await happened(socket, 1);
+
+    assert.match(socket.transportReason, /^remembered: first choice; websocket: /);
+    assert.equal(socket.transport, "sse");
+  });
+
+  test("a refusal in the bridge's words is no fault of the road", async () => {
+    const socket = tab.open("sse,poll");
+
+    (await tab.next()).answer(403, { error: "the upstream refused" });
+
+    assert.deepEqual(await happened(socket, 2), ["error", "close 1006  unclean"]);
+    assert.equal(socket.transportReason, "as configured; sse: the upstream refused");
+    assert.equal(tab.requests.length, 0);
+  });
+
+  test("a stream of nothing but `retry:` says when to come back", async () => {
+    const socket = tab.open("sse");
+    const busy = (await tab.next()).stream();
+    busy.write("retry: 7000\n\n");
+    busy.end();
+    await pass(6999);
+    assert.equal(tab.requests.length, 0);
+
+    await pass(1);
+    (await tab.next()).opened();
+
+    assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
+  });
+
+  test("without a lock polls are short, and the stream comes when a lock is free", async () => {
+    const holders = [1, 2, 3].map(() => tab.open("sse"));
+    for (const _ of holders) (await tab.next()).opened();
+    const socket = tab.open("sse");
+
+    const poll = await tab.next();
+    poll.answer(200, { protocol: "actioncable-v1-json", messages: ["one"], last_event_id: "e1" });
+    await happened(socket, 2);
+    assert.deepEqual([poll.query.timeout, socket.transport], ["1", "poll"]);
+
+    holders[0].close();
+    (await tab.next("DELETE")).answer(204);
+    await pass(3000);
+    const stream = await tab.next();
+
+    assert.deepEqual([stream.headers.Accept, stream.query.after], ["text/event-stream", "e1"]);
+  });
+});
+
+describe("over long polls", () => {
+  test("each reply is acknowledged by the next poll, and makes a ping", async () => {
+    const socket = tab.open("poll");
+    (await tab.next()).answer(200, { protocol: "actioncable-v1-json", messages: ["one", "two"], last_event_id: "e2" });
+
+    const { query } = await tab.next();
+
+    assert.deepEqual([query.timeout, query.after, query.seq], ["4", "e2", "2"]);
+    assert.match((await happened(socket, 4)).at(-1), PING);
+    assert.deepEqual(withoutPings(socket), ["open actioncable-v1-json", "one", "two"]);
+  });
+
+  test("what is no answer of the bridge opens nothing", async () => {
+    const socket = tab.open("poll");
+
+    (await tab.next()).answer(200, { portal: "please log in" });
+
+    assert.deepEqual(await happened(socket, 2), ["error", "close 1006  unclean"]);
+  });
+
+  test("the close comes after the last frame", async () => {
+    const socket = tab.open("poll", "p");
+
+    (await tab.next()).answer(200, { protocol: "p", messages: ["one"], last_event_id: "e2", close: { code: 1000, reason: "" } });
+
+    assert.deepEqual(await happened(socket, 3), ["open p", "one", "close 1000  clean"]);
+  });
+});
+
+describe("upward", () => {
+  const opened = async () => {
+    const socket = tab.open("sse");
+    (await tab.next()).opened();
+    await happened(socket, 1);
+    return socket;
+  };
+
+  test("one POST at a time: what is sent meanwhile goes with the next", async () => {
+    const socket = await opened();
+    socket.send("a\n");
+    socket.send("b");
+    const first = await tab.next("POST");
+    socket.send("c");
+    await settled();
+    assert.equal(tab.requests.length, 0);
+
+    first.answer(204);
+    const second = await tab.next("POST");
+
+    assert.deepEqual([first.query.seq, first.body, first.keepalive], ["1", '"a\\n"\n"b"', true]);
+    assert.deepEqual([second.query.seq, second.body], ["2", '"c"']);
+  });
+
+  test("one that got lost is sent again under its number", async () => {
+    const socket = await opened();
+    socket.send("a");
+    (await tab.next("POST")).breaks();
+    socket.send("b");
+    await pass(1000);
+
+    const again = await tab.next("POST");
+
+    assert.deepEqual([again.query.seq, again.body], ["1", '"a"']);
+  });
+
+  test("the last words of a page that goes, and the end of its session", async () => {
+    const socket = tab.open("sse");
+    const stream = (await tab.next()).opened();
+    await happened(socket, 1);
+    globalThis.addEventListener("pagehide", () => socket.send("last"));
+    socket.send("a");
+    await tab.next("POST");
+    stream.write(": the bridge is still there\n\n");
+    await settled();
+
+    tab.dispatch("pagehide", { persisted: false });
+    const [last, ended] = [await tab.next("POST"), await tab.next("DELETE")];
+
+    assert.deepEqual([last.query.seq, last.body, last.keepalive], ["2", '"last"', true]);
+    assert.deepEqual([ended.query.seq, ended.keepalive], ["2", true]);
+  });
+
+  test("close() sends what waits, ends the session, and is told once and later", async () => {
+    const socket = await opened();
+    socket.send("a");
+    socket.close(3001, "done");
+    assert.deepEqual([socket.readyState, socket.happened.length], [2, 1]);
+
+    (await tab.next("POST")).answer(204);
+    (await tab.next("DELETE")).answer(204);
+    socket.close();
+
+    assert.deepEqual((await happened(socket, 2)).slice(1), ["close 3001 done clean"]);
+    assert.equal(socket.readyState, 3);
+  });
+
+  test("what the standard forbids throws", async () => {
+    const socket = await opened();
+    assert.throws(() => tab.open("poll").send("a"), { name: "InvalidStateError" });
+    assert.throws(() => socket.send(new Uint8Array(1)), { name: "NotSupportedError" });
+    assert.throws(() => socket.close(1001), { name: "InvalidAccessError" });
+    assert.throws(() => socket.close(1000, "é".repeat(62)), { name: "SyntaxError" });
+  });
+});
+
+describe("in the place of window.WebSocket", () => {
+  class Native extends EventTarget {
+    static CONNECTING = 0;
+    static OPEN = 1;
+    static CLOSING = 2;
+    static CLOSED = 3;
+    static made = [];
+    constructor(url, protocols) {
+      super();
+      Object.assign(this, { url: String(url), protocols, protocol: "actioncable-v1-json" });
+      Native.made.push(this);
+    }
+    close() {}
+  }
+  const load = (dataset = {}) => {
+    Native.made = [];
+    tab = new Tab({ native: Native, script: { dataset, src: "https://app.example/bridge/-/client.js" } });
+    return globalThis.WebSocket;
+  };
+
+  test("only the URLs that it carries, and both are WebSockets", () => {
+    const WebSocket = load();
+
+    const [carried, other] = [new WebSocket("/cable?x"), new WebSocket("wss://app.example/cables")];
+
+    assert.ok(carried instanceof WebSocket && other instanceof WebSocket);
+    assert.deepEqual([carried instanceof Native, carried.url, "transport" in other], [true, "wss://app.example/cable?x", false]);
+    assert.deepEqual(Object.keys(WebSocket), ["CONNECTING", "OPEN", "CLOSING", "CLOSED", "made"]);
+  });
+
+  test("data-match says which", () => {
+    const WebSocket = load({ match: "^wss://live\\." });
+
+    assert.ok("transport" in new WebSocket("wss://live.example/socket"));
+    assert.ok(!("transport" in new WebSocket("wss://app.example/cable")));
+  });
+
+  test("the native one comes first; open waits for the server's first word", async () => {
+    const WebSocket = load();
+    const socket = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+    const [native] = Native.made;
+
+    native.onopen();
+    await settled();
+    assert.equal(socket.readyState, 0);
+    native.onmessage({ data: "welcome" });
+
+    assert.deepEqual(await happened(socket, 2), ["open actioncable-v1-json", "welcome"]);
+    assert.equal(socket.transport, "websocket");
+  });
+
+  test("where it is refused the bridge carries on", async () => {
+    const WebSocket = load();
+    const socket = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+
+    Native.made[0].onclose({ code: 1006, wasClean: false });
+    const request = await tab.next();
+    request.opened();
+
+    assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
+    assert.equal(request.url.href.startsWith("https://app.example/bridge/"), true);
+    assert.equal(socket.transportReason, "first choice; websocket: refused");
+  });
+});

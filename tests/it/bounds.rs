@@ -1,0 +1,267 @@
+//! What is kept, for how long, and how those who missed something are told.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, options);
+    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
+    (upstream, bridge, stream, link)
+}
+
+/// A session that only polls know and that keeps nothing but one `connected`.
+fn polled(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> Link {
+    let mut link = bridge.open_by_post(upstream, path, CHAT);
+    link.confirm(CHAT);
+    link.settle();
+    link
+}
+
+fn sent(link: &mut Link, numbers: Range<u32>) {
+    for n in numbers {
+        link.message(CHAT, &n.to_string());
+    }
+    link.settle();
+}
+
+/// Messages of so many bytes.
+fn sent_big(link: &mut Link, count: usize, bytes: usize) {
+    for _ in 0..count {
+        link.message(CHAT, &quote(&"x".repeat(bytes)));
+    }
+    link.settle();
+}
+
+fn back(bridge: &Bridge, id: &str) -> Stream {
+    bridge.get("/a").sse().header("Last-Event-ID", id).stream()
+}
+
+fn kept(bridge: &Bridge, path: &str) -> Poll {
+    bridge.get(&format!("{path}?after=0&timeout=1")).poll()
+}
+
+/// Reads to the marker; the `received` and what `dropped` told.
+fn until_marker(stream: &mut Stream) -> (u64, u64) {
+    let (mut received, mut dropped) = (0, 0);
+    loop {
+        let event = stream.next();
+        match event.name() {
+            "dropped" => dropped += event.json().number("dropped"),
+            "message" if event.json().raw("message") == "\"marker\"" => return (received, dropped),
+            "message" => received += 1,
+            "heartbeat" => {}
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn a_session_keeps_the_last_max_queue_messages() {
+    let (_upstream, bridge, stream, mut link) = opened(&["--max-queue", "3"]);
+    drop(stream);
+
+    sent(&mut link, 0..10);
+
+    let poll = kept(&bridge, "/a");
+    assert_eq!(poll.bodies(), ["7", "8", "9"]);
+}
+
+#[test]
+fn max_queue_is_1024_by_default() {
+    let (_upstream, bridge, stream, mut link) = opened(&[]);
+    drop(stream);
+
+    sent(&mut link, 0..1100);
+
+    let poll = kept(&bridge, "/a");
+    assert_eq!((poll.messages.len(), poll.bodies()[0].as_str()), (1024, "76"));
+}
+
+#[test]
+fn a_session_keeps_the_last_max_queue_bytes() {
+    let (_upstream, bridge, stream, mut link) = opened(&["--max-queue-bytes", "10000"]);
+    drop(stream);
+
+    sent_big(&mut link, 20, 1000);
+
+    let poll = kept(&bridge, "/a");
+    assert!((5..10).contains(&poll.messages.len()), "{}", poll.messages.len());
+    assert_eq!(poll.messages.len() as u64 + poll.json.number("dropped"), 21);
+}
+
+#[test]
+fn max_queue_bytes_is_a_mebibyte_by_default() {
+    let (_upstream, bridge, stream, mut link) = opened(&[]);
+    drop(stream);
+
+    sent_big(&mut link, 30, 100_000);
+
+    let messages = kept(&bridge, "/a").messages.len();
+    assert!((9..=10).contains(&messages), "{messages}");
+}
+
+#[test]
+fn the_newest_message_is_kept_whatever_its_size() {
+    let (_upstream, bridge, stream, mut link) = opened(&["--max-queue-bytes", "10"]);
+    drop(stream);
+
+    sent_big(&mut link, 2, 100_000);
+
+    let poll = kept(&bridge, "/a");
+    assert_eq!((poll.messages.len(), poll.json.number("dropped")), (1, 2));
+}
+
+#[test]
+fn what_every_listener_was_sent_more_than_twice_the_resume_window_ago_is_forgotten() {
+    let options = ["-r", "--resume-window", "200ms", "--heartbeat", "100ms"];
+    let (_upstream, bridge, mut stream, mut link) = opened(&options);
+    let id = stream.last_id.clone();
+    sent(&mut link, 0..3);
+    (0..3).for_each(|_| drop(stream.received()));
+
+    for _ in 0..10 {
+        stream.expect_named("heartbeat");
+    }
+
+    assert_eq!(back(&bridge, &id).expect_joined().number("dropped"), 3);
+}
+
+#[test]
+fn what_was_sent_within_the_resume_window_is_kept() {
+    let (_upstream, bridge, mut stream, mut link) = opened(&["-r"]);
+    let id = stream.last_id.clone();
+    sent(&mut link, 0..3);
+    (0..3).for_each(|_| drop(stream.received()));
+
+    assert_eq!(back(&bridge, &id).expect_joined().number("dropped"), 0);
+}
+
+#[test]
+fn while_a_session_has_no_listener_nothing_is_forgotten_by_age() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "--heartbeat", "100ms"]);
+    let mut link = polled(&upstream, &bridge, "/a");
+    assert_eq!(bridge.get("/a").poll().kinds(), ["connected"]);
+    sent(&mut link, 0..3);
+    assert_eq!(bridge.get("/a").poll().messages.len(), 3);
+    let (mut clock, _clock_link) = bridge.open(&upstream, "/clock");
+
+    for _ in 0..8 {
+        clock.expect_named("heartbeat");
+    }
+
+    assert_eq!(kept(&bridge, "/a").messages.len(), 4);
+}
+
+#[test]
+fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let mut big = polled(&upstream, &bridge, "/big");
+    sent_big(&mut big, 8, 10_000);
+    let mut small = polled(&upstream, &bridge, "/small");
+
+    sent_big(&mut small, 4, 10_000);
+
+    assert_eq!(kept(&bridge, "/small").messages.len(), 5);
+    let poll = kept(&bridge, "/big");
+    assert!((4..8).contains(&poll.messages.len()), "{}", poll.messages.len());
+    assert_eq!(poll.messages.len() as u64 + poll.json.number("dropped"), 9);
+}
+
+#[test]
+fn a_listener_that_missed_something_is_told_how_many_before_the_next_message() {
+    let (_upstream, _bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);
+
+    sent_big(&mut link, 200, 100_000);
+    link.message(CHAT, "\"marker\"");
+
+    let (received, dropped) = until_marker(&mut stream);
+    assert!(dropped > 0, "nothing was dropped of 20 MB for a stream that nobody read");
+    assert_eq!(received + dropped, 200);
+}
+
+#[test]
+fn a_listener_is_told_how_many_it_missed_since_it_was_last_told() {
+    let (_upstream, _bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);
+
+    for _ in 0..3 {
+        sent_big(&mut link, 200, 100_000);
+        link.message(CHAT, "\"marker\"");
+        let (received, dropped) = until_marker(&mut stream);
+        assert!(dropped > 0);
+        assert_eq!(received + dropped, 200);
+    }
+}
+
+#[test]
+fn with_reuse_a_reader_that_stops_loses_its_own_messages_and_nobody_elses() {
+    let (_upstream, bridge, mut stuck, mut link) = opened(&["-r", "--max-queue", "4"]);
+    let mut other = bridge.get("/a").sse().stream();
+    other.expect_joined();
+    stuck.expect_joined();
+
+    for _ in 0..200 {
+        sent_big(&mut link, 1, 100_000);
+        assert_eq!(other.received().len(), 100_002);
+    }
+    link.message(CHAT, "\"marker\"");
+
+    assert_eq!(other.received(), "\"marker\"");
+    let (received, dropped) = until_marker(&mut stuck);
+    assert!(dropped > 0);
+    assert_eq!(received + dropped, 200);
+}
+
+#[test]
+fn a_reader_that_stops_does_not_hold_up_the_upstreams_reader() {
+    let (_upstream, _bridge, stream, mut link) = opened(&["--max-queue", "4"]);
+    let start = Instant::now();
+
+    sent_big(&mut link, 300, 100_000);
+
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    drop(stream);
+}
+
+#[test]
+fn a_dropped_event_has_an_id_after_what_is_gone() {
+    let (_upstream, bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);
+    sent_big(&mut link, 200, 100_000);
+    // Only what came last is kept, and that begins after the last `dropped`.
+    let mut id = String::new();
+    link.message(CHAT, "\"marker\"");
+    link.settle();
+    loop {
+        let event = stream.next();
+        if event.name() == "dropped" {
+            id = event.id.unwrap();
+        } else if event.json().raw("message") == "\"marker\"" {
+            break;
+        }
+    }
+    drop(stream);
+
+    let mut again = back(&bridge, &id);
+
+    assert_eq!(again.expect_joined().number("dropped"), 0);
+    assert_eq!(again.received().len(), 100_002);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn a_write_that_is_stuck_for_30_s_ends_that_stream() {
+    let (_upstream, _bridge, stream, mut link) = opened(&["--resume-window", "100ms"]);
+    sent_big(&mut link, 20, 1 << 20);
+    let start = Instant::now();
+
+    link.stream().set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    link.expect_close();
+
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_secs(25), "{waited:?}");
+    drop(stream);
+}
