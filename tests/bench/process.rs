@@ -139,11 +139,12 @@ fn relay_arguments(port: u16, upstream: u16) -> Vec<String> {
     vec!["haproxy".into(), "-db".into(), "-f".into(), path.display().to_string()]
 }
 
-/// A command that puts itself into the group first: what it touches on its way up counts too.
+/// A command that puts itself into the group first, so that what it touches on its way up counts too, and that ends with this
+/// process, however that ends.
 fn command_in(cgroup: Option<&Cgroup>) -> Command {
     let procs = cgroup.map_or(PathBuf::from("/dev/null"), Cgroup::procs);
     let mut command = Command::new("sh");
-    command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]).arg(procs);
+    command.args(["-c", r#"echo $$ >"$0" && exec setpriv --pdeathsig KILL "$@""#]).arg(procs);
     command
 }
 
