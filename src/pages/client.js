@@ -172,7 +172,7 @@ function tunnel(host, road, why) {
     tries = 0
     ping()
     if (close) return bye(), { close }
-    if (!free) await sleep(3000 - (now() - started))
+    if (!free && gets > 1) await sleep(3000 - (now() - started))
   }
 
   // Ours come first and count. `seq` is always new: no cache has an answer.

@@ -68,6 +68,8 @@ export const scenarios = [
   {
     name: "unauthorized cookie",
     user: "banned",
+    // It does not know that it was refused, and comes back for ever.
+    notIn: ["actioncable-5.2"],
     tells: { chat: ["initialized", "disconnected"] },
     async run({ tab, room }) {
       await subscribe(tab, "chat", room);

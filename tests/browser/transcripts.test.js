@@ -44,6 +44,7 @@ function transcripts(browserName, version) {
   for (const client of clients) {
     for (const scenario of scenarios) {
       if (scenario.slow && !everything && client !== "actioncable-8.1") continue;
+      if (scenario.notIn?.includes(client)) continue;
       test(`${client}: ${scenario.name}`, { timeout: 240_000 }, () => compare(world, client, scenario));
     }
   }
@@ -64,9 +65,17 @@ async function compare(world, client, scenario) {
 }
 
 async function play(world, client, scenario) {
-  const roads = [GOLDEN, ...ROADS];
   const tabs = [];
-  for (const road of roads) tabs.push(await openTab(world, client, scenario, road));
+  try {
+    for (const road of [GOLDEN, ...ROADS]) tabs.push(await openTab(world, client, scenario, road));
+    return await playIn(tabs, world, scenario);
+  } finally {
+    // One that stays open would hold its requests, and so the next one's road.
+    await Promise.all(tabs.map((tab) => tab.close()));
+  }
+}
+
+async function playIn(tabs, world, scenario) {
   const shared = sharedSteps();
   const stages = tabs.map((tab) => ({ ...world, tab, user: "anna", room: `room-${(world.rooms += 1)}`, first: shared }));
 
@@ -74,10 +83,9 @@ async function play(world, client, scenario) {
   if (scenario.together) await scenario.together(stages[0]);
   await Promise.all(stages.map(scenario.run));
 
-  const taken = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
+  const roads = await Promise.all(tabs.map((tab) => tab.run(() => window.chat.consumer.connection.webSocket?.transport)));
   const [golden, ...others] = await Promise.all(tabs.map(transcript));
-  await Promise.all(tabs.map((tab) => tab.close()));
-  return { golden, others, roads: taken };
+  return { golden, others, roads };
 }
 
 async function openTab({ browser, site }, client, scenario, road) {
