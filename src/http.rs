@@ -204,7 +204,7 @@ impl Http {
         }
     }
 
-    fn session(&self, ask: Ask, body: Vec<u8>) -> Outcome {
+    fn session(&self, ask: Box<Ask>, body: Vec<u8>) -> Outcome {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
         match ask.head.method.as_str() {
             "POST" => {

@@ -498,5 +498,6 @@ fn random_id() -> String {
     let mut bytes = [0; 16];
     // The kernel's generator does not fail on Linux once it is seeded, and an id that can be guessed is worse than an end.
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -41,7 +41,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Reads it.
+    /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow.
     ///
     /// # Errors
     /// The answer to a request that is not well-formed.
@@ -50,13 +50,13 @@ impl Ask {
         path: &str,
         query: &str,
         settings: &Settings,
-    ) -> Result<Ask, Answer> {
+    ) -> Result<Box<Ask>, Answer> {
         let head = Arc::clone(&exchange.head);
         let number = |name: &str| match query::first(query, name) {
             Some(text) => query::whole_number(name, &text).map(Some),
             None => Ok(None),
         };
-        let read = || -> Result<Ask, String> {
+        let read = || -> Result<Box<Ask>, String> {
             let timeout = match query::first(query, "timeout").as_deref() {
                 Some("-1") => Some(0),
                 _ => number("timeout")?,
@@ -67,7 +67,7 @@ impl Ask {
                 authorization: joined(head.all("authorization").collect()),
                 origin: settings.origins.effective(&head),
             };
-            Ok(Ask {
+            Ok(Box::new(Ask {
                 path: path.to_owned(),
                 credentials,
                 start: start(&head, query)?,
@@ -80,7 +80,7 @@ impl Ask {
                 peer: exchange.peer,
                 passed_on: query::passed_on(query, &settings.server_query),
                 head: Arc::clone(&head),
-            })
+            }))
         };
         read().map_err(|why| error(400, &why))
     }

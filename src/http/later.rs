@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Answers a GET for SSE: opens or rejoins the session, then writes until one of the two ends.
 pub fn stream(
     table: &Arc<Table>,
-    ask: Ask,
+    ask: Box<Ask>,
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {

@@ -6,7 +6,7 @@
 
 use super::{Session, State};
 use crate::gate::Hangup;
-use crate::mailbox::Key;
+use crate::mailbox::{Bell, Key};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub enum Join<T> {
 pub(super) struct Place {
     pub(super) session: Arc<Session>,
     pub(super) key: Key,
-    woken: Receiver<()>,
+    bell: Arc<Bell>,
     kind: Kind,
     /// Dropped after the place was given back.
     _alive: Sender<Infallible>,
@@ -128,7 +128,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn wait(&self, deadline: Instant) -> bool {
-        self.woken.recv_deadline(deadline).is_ok()
+        self.bell.wait(deadline)
     }
 }
 
@@ -181,7 +181,7 @@ impl Session {
         cursor: u64,
         hangup: Hangup,
     ) -> Place {
-        let (key, woken) = state.mailbox.attach(cursor);
+        let (key, bell) = state.mailbox.attach(cursor);
         let (alive_sender, alive) = bounded(0);
         state.present.push(Present {
             key,
@@ -191,7 +191,7 @@ impl Session {
             hangup,
             alive,
         });
-        Place { session: Arc::clone(self), key, woken, kind, _alive: alive_sender }
+        Place { session: Arc::clone(self), key, bell, kind, _alive: alive_sender }
     }
 }
 

@@ -156,10 +156,8 @@ impl Table {
             return Err(Denial::Gone(None));
         }
         for _ in 0..TRIES_MAX {
-            let (session, opened) = self.find_or_open(opener, &ask.start, returns, |session| {
-                session.by_stream = true;
-                session.came_back = ask.came_back;
-            })?;
+            let by = Opening { stream: true, came_back: ask.came_back };
+            let (session, opened) = self.find_or_open(opener, &ask.start, returns, by)?;
             match session.await_opening() {
                 Phase::Over(over) if opened => return Err(denial(over)),
                 Phase::Over(_) => {
@@ -381,7 +379,7 @@ impl Table {
         opener: &Opener<'_>,
         start: &Start,
     ) -> Result<Option<Arc<Session>>, Denial> {
-        let (session, _) = self.find_or_open(opener, start, returns(start), |_| {})?;
+        let (session, _) = self.find_or_open(opener, start, returns(start), Opening::default())?;
         match session.await_opening() {
             Phase::Over(over @ (Over::Denied(_) | Over::Failed(_))) => Err(denial(over)),
             Phase::Over(_) => {
@@ -398,7 +396,7 @@ impl Table {
         opener: &Opener<'_>,
         start: &Start,
         returns: bool,
-        adapt: impl Fn(&mut Session),
+        by: Opening,
     ) -> Result<(Arc<Session>, bool), Denial> {
         if let Some(session) = self.find(opener)? {
             return Ok((session, false));
@@ -410,7 +408,7 @@ impl Table {
                 Instant::now(),
             )));
         }
-        let session = self.new_session(opener, adapt);
+        let session = self.new_session(opener, by);
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(opener.path).cloned() {
             drop(sessions);
@@ -451,11 +449,7 @@ impl Table {
 
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
-    fn new_session(
-        self: &Arc<Self>,
-        opener: &Opener<'_>,
-        adapt: impl Fn(&mut Session),
-    ) -> Arc<Session> {
+    fn new_session(self: &Arc<Self>, opener: &Opener<'_>, by: Opening) -> Arc<Session> {
         let polled = Polled {
             carried: 0,
             queue: POLL_QUEUE_DEFAULT.min(self.rules.bounds.events),
@@ -476,23 +470,28 @@ impl Table {
             polled,
             alive_until: Instant::now(),
         };
-        let mut session = Session {
+        Arc::new(Session {
             table: Arc::downgrade(self),
             id: random_id(),
             secret: random_id(),
             path: opener.path.into(),
             tunnel: opener.tunnel,
             opened_with: opener.credentials.clone(),
-            by_stream: false,
-            came_back: false,
+            by_stream: by.stream,
+            came_back: by.came_back,
             kept: AtomicUsize::new(0),
             upstream: OnceLock::new(),
             state: Mutex::new(state),
             changed: Condvar::new(),
-        };
-        adapt(&mut session);
-        Arc::new(session)
+        })
     }
+}
+
+/// How a session is opened.
+#[derive(Clone, Copy, Default)]
+struct Opening {
+    stream: bool,
+    came_back: bool,
 }
 
 /// Messages that a session keeps for a poller that does not say (`poll-queue`).

@@ -18,7 +18,7 @@ use super::socket::{Socket, left};
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one; a smaller one is of a size
 /// that glibc keeps back for each thread.
-const READ_BUFFER: usize = 2048;
+const READ_BUFFER: usize = 1100;
 
 /// A frame over this makes the buffer grow beyond what an idle session should keep.
 const GROWN: u64 = 4096;

@@ -15,8 +15,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 const IDLE_MAX: usize = 4;
 
 /// TLS with one certificate takes up to 64 KiB in a debug build; chains, other key types and the resolver
-/// take more. Only what is touched costs memory.
-const STACK: usize = 512 * 1024;
+/// take more. Only what is touched costs memory. More than four times a session's stack: up to that glibc makes the deep, dirty
+/// stack of a worker that has ended into one of a session, which kept 2 KB a session after 3,000 were opened at once.
+const STACK: usize = 1024 * 1024;
 
 pub type Job = Box<dyn FnOnce() + Send>;
 
