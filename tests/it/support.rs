@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use auto::Auto;
-pub use bridge::{BINARY, Bridge, run};
+pub use bridge::{BINARY, Bridge, Vitals, run};
 pub use http::{Asked, Poll, Request, Response};
 pub use json::{Json, quote};
 pub use place::Place;

@@ -27,9 +27,21 @@ pub enum Kind {
     Both,
 }
 
+/// How often connections are cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Network {
+    /// All of them, most within a few events.
+    Rough,
+    /// All of them, after some seconds.
+    Gentle,
+    /// None.
+    Steady,
+}
+
 pub struct Client {
     pub number: usize,
     pub kind: Kind,
+    pub network: Network,
     pub path: String,
     pub session_id: String,
     pub proxy: Proxy,
@@ -95,11 +107,12 @@ impl Client {
 
     /// Where and how the next connection is cut; not any more when the upstream is through.
     fn plan(&mut self, stream: bool) -> Option<Cut> {
-        if self.sent.is_over() {
+        if self.sent.is_over() || self.network == Network::Steady {
             return None;
         }
         let rng = &mut self.rng;
         let after = match rng.below(100) {
+            10.. if self.network == Network::Gentle => After::Answer(400 + rng.below(100_000)),
             0..5 => After::Request(rng.below(REQUEST_MIN)),
             5..15 => After::Answer(rng.below(400)),
             15..85 => After::Answer(400 + rng.below(4_000)),
@@ -118,6 +131,7 @@ impl Client {
         let (cut, behind, mut wire) = self.dial(&target, &headers);
         let inside = match wire.head() {
             Ok(head) if head.status == 403 => return self.refused(&headers),
+            Ok(head) if head.status == 503 => Inside::Busy,
             Ok(head) if head.status == 200 => self.follow(&mut wire, behind),
             Ok(head) => return self.wrong(format!("a stream was answered {}", head.status)),
             Err(inside) => inside,
@@ -182,6 +196,7 @@ impl Client {
         let (target, headers) = self.ask_for_poll();
         let (cut, behind, mut wire) = self.dial(&target, &headers);
         let mut inside = self.poll(&mut wire, &target, Some(behind));
+        let steady = cut.is_none();
         for _ in 0..self.rng.below(8) {
             if inside.is_some() || self.has_all() {
                 break;
@@ -189,6 +204,10 @@ impl Client {
             let (target, headers) = self.ask_for_poll();
             wire.ask(&target, &headers);
             inside = self.poll(&mut wire, &target, None);
+            if steady && inside == Some(Inside::Head) {
+                // It was at rest, and others needed the room: a client of HTTP asks again.
+                inside = Some(Inside::Busy);
+            }
         }
         if let Some(inside) = inside {
             self.count_cut(cut, inside);
@@ -226,6 +245,7 @@ impl Client {
                 self.refused(target);
                 return None;
             }
+            503 => return Some(Inside::Busy),
             status => {
                 self.wrong(format!("a poll was answered {status}: {body}"));
                 return None;
@@ -314,6 +334,9 @@ impl Client {
     }
 
     fn count_cut(&mut self, cut: Option<Cut>, inside: Inside) {
+        if inside == Inside::Busy {
+            return self.figures.busy.one();
+        }
         let Some(cut) = cut else {
             if !self.has_all() {
                 self.wrong(format!("the bridge ended a connection, {inside:?}"));
@@ -327,7 +350,7 @@ impl Client {
             (Inside::Head, _) => &figures.cuts_in_heads,
             (Inside::Event, _) => &figures.cuts_in_events,
             (Inside::Json, _) => &figures.cuts_in_json,
-            (Inside::Nothing, _) => &figures.cuts_between_events,
+            (Inside::Nothing | Inside::Busy, _) => &figures.cuts_between_events,
         };
         count.one();
     }
