@@ -41,7 +41,6 @@ const ECHO_MAX_MS: f64 = 1000.0;
 /// Limits that the attackers reach, each of them.
 const SCENE: Scene = Scene {
     options: &[
-        "-q",
         "--max-sessions",
         "300",
         "--max-connections",

@@ -20,6 +20,9 @@ use super::{Json, PATIENCE, Stream, subscribe, wait_until};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_actioncable-to-eventsource");
 
+/// Of the log of a bridge whose test failed, so much is shown.
+const LAST_LINES: usize = 200;
+
 /// Shared by every bridge, held alone by the tests that load the whole machine: beside those, another
 /// test's five seconds could run out.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -263,7 +266,9 @@ impl Vitals {
 impl Drop for Bridge {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the bridge's log:\n{}", self.log());
+            let lines = self.lines.lock();
+            let last = lines.len().saturating_sub(LAST_LINES);
+            eprintln!("the bridge's log:\n{}", lines[last..].join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
