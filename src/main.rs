@@ -53,6 +53,7 @@ const DRAIN_MAX: Duration = Duration::from_millis(3500);
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
+    heap::begin();
     let outcome = match options::from_command_line() {
         Ok(config) => run(config),
         Err(Stop::Say(text)) => {

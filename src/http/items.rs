@@ -5,7 +5,8 @@ use crate::session::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Requests of one POST; one more is a 400. Each has an answer of some 150 bytes, however short it is itself.
+/// Requests of one POST, or frames; one more is a 400. Each has an answer of some 150 bytes, or waits to go up in as many,
+/// however short it is itself.
 const ITEMS_MAX: usize = 10_000;
 
 /// Raw, so that a wrong type is told in our words, and numbers keep their spelling.
@@ -48,6 +49,9 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
 pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    if filled.clone().nth(ITEMS_MAX).is_some() {
+        return Err(format!("the body has over {ITEMS_MAX} frames, send fewer at a time"));
+    }
     filled
         .map(|(number, line)| {
             serde_json::from_slice(line).map_err(|error| {
