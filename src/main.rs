@@ -14,6 +14,8 @@
 //! | `demo` | a cable server of our own, to try it with |
 //! | `report`, `heap` | what a person reads; what is given back to the machine |
 
+#[cfg(test)]
+mod corpus;
 mod demo;
 mod frame;
 mod gate;
