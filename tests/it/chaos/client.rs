@@ -116,8 +116,8 @@ impl Client {
             0..5 => After::Request(rng.below(REQUEST_MIN)),
             5..15 => After::Answer(rng.below(400)),
             15..85 => After::Answer(400 + rng.below(4_000)),
-            // Everything that is kept fits in this: a poll that never gets its answer whole never goes on.
-            85.. if !stream => After::Answer(400 + rng.below(400_000)),
+            // More than a poll's answer, and less than what is kept: a poll that never gets an answer whole never goes on.
+            85.. if !stream => After::Answer(400 + rng.below(100_000)),
             _ => After::Answer(400 + rng.below(40_000)),
         };
         let client = rng.pick(&[End::Fin, End::Reset]);
