@@ -152,7 +152,8 @@ fn who_was_away_when_the_link_was_lost_finds_that_in_its_backlog() {
     let id = stream.last_id.clone();
     link.cut();
     let lost = expect_msg_id(&mut stream, "disconnected");
-    upstream.welcome().subscribed(CHAT);
+    let mut link = upstream.welcome();
+    link.subscribed(CHAT);
     let back = expect_msg_id(&mut stream, "connected");
     drop(stream);
 
