@@ -2,7 +2,7 @@
 //!
 //! Never: takes a refusal, an end or silence for an error. Only an answer that must not be is one.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::tick;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 
 use crate::chaos::figures::{Count, Figures};
@@ -95,15 +96,10 @@ impl Attacker {
 
     /// Lets go of those that the bridge has ended, and counts the others.
     pub fn sift(&mut self) -> usize {
+        // A FIN counts, whatever lies unread before it.
         self.held.retain(|socket| {
-            let _ = socket.set_nonblocking(true);
-            let lives = match socket.peek(&mut [0]) {
-                Ok(0) => false,
-                Ok(_) => true,
-                Err(error) => error.kind() == ErrorKind::WouldBlock,
-            };
-            let _ = socket.set_nonblocking(false);
-            lives
+            let mut watched = [PollFd::new(socket, PollFlags::RDHUP)];
+            poll(&mut watched, Some(&Timespec::default())).unwrap() == 0
         });
         self.held.len()
     }
