@@ -74,7 +74,12 @@ impl Crossing {
 fn accept(listener: &TcpListener, honest: &Sender<Link>, auto: &Arc<Auto>) {
     while let Ok((stream, _)) = listener.accept() {
         let (honest, auto) = (honest.clone(), Arc::clone(auto));
-        let serve = move || serve(Link::arrive(stream), &honest, &auto);
+        let serve = move || {
+            // Under attack a session may be over before its handshake was read.
+            if let Ok(link) = Link::try_arrive(stream) {
+                serve(link, &honest, &auto);
+            }
+        };
         Builder::new().name("crossing-link".into()).stack_size(STACK).spawn(serve).unwrap();
     }
 }
