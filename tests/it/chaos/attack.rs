@@ -214,6 +214,7 @@ impl Drill {
                 minute += 1;
                 let strikes: u64 = self.army.counts.iter().map(|count| count.get()).sum();
                 say(&format!("attack: after {minute} min, {strikes} attacks, {now:?}\n{figures}"));
+                say(&figures.complaints());
             }
         }
         stopped.store(true, Ordering::SeqCst);

@@ -196,7 +196,6 @@ impl Client {
         let (target, headers) = self.ask_for_poll();
         let (cut, behind, mut wire) = self.dial(&target, &headers);
         let mut inside = self.poll(&mut wire, &target, Some(behind));
-        let steady = cut.is_none();
         for _ in 0..self.rng.below(8) {
             if inside.is_some() || self.has_all() {
                 break;
@@ -204,10 +203,6 @@ impl Client {
             let (target, headers) = self.ask_for_poll();
             wire.ask(&target, &headers);
             inside = self.poll(&mut wire, &target, None);
-            if steady && inside == Some(Inside::Head) {
-                // It was at rest, and others needed the room: a client of HTTP asks again.
-                inside = Some(Inside::Busy);
-            }
         }
         if let Some(inside) = inside {
             self.count_cut(cut, inside);
@@ -334,7 +329,9 @@ impl Client {
     }
 
     fn count_cut(&mut self, cut: Option<Cut>, inside: Inside) {
-        if inside == Inside::Busy {
+        // Before its request was whole it was at rest, and others may have needed the room: a client of HTTP asks again.
+        let evicted = cut.is_none() && inside == Inside::Head && !self.has_all();
+        if inside == Inside::Busy || evicted {
             return self.figures.busy.one();
         }
         let Some(cut) = cut else {

@@ -73,6 +73,11 @@ impl Figures {
         }
     }
 
+    /// What was wrong so far, a line each.
+    pub fn complaints(&self) -> String {
+        self.complaints.lock().iter().map(|what| format!("  {what:.500}\n")).collect()
+    }
+
     /// Whether the run has been through enough to say something.
     pub fn are_enough(&self) -> bool {
         self.cuts_in_events.get() >= CUTS_IN_EVENTS_MIN
