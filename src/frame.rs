@@ -245,6 +245,7 @@ fn canonicalize(json: &str, depth: usize, out: &mut String) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::{cases, damaged};
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -369,7 +370,55 @@ mod tests {
         }
     }
 
+    /// An identifier of the corpus; `None` where it is not even JSON.
+    fn parsed(bytes: &[u8]) -> Option<Result<Identifier, String>> {
+        Some(Identifier::parse(serde_json::from_slice(bytes).ok()?))
+    }
+
+    #[test]
+    fn the_corpus_is_understood_or_passed_over_as_it_says() {
+        for (name, frame) in cases("frames/understood") {
+            let frame = String::from_utf8(frame).unwrap();
+            assert!(!matches!(Frame::parse(&frame), None | Some(Frame::Other)), "{name}");
+        }
+        for (name, frame) in cases("frames/passed-over") {
+            let frame = String::from_utf8(frame).unwrap();
+            assert!(matches!(Frame::parse(&frame), None | Some(Frame::Other)), "{name}");
+        }
+        for (name, identifier) in cases("identifiers/good") {
+            assert!(matches!(parsed(&identifier), Some(Ok(_))), "{name}");
+        }
+        for (name, identifier) in cases("identifiers/bad") {
+            assert!(!matches!(parsed(&identifier), Some(Ok(_))), "{name}");
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn a_damaged_frame_is_no_panic_and_its_message_is_a_part_of_it(
+            bytes in damaged(&["frames/understood", "frames/passed-over"]),
+        ) {
+            let text = String::from_utf8_lossy(&bytes);
+            if let Some(Frame::Message { message, .. }) = Frame::parse(&text) {
+                prop_assert!(text.contains(message.get()));
+                let is_json = serde_json::from_str::<serde::de::IgnoredAny>(message.get()).is_ok();
+                prop_assert!(is_json || message.get().contains("[["), "deeper than a parser goes, or JSON");
+            }
+        }
+
+        #[test]
+        fn a_damaged_identifier_is_an_error_or_one_line_that_names_itself(
+            bytes in damaged(&["identifiers/good", "identifiers/bad"]),
+        ) {
+            if let Some(Ok(identifier)) = parsed(&bytes) {
+                prop_assert!(!identifier.text().contains(['\r', '\n']));
+                prop_assert!(parsed(identifier.text().as_bytes()).unwrap().unwrap() == identifier);
+                prop_assert!(identifier.is(Echo(&echo_of(&identifier.subscribe()))));
+            }
+        }
+
         #[test]
         fn identifiers_are_equal_exactly_when_their_values_are(a in json(), b in json()) {
             let wrap = |value: &str| identifier(&format!(r#"{{"channel":"C","value":{value}}}"#)).unwrap();

@@ -14,6 +14,7 @@
 
 mod address;
 mod answer;
+mod bodies;
 mod client;
 mod connection;
 mod head;
@@ -50,6 +51,7 @@ pub use head::Head;
 pub use ticket::{Exchange, Later, TICKET, Tickets};
 
 use answer::Refusal;
+use bodies::Bodies;
 use inner::Inner;
 use refuse::Refuser;
 use socket::Socket;
@@ -156,6 +158,7 @@ struct Shared {
     limits: Limits,
     patience: Patience,
     table: Arc<Table>,
+    bodies: Arc<Bodies>,
     inner: Inner,
     watcher: Arc<Watcher>,
     serve: Arc<dyn Serve>,
@@ -180,6 +183,7 @@ impl Gate {
             limits,
             patience,
             table: Table::new(limits.connections, patience.evict),
+            bodies: Bodies::new(limits.body),
             inner: Inner::open(serve.clone(), patience)?,
             watcher: Watcher::shared()?,
             serve: serve.clone(),

@@ -14,6 +14,8 @@
 //! | `demo` | a cable server of our own, to try it with |
 //! | `report`, `heap` | what a person reads; what is given back to the machine |
 
+#[cfg(test)]
+mod corpus;
 mod demo;
 mod frame;
 mod gate;
@@ -53,6 +55,7 @@ const DRAIN_MAX: Duration = Duration::from_millis(3500);
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
+    heap::begin();
     let outcome = match options::from_command_line() {
         Ok(config) => run(config),
         Err(Stop::Say(text)) => {

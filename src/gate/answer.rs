@@ -1,10 +1,11 @@
 //! Answers, and the bytes they are on the wire.
 //!
-//! Owns: the status line and the hop-by-hop headers, which depend on what the client asked and not on `http`.
+//! Owns: the status line, `Date` and the hop-by-hop headers, which depend on what the client asked and not on `http`.
 //! Never: lets a control character into a header, wherever its value came from (RFC 9110, 5.5).
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::time::SystemTime;
 
 use super::head::Head;
 
@@ -102,6 +103,7 @@ impl Manner {
         let mut out = Vec::with_capacity(512);
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         put(&mut out, format_args!("{version} {status} {}\r\n", reason(status)));
+        put(&mut out, format_args!("Date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())));
         for (name, value) in headers {
             put(&mut out, format_args!("{name}: "));
             out.extend(value.iter().map(|&byte| if is_control(byte) { b' ' } else { byte }));

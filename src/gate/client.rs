@@ -130,10 +130,10 @@ impl Hangup {
         self.0.upgrade().is_none_or(|socket| socket.has_left())
     }
 
-    /// Ends the connection. A write to it that is stuck ends at once.
+    /// Ends the connection. A write to it that is stuck ends at once, and what its client has not taken is gone.
     pub fn cut(&self) {
         if let Some(socket) = self.0.upgrade() {
-            socket.cut();
+            socket.reset();
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::Shared;
 use super::answer::{Manner, Refusal};
+use super::bodies::Share;
 use super::client::{Client, Said};
 use super::head::{self, Framing, Head};
 use super::inner::{Failure, Outcome};
@@ -26,6 +27,17 @@ pub(super) struct Connection {
     reader: Reader,
     seat: Seat,
 }
+
+/// A whole request.
+struct Request {
+    head: Arc<Head>,
+    body: Vec<u8>,
+    /// What its body takes; given back when nothing of the request is held any more.
+    share: Share,
+}
+
+/// Why there is no request, and its head, if that was understood.
+type NoRequest = (Option<Arc<Head>>, Ended);
 
 /// Serves one connection to its end.
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, seat: Seat) {
@@ -46,13 +58,14 @@ impl Connection {
         let mut first = true;
         loop {
             let rest = if first { arrived } else { Instant::now() + patience.idle };
-            let head = match self.reader.wait(rest) {
-                Ok(true) if first => self.reader.head(arrived),
-                Ok(true) => self.reader.head(Instant::now() + patience.head),
-                Ok(false) if first => Err(late().into()),
+            let request = match self.reader.wait(rest) {
+                Ok(true) if first => self.request(arrived),
+                Ok(true) => self.request(Instant::now() + patience.head),
+                Ok(false) if first => Err((None, late().into())),
                 Ok(false) | Err(_) => return,
             };
-            if !self.seat.rise() || self.answer(head) != Said::Whole {
+            // Until its request is whole it rests: one that drips, its body too, makes room for others.
+            if !self.seat.rise() || self.answer(request) != Said::Whole {
                 return;
             }
             first = false;
@@ -62,21 +75,30 @@ impl Connection {
         }
     }
 
+    /// Reads one request; its head must be whole by the deadline.
+    fn request(&mut self, deadline: Instant) -> Result<Request, NoRequest> {
+        let head = Arc::new(self.reader.head(deadline).map_err(|ended| (None, ended))?);
+        let mut share = self.shared.bodies.share();
+        match self.body(&head, &mut share) {
+            Ok(body) => Ok(Request { head, body, share }),
+            Err(ended) => Err((Some(head), ended)),
+        }
+    }
+
     /// Answers one request, or says why there is none.
-    fn answer(&mut self, head: Result<Head, Ended>) -> Said {
-        let head = match head {
-            Ok(head) => Arc::new(head),
-            Err(ended) => return self.refuse(&mut self.client(Manner::UNKNOWN), None, ended),
+    fn answer(&mut self, request: Result<Request, NoRequest>) -> Said {
+        let Request { head, body, share } = match request {
+            Ok(request) => request,
+            Err((head, ended)) => {
+                let manner = head.as_deref().map_or(Manner::UNKNOWN, Manner::of);
+                return self.refuse(&mut self.client(manner), head.as_deref(), ended);
+            }
         };
         let mut client = self.client(Manner::of(&head));
-        let body = match self.body(&head) {
-            Ok(body) => body,
-            Err(ended) => return self.refuse(&mut client, Some(&head), ended),
-        };
         match self.shared.inner.ask(&head, self.peer, &body) {
             Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it.
-                drop((head, body));
+                drop((head, body, share));
                 self.reader.release();
                 self.wait(&mut client, later)
             }
@@ -95,7 +117,7 @@ impl Connection {
         }
     }
 
-    fn body(&mut self, head: &Head) -> Result<Vec<u8>, Ended> {
+    fn body(&mut self, head: &Head, share: &mut Share) -> Result<Vec<u8>, Ended> {
         let max = self.shared.limits.body;
         let framing = head::framing(head, max)?;
         if framing == Framing::Nothing {
@@ -106,7 +128,7 @@ impl Connection {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.socket.write_all(go_on, patience.write).map_err(|_| Ended::Gone)?;
         }
-        self.reader.body(framing, max, Instant::now() + patience.body)
+        self.reader.body(framing, max, share, Instant::now() + patience.body)
     }
 
     /// Runs what `http` handed back, on this thread.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::Refusal;
+use super::bodies::Share;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
 
@@ -106,18 +107,25 @@ impl Reader {
         &mut self,
         framing: Framing,
         max: usize,
+        share: &mut Share,
         deadline: Instant,
     ) -> Result<Vec<u8>, Ended> {
         let mut body = Vec::new();
         match framing {
             Framing::Nothing => {}
-            Framing::Length(length) => self.take(length, &mut body, deadline)?,
-            Framing::Chunked => self.chunks(&mut body, max, deadline)?,
+            Framing::Length(length) => self.take(length, &mut body, share, deadline)?,
+            Framing::Chunked => self.chunks(&mut body, max, share, deadline)?,
         }
         Ok(body)
     }
 
-    fn chunks(&mut self, body: &mut Vec<u8>, max: usize, deadline: Instant) -> Result<(), Ended> {
+    fn chunks(
+        &mut self,
+        body: &mut Vec<u8>,
+        max: usize,
+        share: &mut Share,
+        deadline: Instant,
+    ) -> Result<(), Ended> {
         loop {
             let line = self.line(CHUNK_LINE_MAX, deadline)?;
             let size = chunk_size(&line).ok_or_else(|| bad("a chunk's size is malformed"))?;
@@ -127,7 +135,7 @@ impl Reader {
             if size > (max - body.len()) as u64 {
                 return Err(too_large(max).into());
             }
-            self.take(size as usize, body, deadline)?;
+            self.take(size as usize, body, share, deadline)?;
             if !self.line(2, deadline)?.is_empty() {
                 return Err(bad("a chunk is longer than its size says").into());
             }
@@ -164,10 +172,17 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, length: usize, body: &mut Vec<u8>, deadline: Instant) -> Result<(), Ended> {
+    fn take(
+        &mut self,
+        length: usize,
+        body: &mut Vec<u8>,
+        share: &mut Share,
+        deadline: Instant,
+    ) -> Result<(), Ended> {
         let mut missing = length;
         loop {
             let here = self.unused().len().min(missing);
+            share.grow(body.len() + here)?;
             body.extend_from_slice(&self.buffer[self.start..self.start + here]);
             self.start += here;
             missing -= here;
@@ -236,6 +251,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::gate::bodies::Bodies;
 
     const BODY_MAX: usize = 1000;
 
@@ -253,7 +269,8 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all(bytes.as_bytes()).unwrap();
         drop(peer);
-        match reader.body(Framing::Chunked, BODY_MAX, soon()) {
+        let mut share = Bodies::new(BODY_MAX).share();
+        match reader.body(Framing::Chunked, BODY_MAX, &mut share, soon()) {
             Ok(body) => Ok(String::from_utf8(body).unwrap()),
             Err(Ended::Refused(refusal)) => Err(refusal.status),
             Err(Ended::Gone) => Err(0),

@@ -22,9 +22,11 @@ const HEAD_MAX: usize = 64 * 1024;
 /// Headers that `http` may write.
 const HEADERS_MAX: usize = 64;
 
-/// Headers about the inner hop, and `Server`, which would name a program that no client talks to.
-const NOT_PASSED_ON: [&str; 7] = [
+/// Headers about the inner hop, `Date`, which the gate writes into every answer, and `Server`, which would name a program
+/// that no client talks to.
+const NOT_PASSED_ON: [&str; 8] = [
     "server",
+    "date",
     "connection",
     "keep-alive",
     "content-length",

@@ -83,6 +83,13 @@ impl Socket {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
     }
 
+    /// As `cut`, and what the client has not taken goes at once, not when the kernel gives up on it: its close is a reset.
+    pub(super) fn reset(&self) {
+        // A Unix socket knows no resets, and keeps nothing for a reader that has gone.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+        self.cut();
+    }
+
     /// Ends the connection so that the client gets to read the last answer: a socket that is closed with
     /// unread bytes sends a reset, and the reset destroys what was written before it.
     pub(super) fn finish(&self, deadline: Instant) {

@@ -1,6 +1,7 @@
 //! The whole gate, from a client's socket to tiny_http and back: one request at a time here, what happens at
 //! the limits and when something breaks in `crowd`.
 
+mod corpus;
 mod crowd;
 
 use super::testing::*;

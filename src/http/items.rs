@@ -5,7 +5,8 @@ use crate::session::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Requests of one POST; one more is a 400. Each has an answer of some 150 bytes, however short it is itself.
+/// Requests of one POST, or frames; one more is a 400. Each has an answer of some 150 bytes, or waits to go up in as many,
+/// however short it is itself.
 const ITEMS_MAX: usize = 10_000;
 
 /// Raw, so that a wrong type is told in our words, and numbers keep their spelling.
@@ -48,6 +49,9 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
 pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    if filled.clone().nth(ITEMS_MAX).is_some() {
+        return Err(format!("the body has over {ITEMS_MAX} frames, send fewer at a time"));
+    }
     filled
         .map(|(number, line)| {
             serde_json::from_slice(line).map_err(|error| {
@@ -104,6 +108,50 @@ fn flag(name: &str, raw: Option<&RawValue>) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::{cases, damaged};
+    use crate::frame::quoted;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_corpus_is_an_array_or_none_as_it_says() {
+        for (name, body) in cases("bodies/array") {
+            assert!(parse(&body).is_ok(), "{name}");
+        }
+        for (name, body) in cases("bodies/no-array") {
+            let why = parse(&body).err().unwrap();
+            assert!(why.contains("line ") && why.contains("column "), "{name}: {why}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn a_damaged_body_is_told_where_or_is_as_many_requests_as_it_has_items(
+            bytes in damaged(&["bodies/array", "bodies/no-array"]),
+        ) {
+            match parse(&bytes) {
+                Ok(items) => {
+                    let values: Vec<&RawValue> = serde_json::from_slice(&bytes).unwrap();
+                    prop_assert_eq!(items.len(), values.len());
+                    let is_object = |data: &str| data.starts_with('{') && data.ends_with('}');
+                    let fine = items.iter().flatten().all(|request| match request {
+                        Request::Send(_, data) => is_object(data),
+                        _ => true,
+                    });
+                    prop_assert!(fine);
+                }
+                Err(why) => prop_assert!(why.contains("column "), "{}", why),
+            }
+            let _ = frames(&bytes);
+        }
+
+        #[test]
+        fn frames_come_out_as_they_were_quoted(texts in prop::collection::vec(any::<String>(), 0..20)) {
+            let body = texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join("\n");
+            prop_assert_eq!(frames(body.as_bytes()).unwrap(), texts);
+        }
+    }
 
     fn one(item: &str) -> Result<Request, String> {
         parse(format!("[{item}]").as_bytes()).unwrap().remove(0)

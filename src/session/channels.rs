@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of the channels, their states, the messages about them.
 //! Never: does I/O; a command is left in the outbox.
-//! At the limits: `--max-channels`, `HELD_MAX` and the bytes that are held are errors of the item.
+//! At the limits: `--max-channels`, `IDENTIFIERS_BYTES_MAX`, `HELD_MAX` and the bytes that are held are errors of the item.
 
 use super::{Session, State, random_id};
 use crate::frame::{Echo, Identifier, one_line};
@@ -12,6 +12,10 @@ use std::time::SystemTime;
 
 /// `send`s that one channel holds until it is confirmed; one more is an error of that item.
 const HELD_MAX: usize = 64;
+
+/// Bytes of all identifiers of a session; one more is an error of that item. They are kept for as long as it lives, in
+/// several forms, and told to each stream that joins.
+const IDENTIFIERS_BYTES_MAX: usize = 256 * 1024;
 
 /// One item of a POST.
 pub enum Request {
@@ -117,6 +121,14 @@ impl State {
         if self.channels.channels.len() >= max {
             let why =
                 format!("the session has {max} channels (--max-channels), unsubscribe one first");
+            return Err((why, None));
+        }
+        let channels = self.channels.channels.iter();
+        let kept: usize = channels.map(|channel| channel.identifier.text().len()).sum();
+        if kept + identifier.text().len() > IDENTIFIERS_BYTES_MAX {
+            let why = format!(
+                "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
+            );
             return Err((why, None));
         }
         self.command(identifier.subscribe());

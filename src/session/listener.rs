@@ -237,3 +237,49 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::{cases, damaged};
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Option<(String, u64)> {
+        match Start::from_event_id(std::str::from_utf8(bytes).ok()?) {
+            Some(Start::Event { secret, place }) => Some((secret, place)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_corpus_is_an_event_id_or_none_as_it_says() {
+        for (name, id) in cases("event-ids/good") {
+            assert!(read(&id).is_some(), "{name}");
+        }
+        for (name, id) in cases("event-ids/bad") {
+            assert!(read(&id).is_none(), "{name}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn an_event_id_is_read_as_it_was_written(secret in "[0-9a-f]{32}", place in any::<u64>()) {
+            let id = format!("{secret}.{place}");
+            prop_assert_eq!(read(id.as_bytes()), Some((secret, place)));
+        }
+
+        #[test]
+        fn a_damaged_event_id_is_none_or_has_all_of_its_secret(
+            bytes in damaged(&["event-ids/good", "event-ids/bad"]),
+        ) {
+            if let Some((secret, place)) = read(&bytes) {
+                let text = String::from_utf8(bytes).unwrap();
+                let digits = text.strip_prefix(&format!("{secret}.")).unwrap();
+                prop_assert_eq!(secret.len(), 32);
+                prop_assert_eq!(digits.trim_start_matches('0').parse().unwrap_or(0), place);
+            }
+        }
+    }
+}

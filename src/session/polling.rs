@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// other.
 const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
 
+/// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
+/// backlog through in pieces all the same. The next poll brings the rest, at once. What ends with its session comes whole.
+const ANSWER_BYTES: usize = 64 * 1024;
+
 /// One waiting long poll's place in a session.
 pub struct Poll {
     place: Place,
@@ -57,7 +61,7 @@ impl Poll {
                 return PollStep::AnswerAt(at + REPLACED_POLL_WAIT);
             }
             Some(Fate::ReplacedByPoll(_) | Fate::Replaced) => {
-                let empty = self.reply(&state, 0);
+                let empty = self.reply(&state, None);
                 return PollStep::Answer(Reply { carried: 0, dropped: 0, told: false, ..empty });
             }
             Some(Fate::Here) => {}
@@ -66,7 +70,8 @@ impl Poll {
         let busy = self.after.is_none() && state.somebody_answers();
         let news = !busy && state.mailbox.last() > self.start(&state);
         if news || forced || over || state.tunnel.wants_answer(self.place.session.tunnel) {
-            let reply = self.reply(&state, if busy { 0 } else { usize::MAX });
+            let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
+            let reply = self.reply(&state, (!busy).then_some(bytes_max));
             state.set_answering(self.place.key);
             if self.after.is_none() {
                 state.mailbox.set_cursor(self.place.key, reply.carried);
@@ -133,9 +138,16 @@ impl Poll {
         self.after.unwrap_or(state.polled.carried)
     }
 
-    fn reply(&self, state: &State, events_max: usize) -> Reply {
+    /// The answer, with so many bytes of messages or one of them; `None`: with none.
+    fn reply(&self, state: &State, bytes_max: Option<usize>) -> Reply {
         let start = self.start(state);
-        let events: Vec<Placed<'_>> = state.mailbox.after(start).take(events_max).collect();
+        let mut bytes = 0;
+        let fits = |(_, event): &Placed<'_>| {
+            let is_first = bytes == 0;
+            bytes += event.len();
+            bytes_max.is_some_and(|max| is_first || bytes <= max)
+        };
+        let events: Vec<Placed<'_>> = state.mailbox.after(start).take_while(fits).collect();
         let carried = events.last().map_or(start, |(place, _)| *place);
         let session = &self.place.session;
         let (mut json, told) = if session.tunnel {

@@ -222,3 +222,31 @@ fn line_breaks_in_what_a_client_sends_are_no_lines_of_a_stream() {
     assert_eq!((event.name(), event.data_lines), ("message", 1));
     assert_eq!(event.json().kind(), "connected");
 }
+
+#[test]
+fn large_bodies_that_do_not_end_have_64_mib_together_and_small_ones_pass() {
+    let upstream = FakeUpstream::start();
+    let mut bridge = Bridge::alone(&upstream.url(), &[]);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+    let head = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n";
+    let body = vec![b' '; 1_000_000];
+
+    let slow: Vec<Asked> = (0..120)
+        .map(|_| {
+            let mut asked = bridge.raw(head);
+            let _ = asked.more(&body);
+            asked
+        })
+        .collect();
+    wait_until(PATIENCE, || slow.iter().filter(|asked| !asked.is_waiting()).count() >= 50);
+    let refused: Vec<Asked> = slow.into_iter().filter(|asked| !asked.is_waiting()).collect();
+
+    expect_alive(&mut bridge, &mut stream, &mut link);
+    assert!(refused.len() < 80, "{}", refused.len());
+    for mut asked in refused {
+        let answer = asked.rest();
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("Retry-After"), "{answer}");
+    }
+    let peak = bridge.peak_kib();
+    assert!(peak < 160_000, "{peak} KiB");
+}

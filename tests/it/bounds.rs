@@ -39,8 +39,18 @@ fn back(bridge: &Bridge, id: &str) -> Stream {
     bridge.get("/a").sse().header("Last-Event-ID", id).stream()
 }
 
+/// The first answer, with the messages of all that follow it.
 fn kept(bridge: &Bridge, path: &str) -> Poll {
-    bridge.get(&format!("{path}?after=0&timeout=1")).poll()
+    let mut first = bridge.get(&format!("{path}?after=0&timeout=1")).poll();
+    let mut last = first.json.clone();
+    while last.number("queue_length") > 0 {
+        let after = last.text("last_event_id");
+        let next = bridge.get(&format!("{path}?after={after}&timeout=1")).poll();
+        assert!(!next.messages.is_empty() && next.json.number("dropped") == 0);
+        first.messages.extend(next.messages);
+        last = next.json;
+    }
+    first
 }
 
 /// Reads to the marker; the `received` and what `dropped` told.

@@ -4,6 +4,7 @@
 //! cuts their connections in the middle of events, heads and JSON, with a FIN or a reset, or so that the bridge
 //! does not see it. `CHAOS_SEED` repeats what a seed chose. `SOAK_MINUTES` is how long the soak goes on.
 
+mod attack;
 mod client;
 mod feed;
 mod figures;
@@ -18,8 +19,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::support::*;
-use client::{Client, Kind, Place};
-use feed::{Feed, Sent};
+use client::{Client, Kind, Network, Place};
+use feed::{Arrivals, Feed, Flow, Sent};
 use figures::Figures;
 use proxy::Proxy;
 use rng::Rng;
@@ -51,19 +52,35 @@ const LATE: Duration = Duration::from_secs(15);
 const AT_LEAST: Duration = Duration::from_secs(10);
 const AT_MOST: Duration = Duration::from_secs(45);
 
-const CLIENTS: [Kind; 24] = {
-    let mut clients = [Kind::Streams; 24];
-    let mut at = 12;
-    while at < 24 {
-        clients[at] = if at < 18 { Kind::Polls } else { Kind::Both };
-        at += 1;
+/// Who the clients are, what their network does to them, and what the upstream sends.
+struct Scene {
+    options: &'static [&'static str],
+    /// Half of them read streams, a quarter polls, a quarter both in turn.
+    clients: usize,
+    network: fn(usize) -> Network,
+    flow: Flow,
+}
+
+impl Scene {
+    const ROUGH: Scene = Scene {
+        options: &OPTIONS,
+        clients: 24,
+        network: |_| Network::Rough,
+        flow: Flow { pace: Duration::from_millis(5), floods: true },
+    };
+
+    fn kind(&self, client: usize) -> Kind {
+        match client * 4 / self.clients {
+            0 | 1 => Kind::Streams,
+            2 => Kind::Polls,
+            _ => Kind::Both,
+        }
     }
-    clients
-};
+}
 
 #[test]
 fn through_a_network_that_cuts_at_random_bytes_every_message_comes_once_and_in_order() {
-    let mut chaos = Chaos::start(seed(), Bridge::alone);
+    let mut chaos = Chaos::start(seed(), Bridge::alone, Scene::ROUGH);
     let figures = Arc::clone(&chaos.figures);
     let start = Instant::now();
 
@@ -82,8 +99,6 @@ fn seed() -> u64 {
 /// One bridge, its upstream, and all the clients.
 struct Chaos {
     bridge: Bridge,
-    /// The upstream's.
-    url: String,
     feed: Option<Feed>,
     clients: Vec<Client>,
     figures: Arc<Figures>,
@@ -93,28 +108,44 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn start(seed: u64, bridge: fn(&str, &[&str]) -> Bridge) -> Chaos {
-        say(&format!("chaos: CHAOS_SEED={seed}\n"));
+    fn start(seed: u64, bridge: fn(&str, &[&str]) -> Bridge, scene: Scene) -> Chaos {
         let upstream = FakeUpstream::start();
-        let url = upstream.url();
-        let bridge = bridge(&url, &OPTIONS);
+        let bridge = bridge(&upstream.url(), scene.options);
+        Chaos::with(seed, bridge, Box::new(move || upstream.welcome()), scene)
+    }
+
+    /// Opens a session for each client; `arrivals` are the welcomed links of these and of no other sessions.
+    fn with(seed: u64, bridge: Bridge, mut arrivals: Arrivals, scene: Scene) -> Chaos {
+        say(&format!("chaos: CHAOS_SEED={seed}\n"));
         let figures = Arc::new(Figures::default());
-        let sent = Arc::new(Sent::new(CLIENTS.len()));
+        let sent = Arc::new(Sent::new(scene.clients));
         let (mut clients, mut links) = (Vec::new(), Vec::new());
-        for (number, kind) in CLIENTS.into_iter().enumerate() {
-            let path = format!("/chaos-{number}");
-            let (place, session_id, link) = open(&bridge, &upstream, &path, kind, number);
+        for number in 0..scene.clients {
+            let (kind, path) = (scene.kind(number), format!("/chaos-{number}"));
+            let (place, session_id, link) = open(&bridge, &mut arrivals, &path, kind, number);
             links.push(link);
             let proxy = Proxy::new(bridge.address, Arc::clone(&figures));
             let rng = Rng::new(seed, number as u64 + 1);
+            let network = (scene.network)(number);
             let (sent, figures) = (Arc::clone(&sent), Arc::clone(&figures));
-            let client =
-                Client { number, kind, path, session_id, proxy, rng, sent, figures, place };
+            let client = Client {
+                number,
+                kind,
+                path,
+                session_id,
+                network,
+                proxy,
+                rng,
+                sent,
+                figures,
+                place,
+            };
             clients.push(client);
         }
         let rng = Rng::new(seed, 0);
-        let feed = Feed { upstream, links, sent, rng, figures: Arc::clone(&figures) };
-        Chaos { bridge, url, feed: Some(feed), clients, figures, seed, came: Vec::new() }
+        let figures_of_feed = Arc::clone(&figures);
+        let feed = Feed { arrivals, links, sent, rng, figures: figures_of_feed, flow: scene.flow };
+        Chaos { bridge, feed: Some(feed), clients, figures, seed, came: Vec::new() }
     }
 
     /// Until `enough` says so, and everybody has what is left.
@@ -131,6 +162,7 @@ impl Chaos {
         let figures = &self.figures;
         say(&format!("chaos: CHAOS_SEED={}\n{figures}  {WORST:<26} {worst:>9}\n", self.seed));
         self.figures.judge();
+        assert_eq!(figures.busy.get(), 0, "a bridge with room for all was busy");
         // What is dropped is told, but who gets nothing else is not served.
         assert!(worst >= SHARE_MIN, "somebody starves: {:?}", self.came);
     }
@@ -144,7 +176,7 @@ fn begin(client: Client) -> JoinHandle<(u64, u64)> {
 /// Opens a client's session, as its kind would, with one confirmed channel.
 fn open(
     bridge: &Bridge,
-    upstream: &FakeUpstream,
+    arrivals: &mut Arrivals,
     path: &str,
     kind: Kind,
     number: usize,
@@ -153,13 +185,13 @@ fn open(
     if kind == Kind::Polls {
         let body = format!("[{}]", subscribe(CHAT));
         let asked = bridge.post(&format!("{path}?poll-queue=1&client={number}"), &body).begin();
-        let mut link = upstream.welcome();
+        let mut link = arrivals();
         let session_id = asked.response().done()[0].text("session_id");
         link.subscribed(CHAT);
         return (place, session_id, link);
     }
     let asked = bridge.get(&format!("{path}?client={number}")).sse().begin();
-    let mut link = upstream.welcome();
+    let mut link = arrivals();
     let mut stream = asked.stream();
     stream.expect_joined();
     bridge.subscribe(path, CHAT);

@@ -91,6 +91,33 @@ fn a_handshake_has_one_of_each_header_that_a_websocket_needs() {
 }
 
 #[test]
+fn hop_by_hop_headers_are_never_handed_on() {
+    let hops = [
+        ("Connection", "keep-alive, X-Real-IP, Cookie"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authorization", "Basic eDp5"),
+        ("Proxy-Authenticate", "Basic"),
+        ("TE", "trailers"),
+        ("Trailer", "X-Custom"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+        ("Expect", "100-continue"),
+        ("Max-Forwards", "1"),
+        ("Via", "1.1 a"),
+    ];
+
+    let handshake = handshake(&[], "/a", &hops);
+
+    for (name, _) in &hops[1..] {
+        let own = *name == "Upgrade";
+        assert_eq!(handshake.all(name).len(), usize::from(own), "{name}");
+    }
+    assert_eq!(handshake.header("Upgrade").unwrap(), "websocket");
+    assert_eq!(handshake.header("Connection").unwrap(), "Upgrade");
+}
+
+#[test]
 fn the_peers_address_is_appended_to_x_forwarded_for() {
     let handshake = handshake(&[], "/a", &[("X-Forwarded-For", "192.0.2.1, 192.0.2.2")]);
 

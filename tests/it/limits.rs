@@ -265,3 +265,20 @@ fn a_reader_that_stops_reading_holds_up_nobody_else() {
     other_link.message(CHAT, "1");
     assert_eq!(other.received(), "1");
 }
+
+#[test]
+fn identifiers_over_256_kib_in_a_session_are_an_error_of_the_item() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (_stream, mut link) = bridge.open(&upstream, "/a");
+    let big = |n: u32| format!(r#"{{"channel":"C","n":{n},"x":"{}"}}"#, "x".repeat(100_000));
+
+    let answers = bridge.act("/a", &[subscribe(&big(1)), subscribe(&big(2)), subscribe(&big(3))]);
+
+    assert_eq!((answers[0].raw("error"), answers[1].raw("error")), ("null", "null"));
+    assert!(answers[2].text("error").contains("262144"), "{}", answers[2].raw("error"));
+    link.expect_subscribe(&big(1));
+    link.expect_subscribe(&big(2));
+    bridge.act("/a", &[unsubscribe(&big(1))]);
+    bridge.subscribe("/a", &big(3));
+}

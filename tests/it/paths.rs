@@ -242,3 +242,21 @@ fn no_answer_about_a_session_is_stored_transformed_or_buffered() {
         assert_eq!(head.header("x-accel-buffering"), Some("no"), "{head:?}");
     }
 }
+
+#[test]
+fn every_answer_has_a_date_and_only_one() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (stream, _link) = bridge.open(&upstream, "/a");
+    let mut heads = vec![stream.head];
+
+    heads.push(bridge.get("/-/health").send());
+    heads.push(bridge.get("/a").send());
+    heads.push(bridge.post("/a", "[1]").send());
+    heads.push(bridge.raw("GET /a HTTP/2.0\r\n\r\n").response());
+
+    for head in heads {
+        let dates: Vec<_> = head.headers.iter().filter(|(name, _)| name == "date").collect();
+        assert!(dates.len() == 1 && dates[0].1.ends_with(" GMT"), "{head:?}");
+    }
+}

@@ -369,3 +369,46 @@ fn a_connection_serves_one_poll_after_the_other() {
         assert_eq!(Json::parse(&response.text()).list("messages")[0].raw("message"), n.to_string());
     }
 }
+
+#[test]
+fn an_answer_has_64_kib_of_messages_and_the_next_poll_brings_the_rest_at_once() {
+    for after in ["", "after=0&"] {
+        let upstream = FakeUpstream::start();
+        let bridge = Bridge::start(&upstream);
+        let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
+        link.confirm(CHAT);
+        let big = quote(&"x".repeat(15_000));
+        (0..10).for_each(|_| link.message(CHAT, &big));
+        link.settle();
+
+        let mut target = format!("/a?{after}timeout=0");
+        let mut came = Vec::new();
+        for left in [6, 2, 0] {
+            let poll = bridge.get(&target).poll();
+            assert_eq!((poll.json.number("queue_length"), poll.json.number("dropped")), (left, 0));
+            came.extend(poll.messages.iter().map(|message| message.text("msg_id")));
+            if !after.is_empty() {
+                target = format!("/a?after={}&timeout=0", poll.json.text("last_event_id"));
+            }
+        }
+
+        let due: Vec<String> = (1..=11).map(|number: u32| number.to_string()).collect();
+        assert_eq!(came, due);
+    }
+}
+
+#[test]
+fn a_message_over_64_kib_is_an_answer_of_its_own() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
+    link.confirm(CHAT);
+    for size in [200_000, 1, 200_000] {
+        link.message(CHAT, &quote(&"x".repeat(size)));
+    }
+    link.settle();
+
+    let counts = [0; 4].map(|_| bridge.get("/a?timeout=0").poll().messages.len());
+
+    assert_eq!(counts, [1; 4]);
+}

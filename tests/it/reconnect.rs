@@ -127,6 +127,70 @@ fn a_pending_channel_is_told_as_disconnected_too() {
 }
 
 #[test]
+fn each_loss_of_the_link_is_told_to_every_channel_confirmed_or_not() {
+    let (upstream, _bridge, mut stream, mut link) = subscribed(&[]);
+
+    for confirmed in [true, false, false, true] {
+        link.cut();
+        assert_eq!(expect_lost(&mut stream, 1).1, [CHAT]);
+        link = upstream.welcome();
+        link.expect_subscribe(CHAT);
+        stream.expect_upstream("connected");
+        if confirmed {
+            link.confirm(CHAT);
+            stream.expect("connected");
+        }
+    }
+
+    link.close(1001, "");
+    assert_eq!(expect_lost(&mut stream, 1).1, [CHAT]);
+}
+
+#[test]
+fn who_was_away_when_the_link_was_lost_finds_that_in_its_backlog() {
+    let (upstream, bridge, mut stream, link) = subscribed(&[]);
+    let id = stream.last_id.clone();
+    link.cut();
+    let lost = expect_msg_id(&mut stream, "disconnected");
+    let mut link = upstream.welcome();
+    link.subscribed(CHAT);
+    let back = expect_msg_id(&mut stream, "connected");
+    drop(stream);
+
+    let poll = bridge.get(&format!("/a?after={id}")).poll();
+    let mut resumed = bridge.get("/a").sse().header("Last-Event-ID", &id).stream();
+
+    assert_eq!(poll.kinds(), ["disconnected", "connected"]);
+    resumed.expect_joined();
+    assert_eq!(resumed.expect("disconnected").text("msg_id"), lost);
+    assert_eq!(resumed.expect("connected").text("msg_id"), back);
+}
+
+/// The next message, past what has no place of its own, is of this kind; its `msg_id`.
+fn expect_msg_id(stream: &mut Stream, kind: &str) -> String {
+    let mut event = stream.next();
+    while event.name() == "upstream" {
+        event = stream.next();
+    }
+    assert_eq!(event.json().kind(), kind);
+    event.json().text("msg_id")
+}
+
+#[test]
+fn every_stream_of_a_shared_session_is_told_that_the_link_is_lost() {
+    let (_upstream, bridge, mut stream, link) = subscribed(&["-r"]);
+    let mut other = bridge.get("/a").sse().stream();
+    other.expect_joined();
+    stream.expect_joined();
+
+    link.cut();
+
+    for stream in [&mut stream, &mut other] {
+        assert_eq!(expect_lost(stream, 1).1, [CHAT]);
+    }
+}
+
+#[test]
 fn a_rejected_channel_is_not_told_and_not_subscribed_again() {
     let (upstream, bridge, mut stream, mut link) = subscribed(&[]);
     bridge.subscribe("/a", REJECTED);

@@ -4,6 +4,7 @@
 
 mod auto;
 mod bridge;
+mod cgroup;
 mod http;
 mod json;
 mod place;
@@ -17,7 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use auto::Auto;
-pub use bridge::{BINARY, Bridge, run};
+pub use bridge::{BINARY, Bridge, Vitals, run};
+pub use cgroup::Pids;
 pub use http::{Asked, Poll, Request, Response};
 pub use json::{Json, quote};
 pub use place::Place;

@@ -216,3 +216,33 @@ fn a_peer_that_vanished_is_probed_within_30_s() {
         assert!(kind == "02" && hundredths <= 3000, "{timer}");
     }
 }
+
+#[test]
+fn an_event_id_that_is_wrong_in_any_part_takes_nothing_over() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+    let (secret, place) = stream.last_id.split_once('.').unwrap();
+    let other = |digit: &str| if digit == "0" { "1" } else { "0" };
+    let (first, last) = (&secret[..1], &secret[31..]);
+
+    for id in [
+        format!("{}{}.{place}", other(first), &secret[1..]),
+        format!("{}{}.{place}", &secret[..31], other(last)),
+        format!("{}.{place}", &secret[..31]),
+        format!("{secret}0.{place}"),
+        format!("{}.{place}", secret.to_uppercase().replace('0', "O")),
+        format!(".{place}"),
+        secret.to_owned(),
+        stream.session_id(),
+        format!("{}.{place}", stream.session_id()),
+        place.to_owned(),
+    ] {
+        bridge.get("/a").sse().header("Last-Event-ID", &id).send().refused(403);
+        let status = bridge.get(&format!("/a?after={id}")).send().status;
+        assert!(matches!(status, 400 | 403), "{id}: {status}");
+    }
+
+    link.message(CHAT, "1");
+    assert_eq!(stream.received(), "1");
+}

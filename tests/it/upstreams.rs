@@ -1,7 +1,7 @@
 //! Bad upstreams: the process lives, nobody else is disturbed, and a link that cannot go on is made anew.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use tungstenite::Message;
@@ -428,31 +428,6 @@ fn a_handshake_answer_that_comes_a_byte_at_a_time_is_read() {
 }
 
 #[test]
-fn of_several_addresses_all_are_tried() {
-    // `localhost` is 127.0.0.1 and ::1, and only the second one listens.
-    let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        skipped("of_several_addresses_all_are_tried: no IPv6 here");
-        return;
-    };
-    let port = listener.local_addr().unwrap().port();
-    let bridge = Bridge::at(&format!("ws://localhost:{port}/cable"), &[]);
-    let asked = bridge.get("/a").sse().begin();
-
-    assert!(readable(&listener, PATIENCE));
-    let mut link = Link::arrive(listener.accept().unwrap().0);
-    link.welcome();
-
-    asked.stream().expect_joined();
-}
-
-#[test]
-fn a_name_that_does_not_resolve_is_502_for_a_poll() {
-    let bridge = Bridge::at("ws://no-such-name.invalid/cable", &["--connect-timeout", "2s"]);
-
-    bridge.get("/a").send().refused(502);
-}
-
-#[test]
 fn line_breaks_in_what_the_upstream_says_are_no_lines_of_the_stream() {
     let (_upstream, _bridge, mut stream, mut link) = opened(&[]);
 
@@ -461,14 +436,4 @@ fn line_breaks_in_what_the_upstream_says_are_no_lines_of_the_stream() {
     let told = stream.expect_upstream("disconnected");
     assert!(told.text("reason").contains("evil"));
     assert_eq!(stream.expect("disconnected").kind(), "disconnected");
-}
-
-#[test]
-fn a_flood_of_frames_that_mean_nothing_keeps_nothing() {
-    let (_upstream, _bridge, mut stream, mut link) = opened(&["-d"]);
-    let filler = format!(r#"{{"type":"new","x":{}}}"#, quote(&"x".repeat(100_000)));
-
-    (0..200).for_each(|_| link.raw(&filler));
-
-    expect_alive(&mut stream, &mut link);
 }

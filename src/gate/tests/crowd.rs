@@ -23,6 +23,22 @@ fn over_the_cap_a_resting_connection_makes_room() {
 }
 
 #[test]
+fn over_the_cap_a_body_that_does_not_come_makes_room() {
+    let limits = Limits { connections: 2, ..LIMITS };
+    let patience = Patience { evict: Duration::ZERO, ..Patience::USUAL };
+    let gate = Arc::new(Web::new()).open_with(limits, patience);
+    let begun =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    let mut slow: Vec<Peer> = (0..2).map(|_| Peer::sends(&gate, begun)).collect();
+    slow.iter_mut().for_each(|peer| assert_eq!(peer.got_head().status(), 100));
+
+    let got = Peer::sends(&gate, get("/")).got();
+
+    assert_eq!(got.status(), 200);
+    assert!(slow[0].rest().is_empty(), "the oldest one was closed");
+}
+
+#[test]
 fn over_the_cap_of_connections_that_work_a_new_one_is_told_503() {
     let limits = Limits { connections: 2, ..LIMITS };
     let (hold, held) = crossbeam_channel::bounded::<()>(0);

@@ -27,9 +27,21 @@ pub enum Kind {
     Both,
 }
 
+/// How often connections are cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Network {
+    /// All of them, most within a few events.
+    Rough,
+    /// All of them, after some seconds.
+    Gentle,
+    /// None.
+    Steady,
+}
+
 pub struct Client {
     pub number: usize,
     pub kind: Kind,
+    pub network: Network,
     pub path: String,
     pub session_id: String,
     pub proxy: Proxy,
@@ -95,16 +107,17 @@ impl Client {
 
     /// Where and how the next connection is cut; not any more when the upstream is through.
     fn plan(&mut self, stream: bool) -> Option<Cut> {
-        if self.sent.is_over() {
+        if self.sent.is_over() || self.network == Network::Steady {
             return None;
         }
         let rng = &mut self.rng;
         let after = match rng.below(100) {
+            10.. if self.network == Network::Gentle => After::Answer(400 + rng.below(100_000)),
             0..5 => After::Request(rng.below(REQUEST_MIN)),
             5..15 => After::Answer(rng.below(400)),
             15..85 => After::Answer(400 + rng.below(4_000)),
-            // Everything that is kept fits in this: a poll that never gets its answer whole never goes on.
-            85.. if !stream => After::Answer(400 + rng.below(400_000)),
+            // More than a poll's answer, and less than what is kept: a poll that never gets an answer whole never goes on.
+            85.. if !stream => After::Answer(400 + rng.below(100_000)),
             _ => After::Answer(400 + rng.below(40_000)),
         };
         let client = rng.pick(&[End::Fin, End::Reset]);
@@ -118,6 +131,7 @@ impl Client {
         let (cut, behind, mut wire) = self.dial(&target, &headers);
         let inside = match wire.head() {
             Ok(head) if head.status == 403 => return self.refused(&headers),
+            Ok(head) if head.status == 503 => Inside::Busy,
             Ok(head) if head.status == 200 => self.follow(&mut wire, behind),
             Ok(head) => return self.wrong(format!("a stream was answered {}", head.status)),
             Err(inside) => inside,
@@ -226,6 +240,7 @@ impl Client {
                 self.refused(target);
                 return None;
             }
+            503 => return Some(Inside::Busy),
             status => {
                 self.wrong(format!("a poll was answered {status}: {body}"));
                 return None;
@@ -314,6 +329,11 @@ impl Client {
     }
 
     fn count_cut(&mut self, cut: Option<Cut>, inside: Inside) {
+        // Before its request was whole it was at rest, and others may have needed the room: a client of HTTP asks again.
+        let evicted = cut.is_none() && inside == Inside::Head && !self.has_all();
+        if inside == Inside::Busy || evicted {
+            return self.figures.busy.one();
+        }
         let Some(cut) = cut else {
             if !self.has_all() {
                 self.wrong(format!("the bridge ended a connection, {inside:?}"));
@@ -327,7 +347,7 @@ impl Client {
             (Inside::Head, _) => &figures.cuts_in_heads,
             (Inside::Event, _) => &figures.cuts_in_events,
             (Inside::Json, _) => &figures.cuts_in_json,
-            (Inside::Nothing, _) => &figures.cuts_between_events,
+            (Inside::Nothing | Inside::Busy, _) => &figures.cuts_between_events,
         };
         count.one();
     }

@@ -11,15 +11,24 @@ use crossbeam_channel::tick;
 
 use super::figures::Figures;
 use super::rng::Rng;
-use crate::support::{CHAT, FakeUpstream, Link};
-
-const PACE: Duration = Duration::from_millis(5);
+use crate::support::{CHAT, Link};
 
 /// Links that get something at each step.
 const LINKS_A_STEP: usize = 5;
 
 /// More messages than the bridge keeps: who is away meanwhile is told that some are gone.
 pub const FLOOD: usize = super::KEPT + 50;
+
+/// Waits for the next link, and welcomes it.
+pub type Arrivals = Box<dyn FnMut() -> Link + Send>;
+
+/// How much is sent.
+pub struct Flow {
+    /// Between two steps.
+    pub pace: Duration,
+    /// Whether there are floods, of which something is dropped.
+    pub floods: bool,
+}
 
 /// What the clients may know of the upstream.
 pub struct Sent {
@@ -58,18 +67,19 @@ pub fn message(client: usize, number: u64) -> String {
 }
 
 pub struct Feed {
-    pub upstream: FakeUpstream,
+    pub arrivals: Arrivals,
     /// By client.
     pub links: Vec<Link>,
     pub sent: Arc<Sent>,
     pub rng: Rng,
     pub figures: Arc<Figures>,
+    pub flow: Flow,
 }
 
 impl Feed {
     /// Sends until `enough` says so; the clients then get what is left and leave.
     pub fn run(mut self, mut enough: impl FnMut() -> bool) -> Feed {
-        for _ in tick(PACE) {
+        for _ in tick(self.flow.pace) {
             for _ in 0..LINKS_A_STEP {
                 let client = self.rng.below(self.links.len());
                 let burst = 1 + self.rng.below(4);
@@ -78,7 +88,7 @@ impl Feed {
             let client = self.rng.below(self.links.len());
             match self.rng.below(500) {
                 0 => self.restart(client),
-                1..=5 => self.send(client, FLOOD),
+                1..=5 if self.flow.floods => self.send(client, FLOOD),
                 _ => {}
             }
             if enough() {
@@ -110,7 +120,7 @@ impl Feed {
     fn restart(&mut self, client: usize) {
         let old = self.links.swap_remove(client);
         old.close(1001, "going away");
-        let mut link = self.upstream.welcome();
+        let mut link = (self.arrivals)();
         assert!(link.handshake.target().ends_with(&format!("client={client}")), "another's link");
         link.subscribed(CHAT);
         self.links.push(link);

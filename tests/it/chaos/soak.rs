@@ -29,25 +29,28 @@ const SLACK: u64 = 8 * 1024;
 fn soak() {
     let minutes = std::env::var("SOAK_MINUTES").expect("SOAK_MINUTES is set by scripts/soak");
     let length = MINUTE * minutes.parse().expect("SOAK_MINUTES is a number");
-    let mut chaos = Chaos::start(seed(), Bridge::at);
+    let mut chaos = Chaos::start(seed(), Bridge::at, Scene::ROUGH);
     let rest = chaos.bridge.footprint();
     let figures = Arc::clone(&chaos.figures);
-    let url = chaos.url.clone();
+    let vitals = chaos.bridge.vitals();
     let (start, mut warm, mut minute) = (Instant::now(), None, 0);
     let ends = Ends::begin();
 
     chaos.run(|| {
         if warm.is_none() && start.elapsed() > WARM {
-            warm = Some(resident(&url));
+            warm = Some(vitals.resident_kib());
         }
         if start.elapsed() > MINUTE * (minute + 1) {
             minute += 1;
-            say(&format!("soak: after {minute} min, {} KB resident\n{figures}", resident(&url)));
+            say(&format!(
+                "soak: after {minute} min, {} KB resident\n{figures}",
+                vitals.resident_kib()
+            ));
         }
         start.elapsed() > length
     });
 
-    let (warm, end) = (warm.expect("it is over too soon"), resident(&chaos.url));
+    let (warm, end) = (warm.expect("it is over too soon"), vitals.resident_kib());
     let sessions = ends.stop();
     wait_until(SETTLED, || chaos.bridge.descriptors() <= rest.1);
     let now = chaos.bridge.footprint();
@@ -81,17 +84,4 @@ impl Ends {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().expect("sessions that end leave nothing behind")
     }
-}
-
-/// Kilobytes of memory that the bridge of this upstream has resident.
-fn resident(url: &str) -> u64 {
-    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let mut bridges = processes.map(|entry| entry.path()).filter(|process| {
-        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = command.split(|&byte| byte == 0).collect();
-        words[0] == BINARY.as_bytes() && words.contains(&url.as_bytes())
-    });
-    let status = std::fs::read_to_string(bridges.next().unwrap().join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

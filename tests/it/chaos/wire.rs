@@ -18,6 +18,8 @@ pub enum Inside {
     Event,
     Json,
     Nothing,
+    /// It was cut by nobody: the bridge has no room for it.
+    Busy,
 }
 
 /// One event, as a browser would dispatch it: only when its blank line has come does its id count.

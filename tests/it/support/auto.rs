@@ -27,6 +27,8 @@ type Writer = Arc<Mutex<TcpStream>>;
 #[derive(Default)]
 struct Shared {
     open: AtomicUsize,
+    /// Connections that ever came.
+    came: AtomicUsize,
     /// By a number of ours: the connection and what it is subscribed to.
     links: Mutex<HashMap<usize, (Writer, Vec<String>)>>,
 }
@@ -64,6 +66,11 @@ impl Auto {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// Serves a connection that came elsewhere to its end, on the caller's thread.
+    pub fn adopt(&self, link: Link) {
+        self.shared.serve(|| link);
+    }
+
     /// Sends a message to every connection that subscribed the identifier.
     pub fn broadcast(&self, identifier: &str, json: &str) {
         let wanted = |channels: &[String]| channels.iter().any(|c| c == identifier);
@@ -94,21 +101,25 @@ impl Shared {
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for number in 0.. {
+    loop {
         let Ok((stream, _)) = listener.accept() else { return };
         let shared = Arc::clone(shared);
-        spawn("auto-link", move || {
-            shared.open.fetch_add(1, Ordering::SeqCst);
-            serve(stream, number, &shared);
-            shared.links.lock().remove(&number);
-            shared.open.fetch_sub(1, Ordering::SeqCst);
-        });
+        spawn("auto-link", move || shared.serve(|| Link::arrive(stream)));
     }
 }
 
-fn serve(stream: TcpStream, number: usize, shared: &Shared) {
-    let writer = Arc::new(Mutex::new(stream.try_clone().unwrap()));
-    let mut link = Link::arrive(stream);
+impl Shared {
+    fn serve(&self, arrive: impl FnOnce() -> Link) {
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let number = self.came.fetch_add(1, Ordering::SeqCst);
+        converse(arrive(), number, self);
+        self.links.lock().remove(&number);
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn converse(mut link: Link, number: usize, shared: &Shared) {
+    let writer = Arc::new(Mutex::new(link.stream().try_clone().unwrap()));
     link.welcome();
     link.stream().set_read_timeout(None).unwrap();
     shared.links.lock().insert(number, (Arc::clone(&writer), Vec::new()));

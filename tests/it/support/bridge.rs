@@ -20,6 +20,9 @@ use super::{Json, PATIENCE, Stream, subscribe, wait_until};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_actioncable-to-eventsource");
 
+/// Of the log of a bridge whose test failed, so much is shown.
+const LAST_LINES: usize = 200;
+
 /// Shared by every bridge, held alone by the tests that load the whole machine: beside those, another
 /// test's five seconds could run out.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -181,33 +184,28 @@ impl Bridge {
         wait_until(PATIENCE, || self.log().contains(part));
     }
 
-    pub fn threads(&self) -> usize {
-        self.count("task")
+    /// What can be looked at while somebody else has the bridge in hand.
+    pub fn vitals(&self) -> Vitals {
+        Vitals(self.child.id())
     }
 
     pub fn descriptors(&self) -> usize {
-        self.count("fd")
+        self.vitals().count("fd")
     }
 
     /// The most memory that the process ever had resident, in KiB.
     pub fn peak_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.vitals().peak_kib()
     }
 
     /// The process' resource limits, as the kernel words them.
     pub fn limits(&self) -> String {
-        std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap()
-    }
-
-    fn count(&self, what: &str) -> usize {
-        std::fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count()
+        self.vitals().read("limits")
     }
 
     /// Threads and descriptors, to be compared with what they were.
     pub fn footprint(&self) -> (usize, usize) {
-        (self.threads(), self.descriptors())
+        self.vitals().footprint()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -230,10 +228,47 @@ impl Bridge {
     }
 }
 
+/// What /proc says about a process.
+#[derive(Clone, Copy)]
+pub struct Vitals(u32);
+
+impl Vitals {
+    /// Threads and descriptors.
+    pub fn footprint(self) -> (usize, usize) {
+        (self.count("task"), self.count("fd"))
+    }
+
+    /// Memory that is resident now, in KiB.
+    pub fn resident_kib(self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that ever was.
+    pub fn peak_kib(self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(self, key: &str) -> u64 {
+        let status = self.read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn read(self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.0)).unwrap()
+    }
+
+    fn count(self, what: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{what}", self.0)).unwrap().count()
+    }
+}
+
 impl Drop for Bridge {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the bridge's log:\n{}", self.log());
+            let lines = self.lines.lock();
+            let last = lines.len().saturating_sub(LAST_LINES);
+            eprintln!("the bridge's log:\n{}", lines[last..].join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -109,18 +109,18 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    fn read(stream: &mut TcpStream) -> Handshake {
+    fn read(stream: &mut TcpStream) -> std::io::Result<Handshake> {
         // A byte at a time: what follows the blank line belongs to the WebSocket.
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a whole handshake");
+            stream.read_exact(&mut byte)?;
             head.push(byte[0]);
         }
         let mut lines = head.split(|&b| b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
         let request_line = String::from_utf8_lossy(lines.next().unwrap()).into_owned();
         let headers = lines.filter(|line| !line.is_empty()).map(header).collect();
-        Handshake { request_line, headers }
+        Ok(Handshake { request_line, headers })
     }
 
     pub fn target(&self) -> &str {
@@ -171,13 +171,18 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn arrive(mut stream: TcpStream) -> Link {
+    pub fn arrive(stream: TcpStream) -> Link {
+        Link::try_arrive(stream).expect("a whole handshake")
+    }
+
+    /// An error where the bridge gave up before its handshake was read.
+    pub fn try_arrive(mut stream: TcpStream) -> std::io::Result<Link> {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let handshake = Handshake::read(&mut stream);
+        let handshake = Handshake::read(&mut stream)?;
         let socket = WebSocket::from_raw_socket(stream, Role::Server, None);
-        Link { handshake, socket, upgraded: false }
+        Ok(Link { handshake, socket, upgraded: false })
     }
 
     pub fn stream(&self) -> &TcpStream {

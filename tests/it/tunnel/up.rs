@@ -119,3 +119,13 @@ fn an_answer_to_a_post_has_the_session_id() {
 
     assert_eq!(response.header("x-session-id"), Some(stream.session_id().as_str()));
 }
+
+#[test]
+fn more_than_10_000_frames_in_a_post_are_a_400_and_none_is_sent() {
+    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+
+    bridge.post("/t", &"\"x\"\n".repeat(10_001)).send().refused(400);
+
+    assert_eq!(bridge.post("/t", "\"next\"").send().status, 204);
+    expect_up(&mut link, "next");
+}
