@@ -363,7 +363,10 @@ impl Owner for Session {
     }
 
     fn text(&self, text: &str, frame: Option<Frame<'_>>) {
-        self.count(|tally| tally.received.add(1));
+        self.count(|tally| {
+            tally.received.add(1);
+            tally.received_bytes.add(text.len() as u64);
+        });
         match frame {
             Some(frame) => self.understand(frame),
             None => self.carry(text),
