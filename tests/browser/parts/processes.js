@@ -92,6 +92,14 @@ export class Program {
     return this.#output;
   }
 
+  /** With SIGKILL: it has no last words, but the kernel closes its sockets. */
+  async kill() {
+    const ended = once(this.child, "exit");
+    signal(this.child, "SIGKILL");
+    await ended;
+    running.delete(this.child);
+  }
+
   async stop() {
     if (!this.child.pid) return;
     if (!this.#ended()) {

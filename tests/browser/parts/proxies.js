@@ -12,8 +12,22 @@ import { repository } from "./places.js";
 import { Program, freePort, missing } from "./processes.js";
 
 const kinds = {
-  nginx: { program: "/usr/sbin/nginx", file: "nginx.conf", settings: forNginx, args: (file) => ["-e", "stderr", "-c", file] },
-  haproxy: { program: "/usr/sbin/haproxy", file: "haproxy.cfg", settings: forHaproxy, args: (file) => ["-db", "-f", file] },
+  nginx: {
+    program: "/usr/sbin/nginx",
+    file: "nginx.conf",
+    settings: forNginx,
+    args: (file) => ["-e", "stderr", "-c", file],
+    // As the README adds them, "Beyond one machine".
+    add: (text, address) =>
+      text.replace(/^ *server 127\.0\.0\.1:8080.*\n/gm, `$&    server ${address} max_fails=1 fail_timeout=2s;\n`),
+  },
+  haproxy: {
+    program: "/usr/sbin/haproxy",
+    file: "haproxy.cfg",
+    settings: forHaproxy,
+    args: (file) => ["-db", "-f", file],
+    add: (text, address) => text.replace(/^ *server bridge1 .*\n/gm, `$&    server bridge2 ${address}\n`),
+  },
   caddy: {
     program: "/usr/bin/caddy",
     file: "Caddyfile",
@@ -24,6 +38,9 @@ const kinds = {
 
 export const names = Object.keys(kinds);
 
+/** Those that choose a bridge by the path alone. */
+export const hashing = names.filter((name) => kinds[name].add);
+
 export function missingFor(name) {
   return missing(kinds[name].program, "/usr/bin/openssl");
 }
@@ -32,13 +49,14 @@ export class Proxy {
   #program;
   #folder = mkdtempSync(join(tmpdir(), "proxy-"));
 
-  /** `application` and `bridge` are ports. */
-  static async start(name, { application, bridge }) {
+  /** `application`, `bridge` and `another` bridge, if there is one, are ports. */
+  static async start(name, { application, bridge, another }) {
     const proxy = new Proxy();
-    const { program, file, settings, args } = kinds[name];
+    const { program, file, settings, args, add } = kinds[name];
     const [port, plain] = [await freePort(), await freePort()];
     const certificate = makeCertificate(proxy.#folder);
-    const text = readFileSync(join(repository, "scripts/deploy", file), "utf8")
+    const deployed = readFileSync(join(repository, "scripts/deploy", file), "utf8");
+    const text = (another ? add(deployed, `127.0.0.1:${another}`) : deployed)
       .replaceAll("127.0.0.1:3000", `127.0.0.1:${application}`)
       .replaceAll("127.0.0.1:8080", `127.0.0.1:${bridge}`);
     const config = join(proxy.#folder, file);
