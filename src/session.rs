@@ -346,7 +346,6 @@ impl Owner for Session {
         if matches!(state.phase, Phase::Over(_)) {
             return;
         }
-        debug!("event=upstream-up session={}", self.name());
         self.open(&mut state);
         state.denied_since = None;
         state.tunnel.protocol = link.protocol().unwrap_or_default().to_owned();

@@ -19,6 +19,7 @@ mod leaks;
 mod lifetimes;
 mod limits;
 mod listeners;
+mod logs;
 mod machine;
 mod messages;
 mod navigations;
