@@ -32,3 +32,21 @@ fn a_server_that_stays_away_is_not_a_line_for_each_attempt() {
     let log = bridge.log();
     assert_eq!(log.matches("event=upstream-failed").count(), 2, "{log}");
 }
+
+#[test]
+fn the_limit_that_binds_is_named() {
+    let upstream = FakeUpstream::start();
+    let bound_by = |bridge: &Bridge| {
+        let log = bridge.log();
+        let line = log.lines().find(|line| line.contains("event=limits")).unwrap().to_owned();
+        assert!(line.contains(" sessions=") && line.contains(" connections="), "{line}");
+        line.split_once("bound_by=\"").unwrap().1.split('"').next().unwrap().to_owned()
+    };
+
+    let few = Bridge::with_descriptors(&upstream.url(), &[], 64);
+    assert_eq!(bound_by(&few), "descriptors");
+    drop(few);
+    let wanted = Bridge::with(&upstream, &["--max-sessions", "7"]);
+    assert_eq!(bound_by(&wanted), "--max-sessions");
+    assert!(wanted.log().contains(" sessions=7 "), "{}", wanted.log());
+}

@@ -32,6 +32,7 @@ mod reconnect;
 mod requests;
 mod resume;
 mod secrets;
+mod socket_files;
 mod sse;
 mod strict;
 mod stuck;
