@@ -1,34 +1,28 @@
-// The bridge, as a user starts it, on a port that it chose itself.
+// The bridge, as a user starts it, on a port that it keeps when it is started again.
 
 import { bridgeBinary } from "./places.js";
-import { Program } from "./processes.js";
+import { Program, freePort } from "./processes.js";
 
-const listening = (program) => program.output.match(/event=listening address=(\S+)/)?.[1];
+const listening = (program) => program.output.includes("event=listening");
 
 export class Bridge {
   #program;
   #options;
+  #address;
 
   /** Starts it with these options. Without `-s` or `--demo` it would look for port 3000. */
   static async start(...options) {
     const bridge = new Bridge();
     bridge.#options = options;
-    await bridge.#listen("127.0.0.1:0");
-    bridge.url = `http://${listening(bridge.#program)}`;
+    bridge.#address = `127.0.0.1:${await freePort()}`;
+    bridge.url = `http://${bridge.#address}`;
+    await bridge.startAgain();
     return bridge;
   }
 
-  get port() {
-    return Number(new URL(this.url).port);
-  }
-
-  /** On the port that it had. */
+  /** After `stop` or `kill`: where it was, and it knows nobody. */
   async startAgain() {
-    await this.#listen(`127.0.0.1:${this.port}`);
-  }
-
-  async #listen(address) {
-    const args = ["-l", address, ...this.#options];
+    const args = ["-l", this.#address, ...this.#options];
     this.#program = await Program.start(bridgeBinary(), args, { env: {}, up: listening });
   }
 
@@ -37,20 +31,12 @@ export class Bridge {
     return this.#program.output;
   }
 
-  /** Whether the session of this path is here. */
-  async has(path) {
-    const nothing = [{ identifier: { channel: "nobody's" }, unsubscribe: true }];
-    const answer = await fetch(this.url + path, { method: "POST", body: JSON.stringify(nothing) });
-    await answer.arrayBuffer();
-    return answer.status !== 404;
-  }
-
-  /** With SIGKILL. */
-  async kill() {
-    await this.#program.kill();
-  }
-
   async stop() {
     await this.#program.stop();
+  }
+
+  /** Without a word to anybody. */
+  async kill() {
+    await this.#program.kill();
   }
 }

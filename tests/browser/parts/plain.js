@@ -15,17 +15,12 @@ export function plainOnes(tab) {
   return tab.run(() => window.plain.map(({ path, joined, texts, state }) => ({ path, joined, texts, closed: state() === 2 })));
 }
 
-/** Has one of them say something, as an application does: the status of its POST. */
-export function say(tab, path, room, text) {
-  return tab.run(
-    async (path, room, text) => {
-      const body = JSON.stringify([{ identifier: { channel: "ChatChannel", room }, send: { action: "speak", text } }]);
-      return (await fetch(`/bridge${path}`, { method: "POST", body })).status;
-    },
-    path,
-    room,
-    text,
-  );
+/** The status of a POST to one of their sessions, which does nothing. */
+export function post(tab, path) {
+  return tab.run(async (path) => {
+    const body = JSON.stringify([{ identifier: { channel: "nobody's" }, unsubscribe: true }]);
+    return (await fetch(`/bridge${path}`, { method: "POST", body })).status;
+  }, path);
 }
 
 function inPage(count, room) {

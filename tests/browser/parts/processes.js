@@ -92,19 +92,15 @@ export class Program {
     return this.#output;
   }
 
-  /** With SIGKILL: it has no last words, but the kernel closes its sockets. */
-  async kill() {
-    const ended = once(this.child, "exit");
-    signal(this.child, "SIGKILL");
-    await ended;
-    running.delete(this.child);
+  kill() {
+    return this.stop("SIGKILL");
   }
 
-  async stop() {
+  async stop(name = "SIGTERM") {
     if (!this.child.pid) return;
     if (!this.#ended()) {
       const ended = once(this.child, "exit");
-      signal(this.child, "SIGTERM");
+      signal(this.child, name);
       const stubborn = later(STOP_MS, true, { ref: false });
       if (await Promise.race([ended.then(() => false), stubborn])) signal(this.child, "SIGKILL");
       await ended;

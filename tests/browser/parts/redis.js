@@ -1,9 +1,12 @@
 // A Redis of our own, which keeps nothing.
 
 import { connect } from "node:net";
-import { Program, freePort, missing } from "./processes.js";
+import { Program, missing } from "./processes.js";
 
 const PROGRAM = "/usr/bin/redis-server";
+
+/** Where it is when all ports are free. */
+export const REDIS_PORT = 6379;
 
 export function missingForRedis() {
   return missing(PROGRAM);
@@ -12,9 +15,8 @@ export function missingForRedis() {
 export class Redis {
   #program;
 
-  static async start() {
+  static async start(port = REDIS_PORT) {
     const redis = new Redis();
-    const port = await freePort();
     const args = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
     redis.#program = await Program.start(PROGRAM, args, { env: {}, cwd: "/", up: () => answers(port) });
     redis.url = `redis://127.0.0.1:${port}/0`;
