@@ -130,6 +130,7 @@ function tunnel(host, road, why) {
     }
   }
 
+  // For the next byte.
   function patience(time) {
     // So it is the last to run: the application may have last words.
     removeEventListener("pagehide", leave)
@@ -144,7 +145,7 @@ function tunnel(host, road, why) {
     patience(FIRST_EVENT)
     const { body } = await ask("text/event-stream", query(), { signal })
     const reader = body.pipeThrough(new TextDecoderStream()).getReader()
-    let rest = "", wait, since, quiet = 20000 // The bridge's heartbeat comes after 15 s.
+    let rest = "", wait, since
     for (let part; !(part = await reader.read()).done;) {
       const blocks = (rest + part.value).split("\n\n")
       rest = blocks.pop()
@@ -156,11 +157,10 @@ function tunnel(host, road, why) {
           since = now()
         } else if (event === "close") return { close: JSON.parse(data) }
         else if (data && !event) host.message(data)
-        if (data?.startsWith('{"type":"ping"')) quiet = 5000
         if (id) after = `&after=${id}`
         if (now() - since > 2000) tries = 0
       }
-      if (since) patience(quiet)
+      if (since) patience(cable ? 5000 : 20000) // ActionCable pings each 3 s, the bridge is heard of after 15 s.
     }
     return { wait, message: "the stream ended" }
   }
