@@ -84,6 +84,7 @@ fn run(mut config: Config) -> Result<(), Error> {
         config.server = demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?;
     }
     let doors = bind(&config)?;
+    info!("event=starting version={} server={}", env!("CARGO_PKG_VERSION"), config.server);
     let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
     let connector = Connector::new(upstream::Settings {
         url: config.server.clone(),

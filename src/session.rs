@@ -346,7 +346,6 @@ impl Owner for Session {
         if matches!(state.phase, Phase::Over(_)) {
             return;
         }
-        debug!("event=upstream-up session={}", self.name());
         self.open(&mut state);
         state.denied_since = None;
         state.tunnel.protocol = link.protocol().unwrap_or_default().to_owned();
@@ -363,7 +362,10 @@ impl Owner for Session {
     }
 
     fn text(&self, text: &str, frame: Option<Frame<'_>>) {
-        self.count(|tally| tally.received.add(1));
+        self.count(|tally| {
+            tally.received.add(1);
+            tally.received_bytes.add(text.len() as u64);
+        });
         match frame {
             Some(frame) => self.understand(frame),
             None => self.carry(text),

@@ -9,25 +9,33 @@
 var bridgeWebSocket = globalThis.bridgeWebSocket || (() => {
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3]
 const ROADS = ["websocket", "sse", "poll"]
-const FIRST_EVENT = 3000 // Nothing for so long: something on the road buffers.
+const FIRST_EVENT = 3000 // Nothing by then: something buffers.
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
-const REMEMBER = 300000 // Then roads that failed get another chance.
-const SLOTS = 3 // Requests held open over HTTP/1.1 by all tabs: a browser has six connections to a host.
+const REMEMBER = 300000 // Then failed roads get another chance.
+const SLOTS = 3 // Of a browser's six connections over HTTP/1.1, for all tabs.
 const BATCH = 20000 // UTF-16 units; all `keepalive` requests share 64 KiB.
 const KEY = "actioncable-bridge"
 const CABLE = /^actioncable-v1/
 const { WebSocket: Native, document, location } = globalThis
-const tunnels = new Set()
+const wakes = new Set()
+let lost = -MEND, nudging // When a session last was.
 
 const now = () => performance.now()
 const pause = (time) => new Promise((done) => setTimeout(done, time))
-// Partly random, lest all come back at once.
+// Random, lest all come back at once.
 const backoff = (tries) => Math.min(4000, 200 * 2 ** tries) * (0.5 + Math.random() / 2)
 
-// Each event is a task of its own, as from a browser. A background tab's timers are slow.
+// Each event is a task of its own, as natively. A background tab's timers are slow.
 const tasks = [], { port1, port2 } = new MessageChannel()
 port1.onmessage = () => tasks.shift()()
 const later = (task) => port2.postMessage(tasks.push(task))
+
+// ActionCable's monitor looks 7 to 17 s after a loss, or when the page is shown: said to the window, where it listens.
+function nudge() {
+  clearTimeout(nudging)
+  const look = () => document?.hidden || dispatchEvent(new Event("visibilitychange"))
+  if (now() - lost < MEND) nudging = setTimeout(look, (now() - lost) / 4 + backoff(2))
+}
 
 function plan(transport) {
   if (transport) return [transport.split(/[\s,]+/), "as configured"]
@@ -42,7 +50,6 @@ function remember(...choice) {
   try { sessionStorage[KEY] = JSON.stringify([Date.now() + REMEMBER, ...choice]) } catch {}
 }
 
-// The bridge ends lines with LF.
 function fields(block) {
   const all = {}
   for (const [, name, value] of block.matchAll(/^(\w+): ?([^\n]*)/gm)) all[name] = name in all ? `${all[name]}\n${value}` : value
@@ -66,7 +73,7 @@ function direct(host) {
       if (!since) resolve(host.opened(socket.protocol))
       since ??= now()
     }
-    // A proxy may pass the handshake only. An ActionCable server speaks first: wait for that.
+    // A proxy may pass the handshake only; an ActionCable server speaks first.
     socket.onopen = () => CABLE.test(socket.protocol) || open()
     socket.onmessage = ({ data }) => host.message(data, open())
     socket.onclose = (event) => {
@@ -96,7 +103,7 @@ function tunnel(host, road, why) {
     }
   }
 
-  // Pings keep the application's own watch content meanwhile.
+  // Pings keep the application's own watch content.
   async function mend({ silent, wait }) {
     if (now() - (broken ??= now()) > MEND) return end({})
     if (silent && tries && road === "sse") fallen = "streams fell silent"
@@ -105,8 +112,7 @@ function tunnel(host, road, why) {
     ping()
   }
 
-  // One GET. Resolves to what went wrong, if anything: `close` was told, the session is `gone`, the road was `silent`, or
-  // is not to blame: `wait`.
+  // One GET. Resolves to what went wrong: `close` was told, `gone` is the session, `silent` the road, which `wait` clears.
   async function get() {
     const controller = new AbortController(), { signal } = controller
     cut = (reason = { wait: 1 }) => controller.abort(reason)
@@ -134,12 +140,12 @@ function tunnel(host, road, why) {
     timer = setTimeout(() => cut({ silent: true, message: `nothing came in ${time / 1000} s` }), time)
   }
 
-  // By `fetch`: an EventSource hides statuses, a 410 looks like no network. What runs this file reads streams.
+  // By `fetch`: to an EventSource a 410 looks like no network. What runs this file reads streams.
   async function stream(signal) {
     patience(FIRST_EVENT)
     const { body } = await ask("text/event-stream", query(), { signal })
     const reader = body.pipeThrough(new TextDecoderStream()).getReader()
-    let rest = "", wait, since, quiet = 20000 // The bridge's heartbeat comes after 15 s.
+    let rest = "", wait, since
     for (let part; !(part = await reader.read()).done;) {
       const blocks = (rest + part.value).split("\n\n")
       rest = blocks.pop()
@@ -151,11 +157,10 @@ function tunnel(host, road, why) {
           since = now()
         } else if (event === "close") return { close: JSON.parse(data) }
         else if (data && !event) host.message(data)
-        if (data?.startsWith('{"type":"ping"')) quiet = 5000
         if (id) after = `&after=${id}`
         if (now() - since > 2000) tries = 0
       }
-      if (since) patience(quiet)
+      if (since) patience(cable ? 5000 : 20000) // ActionCable pings each 3 s, the bridge is heard of after 15 s.
     }
     return { wait, message: "the stream ended" }
   }
@@ -175,7 +180,7 @@ function tunnel(host, road, why) {
     if (!free && gets > 1) await sleep(3000 - (now() - started))
   }
 
-  // Ours come first and count. `seq` is always new: no cache has an answer.
+  // Ours come first and count. A `seq` is new: no cache has an answer.
   const query = (more = "") =>
     `protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
 
@@ -192,10 +197,10 @@ function tunnel(host, road, why) {
     throw { message: error ?? `status ${status}, not from the bridge`, error, status, close, wait, gone: error && status < 500 }
   }
 
-  // Whether a request may be held open: over HTTP/2, or with a lock. Each short poll asks anew.
+  // Whether a request may be held open: over HTTP/2, or with a lock.
   async function slot() {
-    const known = performance.getEntriesByType("resource").filter((it) => it.nextHopProtocol && it.name.startsWith(host.bridge))
-    if (/^h[23]/.test(known.pop()?.nextHopProtocol)) return true
+    const known = performance.getEntriesByType("resource").findLast((it) => it.nextHopProtocol && it.name.startsWith(host.bridge))
+    if (/^h[23]/.test(known?.nextHopProtocol)) return true
     for (let slot = 0; slot < SLOTS && navigator.locks && !release; slot++) {
       await new Promise((done) => {
         const hold = (lock) => lock && new Promise((resolve) => done(release = resolve))
@@ -228,9 +233,9 @@ function tunnel(host, road, why) {
       batch = queue.shift()
       while (batch.length + queue[0]?.length < BATCH) batch += `\n${queue.shift()}`
     }
-    const keepalive = batch.length < BATCH, signal = AbortSignal.timeout(6000 + (batch.length >> 3))
+    const { length } = batch, signal = AbortSignal.timeout(6000 + (length >> 3))
     try {
-      await ask("*/*", `protocol=&seq=${posts}`, { method: "POST", body: batch, keepalive, signal })
+      await ask("*/*", `protocol=&seq=${posts}`, { method: "POST", body: batch, keepalive: length < BATCH, signal })
       batch = ""
       rise()
       return true
@@ -257,14 +262,16 @@ function tunnel(host, road, why) {
 
   function end({ close, message, error }) {
     ended = gone = true
-    tunnels.delete(it)
+    wakes.delete(wake)
     removeEventListener("pagehide", leave)
     cut()
     rise()
     release?.()
     if (!close && !error) bye()
     settle({ message, blame: !error })
-    if (opened) host.closed(close)
+    if (!opened) return
+    if (!close) nudge(lost = now())
+    host.closed(close ?? undefined)
   }
 
   // By the application: what it sent goes first.
@@ -275,9 +282,9 @@ function tunnel(host, road, why) {
     end({ close: { code, reason } })
   }
 
-  const sleep = (time) => Promise.race([pause(time), new Promise((resolve) => { rise = resolve })])
+  const sleep = (time) => new Promise((resolve) => setTimeout(rise = resolve, time))
 
-  // The computer, the network or the tab is back.
+  // Computer, network or tab is back.
   function wake() {
     fallen = ""
     ping()
@@ -291,11 +298,10 @@ function tunnel(host, road, why) {
     if (!persisted) bye()
   }
 
-  const it = { send, close, end, wake }
-  it.opening = new Promise((resolve) => { settle = resolve })
-  tunnels.add(it)
+  const opening = new Promise((resolve) => { settle = resolve })
+  wakes.add(wake)
   run()
-  return it
+  return { send, close, end, opening }
 }
 
 function resolve(url) {
@@ -313,9 +319,9 @@ class Bridged extends EventTarget {
     super()
     const { href, origin, search } = resolve(url)
     for (const type of ["open", "message", "error", "close"]) this.addEventListener(type, (event) => this[`on${type}`]?.(event))
-    // In one of the states `from`, later: the events, in the state `to`.
-    const fire = (from, to, ...events) => later(() => {
-      if (!from.includes(this.readyState)) return
+    // Later, and before the state `end`: the events, in the state `to`.
+    const fire = (end, to, ...events) => later(() => {
+      if (this.readyState >= end) return
       this.readyState = to
       events.forEach((event) => this.dispatchEvent(event))
     })
@@ -324,28 +330,28 @@ class Bridged extends EventTarget {
       uses: (transport, transportReason) => Object.assign(this, { transport, transportReason }),
       opened: (protocol) => {
         this.protocol = protocol
-        fire([CONNECTING], OPEN, new Event("open"))
+        fire(OPEN, OPEN, new Event("open"))
       },
-      message: (data) => fire([OPEN], OPEN, new MessageEvent("message", { data, origin })),
-      closed: ({ code = 1006, reason = "", wasClean = code !== 1006 } = {}) => fire([CONNECTING, OPEN, CLOSING], CLOSED,
+      message: (data) => fire(CLOSING, OPEN, new MessageEvent("message", { data, origin })),
+      closed: ({ code = 1006, reason = "", wasClean = code !== 1006 } = {}) => fire(CLOSED, CLOSED,
         ...(wasClean ? [] : [new Event("error")]), new CloseEvent("close", { code, reason, wasClean })),
     })
   }
 
   async #connect(transport, host) {
-    const [roads, first] = plan(transport), reasons = [first]
+    let [roads, why] = plan(transport)
     for (const road of roads) {
-      const why = reasons.join("; ")
       host.uses(road, why)
       this.#road = road === "websocket" ? direct(host) : tunnel(host, road, why)
       const failure = await this.#road.opening
       if (!failure) return road === roads[0] || transport || remember(road, why)
-      reasons.push(`${road}: ${failure.message}`)
+      why += `; ${road}: ${failure.message}`
       if (!failure.blame || this.readyState !== CONNECTING) break
     }
     if (!transport) remember()
-    host.uses("", reasons.join("; "))
+    host.uses("", why)
     host.closed()
+    nudge()
   }
 
   get bufferedAmount() { return this.#road.bufferedAmount ?? 0 }
@@ -368,7 +374,7 @@ class Bridged extends EventTarget {
 }
 Native && Object.setPrototypeOf(Bridged.prototype, Native.prototype) // `instanceof WebSocket` holds for both.
 
-function bridgeWebSocket({ bridge = "/", transport } = {}) {
+function classFor({ bridge = "/", transport } = {}) {
   const base = new URL(bridge, location).href.replace(/\/*$/, "/")
   // Enumerable, as natively: ActionCable looks the state's name up.
   return Object.assign(class WebSocket extends Bridged {
@@ -377,7 +383,7 @@ function bridgeWebSocket({ bridge = "/", transport } = {}) {
 }
 
 function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
-  const Class = bridgeWebSocket({ bridge: bridge ?? new URL("..", src || location), transport })
+  const Class = classFor({ bridge: bridge ?? new URL("..", src || location), transport })
   const carries = (url) => URL.canParse(url, document.baseURI) && RegExp(match).test(resolve(url).href.split("?")[0])
   const Replaced = globalThis.WebSocket = new Proxy(Native, {
     // A subclass stays native.
@@ -386,8 +392,8 @@ function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
   })
 }
 
-for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, () => tunnels.forEach((it) => it.wake()))
+for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, () => wakes.forEach((wake) => wake()))
 
 if (document?.currentScript) install(document.currentScript)
-return bridgeWebSocket
+return classFor
 })()

@@ -1,15 +1,25 @@
 //! `/metrics`: Prometheus' text format, version 0.0.4.
+//!
+//! Names are Prometheus' own for a process (`process_…`), else `actioncable_…`; sums end in `_total`, units are bytes and
+//! seconds. The samples of one metric may be added up.
 
 use crate::session::Table;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::fs;
 
 /// Everything that is counted. No label ever holds what a client sent.
 pub fn text(table: &Table) -> String {
     let mut page = Page::default();
-    let census = table.census();
-    page.metric("actioncable_sessions", "gauge", "Sessions that live now.");
-    page.sample("", table.len() as u64);
+    sessions(&mut page, table);
+    upstream(&mut page, table);
+    messages(&mut page, table);
+    process(&mut page);
+    page.text
+}
+
+fn sessions(page: &mut Page, table: &Table) {
+    let (census, tally) = (table.census(), table.tally());
+    page.gauge("actioncable_sessions", "Sessions that live now.", table.len());
     page.metric(
         "actioncable_sessions_by_state",
         "gauge",
@@ -18,59 +28,139 @@ pub fn text(table: &Table) -> String {
     page.sample("{state=\"opening\"}", census.opening);
     page.sample("{state=\"connected\"}", census.connected);
     page.sample("{state=\"away\"}", census.away);
+    page.gauge(
+        "actioncable_sessions_max",
+        "Sessions that there may be at a time.",
+        table.sessions_max(),
+    );
+    page.counter(
+        "actioncable_sessions_refused_total",
+        "Sessions that there was no room for.",
+        tally.turned_away.get(),
+    );
     page.metric("actioncable_listeners", "gauge", "Open streams and waiting polls.");
     page.sample("{kind=\"stream\"}", census.streams);
     page.sample("{kind=\"poll\"}", census.polls);
-    page.metric("actioncable_kept_bytes", "gauge", "Bytes that the mailboxes keep.");
-    page.sample("", census.kept_bytes);
-    upstream(&mut page, table);
-    sums(&mut page, table);
-    process(&mut page);
-    page.text
+    page.gauge("actioncable_kept_bytes", "Bytes that the mailboxes keep.", census.kept_bytes);
 }
 
 fn upstream(page: &mut Page, table: &Table) {
     let counts = table.upstream_counts();
-    let help = "Attempts to reach the upstream, and links to it, by how they ended.";
-    page.metric("actioncable_upstream_total", "counter", help);
+    let help = "Attempts to reach the upstream, by how they ended.";
+    page.metric("actioncable_upstream_connects_total", "counter", help);
     page.sample("{outcome=\"up\"}", counts.up);
     page.sample("{outcome=\"denied\"}", counts.denied);
     page.sample("{outcome=\"refused\"}", counts.refused);
     page.sample("{outcome=\"failed\"}", counts.failed);
-    page.sample("{outcome=\"lost\"}", counts.lost);
+    page.counter(
+        "actioncable_upstream_losses_total",
+        "Links to the upstream that were lost.",
+        counts.lost,
+    );
 }
 
-fn sums(page: &mut Page, table: &Table) {
+fn messages(page: &mut Page, table: &Table) {
     let tally = table.tally();
     for (name, help, sum) in [
-        ("actioncable_received_total", "Messages and frames from the upstream.", &tally.received),
         (
-            "actioncable_delivered_total",
+            "actioncable_messages_received_total",
+            "Messages and frames from the upstream.",
+            &tally.received,
+        ),
+        (
+            "actioncable_received_bytes_total",
+            "Bytes of the messages and frames from the upstream.",
+            &tally.received_bytes,
+        ),
+        (
+            "actioncable_messages_delivered_total",
             "Messages and frames handed to listeners.",
             &tally.delivered,
         ),
         (
-            "actioncable_dropped_total",
+            "actioncable_delivered_bytes_total",
+            "Bytes of the messages and frames handed to listeners.",
+            &tally.delivered_bytes,
+        ),
+        (
+            "actioncable_messages_dropped_total",
             "Messages that listeners missed and were told of.",
             &tally.dropped,
         ),
-        ("actioncable_resumed_total", "Streams that went on where they had left.", &tally.resumed),
+        ("actioncable_resumes_total", "Streams that went on where they had left.", &tally.resumed),
         ("actioncable_takeovers_total", "Listeners that took another's place.", &tally.takeovers),
     ] {
-        page.metric(name, "counter", help);
-        page.sample("", sum.get());
+        page.counter(name, help, sum.get());
     }
 }
 
 fn process(page: &mut Page) {
-    let count = |folder: &str| fs::read_dir(folder).map_or(0, |entries| entries.count() as u64);
-    page.metric("actioncable_threads", "gauge", "Threads of this process.");
-    page.sample("", count("/proc/self/task"));
-    page.metric("actioncable_descriptors", "gauge", "Open descriptors of this process.");
-    // One of them is the folder that is being read.
-    page.sample("", count("/proc/self/fd").saturating_sub(1));
+    let own = Process::look();
+    page.gauge("process_threads", "Threads of this process.", own.threads);
+    page.gauge("process_open_fds", "Open descriptors of this process.", own.descriptors);
+    page.gauge(
+        "process_resident_memory_bytes",
+        "Memory of this process that is resident.",
+        own.resident,
+    );
+    page.counter("process_cpu_seconds_total", "CPU time of this process.", own.cpu);
+    page.gauge("process_start_time_seconds", "When this process began, in Unix time.", own.started);
     page.metric("actioncable_build_info", "gauge", "Always 1; the label is the version.");
     page.sample(concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
+}
+
+/// What the kernel tells of this process; 0 where there is no /proc.
+struct Process {
+    threads: u64,
+    descriptors: u64,
+    resident: u64,
+    /// Seconds.
+    cpu: f64,
+    /// Seconds since 1970.
+    started: f64,
+}
+
+impl Process {
+    fn look() -> Process {
+        let file = |path| fs::read_to_string(path).unwrap_or_default();
+        let (status, ticks) = (file("/proc/self/status"), ticks(&file("/proc/self/stat")));
+        let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+        Process {
+            threads: number_after(&status, "Threads:"),
+            // One of them is the folder that is being read.
+            descriptors: descriptors.saturating_sub(1),
+            resident: number_after(&status, "VmRSS:") * 1024,
+            cpu: seconds(ticks.user + ticks.system),
+            started: number_after(&file("/proc/stat"), "btime") as f64 + seconds(ticks.started),
+        }
+    }
+}
+
+fn number_after(file: &str, key: &str) -> u64 {
+    let rest = file.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Times of /proc/self/stat, in hundredths of a second (USER_HZ).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ticks {
+    user: u64,
+    system: u64,
+    /// Since the machine started.
+    started: u64,
+}
+
+/// The 14th, 15th and 22nd field. The second one, the program's name, may hold anything and ends with the last parenthesis.
+fn ticks(stat: &str) -> Ticks {
+    let third = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<u64> =
+        third.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    Ticks { user: field(14), system: field(15), started: field(22) }
+}
+
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / 100.0
 }
 
 #[derive(Default)]
@@ -88,7 +178,35 @@ impl Page {
         self.name = name;
     }
 
-    fn sample(&mut self, labels: &str, value: u64) {
+    fn sample(&mut self, labels: &str, value: impl Display) {
         let _ = writeln!(self.text, "{}{labels} {value}", self.name);
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &str, value: impl Display) {
+        self.metric(name, "gauge", help);
+        self.sample("", value);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &str, value: impl Display) {
+        self.metric(name, "counter", help);
+        self.sample("", value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_are_found_behind_any_name() {
+        let stat = "1 (a) b (c)) S 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23";
+
+        assert_eq!(ticks(stat), Ticks { user: 14, system: 15, started: 22 });
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_0() {
+        assert_eq!(number_after("", "Threads:"), 0);
+        assert_eq!(ticks(""), Ticks::default());
     }
 }

@@ -4,6 +4,7 @@
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
 use super::listener::{Fate, Former, Join, Kind, Place, Present, Start, leaver};
+use super::tally::bytes;
 use super::{Over, Phase, Session, State};
 use crate::gate::Hangup;
 use crate::mailbox::Placed;
@@ -40,6 +41,8 @@ pub struct Reply {
     pub json: String,
     carried: u64,
     messages: u64,
+    /// Of these messages.
+    bytes: u64,
     dropped: u64,
     /// The `upstream` event is in it.
     told: bool,
@@ -98,6 +101,7 @@ impl Poll {
     pub fn written(self, reply: &Reply) {
         self.place.session.count(|tally| {
             tally.delivered.add(reply.messages);
+            tally.delivered_bytes.add(reply.bytes);
             tally.dropped.add(reply.dropped);
         });
         let mut state = self.place.session.lock();
@@ -158,7 +162,8 @@ impl Poll {
         // For those who read it in a terminal.
         json.push('\n');
         let dropped = start - self.cursor(state);
-        Reply { json, carried, messages: events.len() as u64, dropped, told }
+        let messages = events.len() as u64;
+        Reply { json, carried, messages, bytes: bytes(events.into_iter()), dropped, told }
     }
 
     fn cable_reply(

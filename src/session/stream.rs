@@ -4,6 +4,7 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::listener::{Fate, Former, Join, Kind, Place, Start, leaver};
+use super::tally::bytes;
 use super::{Over, Phase, Session, State};
 use crate::frame::quoted;
 use crate::gate::Hangup;
@@ -78,6 +79,7 @@ impl Stream {
                 session.count(|tally| {
                     tally.dropped.add(missed);
                     tally.delivered.add(events.len() as u64);
+                    tally.delivered_bytes.add(bytes(events.iter()));
                 });
                 Step::Events { missed, events }
             }

@@ -259,6 +259,11 @@ impl Table {
         self.sessions.lock().len()
     }
 
+    /// How many there may be.
+    pub fn sessions_max(&self) -> usize {
+        self.rules.sessions_max
+    }
+
     /// How attempts to reach the upstream, and links to it, have ended.
     pub fn upstream_counts(&self) -> Counts {
         self.connector.counts()
@@ -419,6 +424,8 @@ impl Table {
             return Err(Denial::Draining);
         }
         if sessions.len() >= self.rules.sessions_max {
+            drop(sessions);
+            self.tally.turn_away(&"as many are open as --max-sessions allows");
             return Err(Denial::Full);
         }
         sessions.insert(opener.path.into(), Arc::clone(&session));
@@ -440,7 +447,7 @@ impl Table {
                 Ok(())
             }
             Err(error) => {
-                info!("event=thread-refused session={} error=\"{error}\"", session.name());
+                self.tally.turn_away(&format_args!("no thread for one more: {error}"));
                 self.end(session, Over::Failed("no thread for one more session".to_owned()));
                 Err(Denial::Full)
             }

@@ -21,7 +21,7 @@ use super::socket::{Socket, brief};
 use super::wire::{Wire, close_frame};
 use super::{Connector, Down, Handshake, Link, Next, Owner, Permit, Settings, Speech};
 use crate::frame::Frame;
-use crate::report::{debug, info};
+use crate::report::{self, Level, debug, info};
 
 /// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
 const WORKER_GRACE: Duration = Duration::from_secs(1);
@@ -29,6 +29,9 @@ const WORKER_GRACE: Duration = Duration::from_secs(1);
 const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Failures in a row that are said: an absence of hours must not be a line of each session every 10 s.
+const FAILURES_SAID: u32 = 2;
 
 /// What the handle, the session's thread and its handshake worker share.
 #[derive(Default)]
@@ -116,7 +119,7 @@ impl Session {
                 Err(down) => Some(down),
             };
             let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
-            self.tell(&down);
+            self.tell(&down, failures);
             if matches!(self.owner.down(down, welcomed), Next::Stop) {
                 return;
             }
@@ -285,24 +288,21 @@ impl Session {
         Ended { down: Down::lost(&reason), code: farewell(error) }
     }
 
-    /// Counts and logs it.
-    fn tell(&self, down: &Down) {
+    /// Counts and logs it; after some `failures` in a row, for who debugs alone. Not inlined, for the stack's sake.
+    #[inline(never)]
+    fn tell(&self, down: &Down, failures: u32) {
         self.connector.counts.down(down);
-        let name = &self.name;
-        match down {
-            Down::Denied { status, .. } => {
-                info!("event=upstream-denied session={name} status={status}");
-            }
-            Down::Refused { reason } => {
-                info!("event=upstream-refused session={name} reason={:?}", short(reason));
-            }
-            Down::Lost { reason, was_up: true, .. } => {
-                info!("event=upstream-lost session={name} reason={:?}", short(reason));
-            }
-            Down::Lost { reason, .. } => {
-                info!("event=upstream-failed session={name} reason={:?}", short(reason));
-            }
+        let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
+        if !report::says(level) {
+            return;
         }
+        let (outcome, why) = match down {
+            Down::Denied { status, .. } => ("denied", format!("status={status}")),
+            Down::Refused { reason } => ("refused", reason_of(reason)),
+            Down::Lost { reason, was_up: true, .. } => ("lost", reason_of(reason)),
+            Down::Lost { reason, .. } => ("failed", reason_of(reason)),
+        };
+        report::line(level, format_args!("event=upstream-{outcome} session={} {why}", self.name));
     }
 }
 
@@ -310,6 +310,10 @@ impl Session {
 struct Ended {
     down: Down,
     code: Option<u16>,
+}
+
+fn reason_of(reason: &str) -> String {
+    format!("reason={:?}", short(reason))
 }
 
 /// As much of a reason as fits a log line: the upstream words it, at any length.

@@ -18,18 +18,19 @@ export class Site {
   #server = createServer();
   #rails;
   #bridge;
+  #sockets = new Set();
 
   /** The roads that were taken, `websocket`, `sse` or `poll`, since somebody last cleared this. */
   taken = new Set();
 
-  /** `bridge` may be absent: then there is only the WebSocket. */
-  static async start({ rails, bridge }) {
+  /** `bridge` may be absent: then there is only the WebSocket. Port 0 is a free one. */
+  static async start({ rails, bridge, port = 0 }) {
     const site = new Site();
     site.#rails = rails.url;
     site.#bridge = bridge?.url;
     site.#server.on("request", (asked, answer) => site.#serve(asked, answer).catch(() => answer.destroy()));
     site.#server.on("upgrade", (asked, socket) => site.#upgrade(asked, socket));
-    await new Promise((resolve) => site.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise((resolve) => site.#server.listen(port, "127.0.0.1", resolve));
     site.port = site.#server.address().port;
     site.url = `http://127.0.0.1:${site.port}`;
     return site;
@@ -37,6 +38,8 @@ export class Site {
 
   stop() {
     this.#server.closeAllConnections();
+    // Those it does not count as its own any more.
+    for (const socket of this.#sockets) socket.destroy();
     return new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -61,6 +64,8 @@ export class Site {
     this.taken.add("websocket");
     const up = request(this.#rails + asked.url, { method: asked.method, headers: asked.headers });
     const end = () => (up.destroy(), socket.destroy());
+    this.#sockets.add(socket);
+    socket.on("close", () => this.#sockets.delete(socket));
     socket.on("error", end);
     up.on("error", end);
     up.on("response", (refusal) => (socket.write(head(refusal)), refusal.pipe(socket)));

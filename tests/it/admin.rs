@@ -25,13 +25,14 @@ impl Watched {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
+    /// Whole numbers all of them, but for seconds.
     fn metrics(&self) -> HashMap<String, u64> {
         let page = self.page("/metrics");
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         samples
             .map(|line| {
                 let (name, value) = line.rsplit_once(' ').unwrap();
-                (name.to_owned(), value.parse().unwrap())
+                (name.to_owned(), value.parse::<f64>().unwrap() as u64)
             })
             .collect()
     }
@@ -141,9 +142,10 @@ fn connects_to_the_upstream_are_told_by_their_outcome() {
     link.cut();
     stream.expect_upstream("disconnected");
 
-    for outcome in ["denied", "failed", "refused", "up", "lost"] {
-        watched.expect(&format!("actioncable_upstream_total{{outcome=\"{outcome}\"}}"), 1);
+    for outcome in ["denied", "failed", "refused", "up"] {
+        watched.expect(&format!("actioncable_upstream_connects_total{{outcome=\"{outcome}\"}}"), 1);
     }
+    watched.expect("actioncable_upstream_losses_total", 1);
 }
 
 #[test]
@@ -152,8 +154,8 @@ fn messages_in_and_out_and_what_was_dropped_are_counted() {
     let (mut stream, mut link) = watched.bridge.open_with(&watched.upstream, "/a", CHAT);
     link.message(CHAT, "1");
     stream.received();
-    let received = watched.metric("actioncable_received_total");
-    watched.expect("actioncable_delivered_total", 2);
+    let received = watched.metric("actioncable_messages_received_total");
+    watched.expect("actioncable_messages_delivered_total", 2);
     let id = stream.last_id.clone();
     drop(stream);
     (0..5).for_each(|n| link.message(CHAT, &n.to_string()));
@@ -163,10 +165,10 @@ fn messages_in_and_out_and_what_was_dropped_are_counted() {
     again.received();
     again.received();
 
-    assert_eq!(watched.metric("actioncable_received_total"), received + 5);
-    watched.expect("actioncable_delivered_total", 4);
-    watched.expect("actioncable_dropped_total", 3);
-    assert_eq!(watched.metric("actioncable_resumed_total"), 1);
+    assert_eq!(watched.metric("actioncable_messages_received_total"), received + 5);
+    watched.expect("actioncable_messages_delivered_total", 4);
+    watched.expect("actioncable_messages_dropped_total", 3);
+    assert_eq!(watched.metric("actioncable_resumes_total"), 1);
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn takeovers_are_counted() {
     request.stream().expect_joined();
 
     assert_eq!(watched.metric("actioncable_takeovers_total"), 1);
-    assert_eq!(watched.metric("actioncable_resumed_total"), 1);
+    assert_eq!(watched.metric("actioncable_resumes_total"), 1);
 }
 
 #[test]
@@ -196,14 +198,51 @@ fn the_bytes_that_are_kept_are_told() {
 }
 
 #[test]
-fn threads_descriptors_and_the_version_are_told() {
+fn the_bytes_of_messages_in_and_out_are_told() {
+    let watched = Watched::start("in-and-out", &[]);
+    let (mut stream, mut link) = watched.bridge.open_with(&watched.upstream, "/a", CHAT);
+    let (before, message) = (watched.metrics(), quote(&"x".repeat(1_000)));
+    (0..3).for_each(|_| link.message(CHAT, &message));
+    (0..3).for_each(|_| drop(stream.received()));
+
+    for name in ["actioncable_received_bytes_total", "actioncable_delivered_bytes_total"] {
+        let grown = || watched.metric(name) - before[name];
+        wait_until(PATIENCE, || grown() > 3_000);
+        assert!(grown() < 4_500, "{name}: {}", grown());
+    }
+}
+
+#[test]
+fn sessions_that_there_is_no_room_for_are_counted_and_said_once() {
+    let watched = Watched::start("full", &["--max-sessions", "1"]);
+    let (_stream, _link) = watched.bridge.open(&watched.upstream, "/a");
+    assert_eq!(watched.metric("actioncable_sessions_max"), 1);
+
+    watched.bridge.get("/b").send().refused(503);
+    assert!(watched.bridge.get("/c").sse().send().text().starts_with("retry: "));
+
+    watched.expect("actioncable_sessions_refused_total", 2);
+    watched.bridge.wait_for_log("event=session-refused");
+    watched.bridge.settle();
+    let log = watched.bridge.log();
+    assert_eq!(log.matches("event=session-refused").count(), 1, "{log}");
+    assert!(log.contains("--max-sessions"), "{log}");
+}
+
+#[test]
+fn what_the_process_takes_and_the_version_are_told() {
     let watched = Watched::start("process", &[]);
     let (_stream, _link) = watched.bridge.open(&watched.upstream, "/a");
 
     let metrics = watched.metrics();
 
-    assert!(metrics["actioncable_threads"] >= 5);
-    assert!(metrics["actioncable_descriptors"] >= 5);
+    assert!(metrics["process_threads"] >= 5);
+    assert!(metrics["process_open_fds"] >= 5);
+    assert!(metrics["process_resident_memory_bytes"] > 1_000_000);
+    assert!(metrics["process_cpu_seconds_total"] < 60);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let started = metrics["process_start_time_seconds"];
+    assert!((now - 60..=now + 1).contains(&started), "{started}, and it is {now}");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(metrics[&format!("actioncable_build_info{{version=\"{version}\"}}")], 1);
 }

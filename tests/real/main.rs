@@ -1,4 +1,4 @@
-//! The bridge in front of real parts: Rails 6.1 and 7.2 on puma, Redis, nginx, TLS, an empty root.
+//! The bridge in front of real parts: Rails 6.1 and 7.2 on puma, Redis, nginx, TLS, an empty root; Prometheus beside it.
 //!
 //! One module a subject; `parts` runs the servers, `client` is one user on one of the two roads.
 //! `scripts/check` installs what is needed. A test that lacks something says that it skipped; in CI it fails.
@@ -47,6 +47,7 @@ mod absence;
 mod chat;
 mod client;
 mod empty_root;
+mod metrics;
 mod nginx;
 mod opening;
 mod parts;

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod nginx;
+mod prometheus;
 mod rails;
 mod redis;
 
@@ -22,6 +23,7 @@ use crate::it::support::wait_until;
 
 pub use certificate::Certificate;
 pub use nginx::Nginx;
+pub use prometheus::Prometheus;
 pub use rails::{Rails, Version};
 pub use redis::Redis;
 

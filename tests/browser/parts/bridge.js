@@ -1,19 +1,29 @@
-// The bridge, as a user starts it, on a port that it chose itself.
+// The bridge, as a user starts it, on a port that it keeps when it is started again.
 
 import { bridgeBinary } from "./places.js";
-import { Program } from "./processes.js";
+import { Program, freePort } from "./processes.js";
+
+const listening = (program) => program.output.includes("event=listening");
 
 export class Bridge {
   #program;
+  #options;
+  #address;
 
   /** Starts it with these options. Without `-s` or `--demo` it would look for port 3000. */
   static async start(...options) {
     const bridge = new Bridge();
-    const listening = (program) => program.output.match(/event=listening address=(\S+)/)?.[1];
-    const args = ["-l", "127.0.0.1:0", ...options];
-    bridge.#program = await Program.start(bridgeBinary(), args, { env: {}, up: listening });
-    bridge.url = `http://${listening(bridge.#program)}`;
+    bridge.#options = options;
+    bridge.#address = `127.0.0.1:${await freePort()}`;
+    bridge.url = `http://${bridge.#address}`;
+    await bridge.startAgain();
     return bridge;
+  }
+
+  /** After `stop` or `kill`: where it was, and it knows nobody. */
+  async startAgain() {
+    const args = ["-l", this.#address, ...this.#options];
+    this.#program = await Program.start(bridgeBinary(), args, { env: {}, up: listening });
   }
 
   /** What it said last. */
@@ -23,5 +33,10 @@ export class Bridge {
 
   async stop() {
     await this.#program.stop();
+  }
+
+  /** Without a word to anybody. */
+  async kill() {
+    await this.#program.kill();
   }
 }

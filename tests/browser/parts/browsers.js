@@ -46,7 +46,15 @@ export class Browser {
 
   /** A tab of the one profile: tabs share cookies, connections and locks. */
   async tab() {
-    const page = await this.#puppet.newPage();
+    return this.#made(await this.#puppet.newPage());
+  }
+
+  /** A tab in a window of its own: another tab of the same window would hide it. */
+  async window() {
+    return this.#made(await this.#puppet.newPage({ type: "window" }));
+  }
+
+  async #made(page) {
     const scheme = { name: "prefers-color-scheme", value: this.#scheme };
     // Firefox has it from its settings, and cannot be told later.
     if (this.name === "chromium") await page.emulateMediaFeatures([scheme]);

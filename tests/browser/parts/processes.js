@@ -92,11 +92,15 @@ export class Program {
     return this.#output;
   }
 
-  async stop() {
+  kill() {
+    return this.stop("SIGKILL");
+  }
+
+  async stop(name = "SIGTERM") {
     if (!this.child.pid) return;
     if (!this.#ended()) {
       const ended = once(this.child, "exit");
-      signal(this.child, "SIGTERM");
+      signal(this.child, name);
       const stubborn = later(STOP_MS, true, { ref: false });
       if (await Promise.race([ended.then(() => false), stubborn])) signal(this.child, "SIGKILL");
       await ended;

@@ -20,15 +20,18 @@ export function missingFor(version) {
 export class Rails {
   #version;
   #program;
+  #redis;
 
-  static async start(version) {
-    const rails = new Rails(version, await freePort());
+  /** Processes that share a Redis, given by its URL, deliver to all of them. */
+  static async start(version, redis) {
+    const rails = new Rails(version, await freePort(), redis);
     await rails.startAgain();
     return rails;
   }
 
-  constructor(version, port) {
+  constructor(version, port, redis) {
     this.#version = version;
+    this.#redis = redis ? { CABLE_ADAPTER: "redis", REDIS_URL: redis } : {};
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
   }
@@ -42,7 +45,7 @@ export class Rails {
   async startAgain() {
     const [command, ...args] = this.#command();
     // Nothing is inherited: a RUBYOPT or a PWD that does not exist in the new root ends puma at once.
-    const env = { PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8", PWD: "/", PORT: String(this.port) };
+    const env = { PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8", PWD: "/", PORT: String(this.port), ...this.#redis };
     this.#program = await Program.start(command, args, { env, cwd: "/", up: () => answers(`${this.url}/up`) });
   }
 

@@ -84,10 +84,29 @@ describe("over a stream", () => {
     assert.deepEqual(await happened(socket, 2), ["open graphql-ws", "close 4001 bye clean"]);
   });
 
-  test("one that falls silent after a ping is made anew", async () => {
+  test("a session that nobody knows any more closes, and the client is asked to come back", async () => {
+    const socket = tab.open("sse");
+    const stream = (await tab.next()).opened();
+    let asked = 0;
+    globalThis.addEventListener("visibilitychange", () => (asked += 1));
+    await happened(socket, 1);
+
+    stream.breaks();
+    await pass(1000);
+    (await tab.next()).answer(410, { error: "gone", close: null });
+    await settled();
+    const before = asked;
+    await pass(1000);
+
+    assert.deepEqual(withoutPings(socket), ["open actioncable-v1-json", "error", "close 1006  unclean"]);
+    assert.deepEqual([before, asked], [0, 1]);
+  });
+
+  // The application's own watch gives it up after 6 s.
+  test("one that falls silent before its first ping is made anew", async () => {
     tab.open("sse");
     const stream = (await tab.next()).opened();
-    stream.write('id: e1\ndata: {"type":"ping","message":1}\n\n');
+    stream.write("id: e1\ndata: one\n\n");
     await pass(5000);
     await pass(1000);
 
@@ -168,8 +187,11 @@ describe("the road", () => {
     await happened(socket, 2);
     assert.deepEqual([poll.query.timeout, socket.transport], ["1", "poll"]);
 
+    // Asked at once: the first answer came with the opening.
+    const second = await tab.next();
     holders[0].close();
     (await tab.next("DELETE")).answer(204);
+    second.answer(200, { messages: [], last_event_id: "e1" });
     await pass(3000);
     const stream = await tab.next();
 

@@ -26,7 +26,8 @@ export class Tab {
     globalThis.removeEventListener = (...args) => this.#listeners.removeEventListener(...args);
     globalThis.fetch = (url, init) => this.#fetch(url, init);
     globalThis.WebSocket = native;
-    globalThis.document = script && { currentScript: script, baseURI: "https://app.example/page" };
+    globalThis.dispatchEvent = (event) => this.#listeners.dispatchEvent(event);
+    globalThis.document = { currentScript: script, baseURI: "https://app.example/page", hidden: false };
     globalThis.location = new URL("https://app.example/page");
     // An open port would keep Node from its end.
     globalThis.MessageChannel = class {

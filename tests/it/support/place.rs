@@ -31,7 +31,11 @@ impl Place {
     /// A bridge that listens on the socket, once it does.
     pub fn bridge(&self, url: &str, options: &[&str]) -> Quiet {
         let mut command = Command::new(BINARY);
-        command.args(["-l", &self.address(), "-s", url]).args(options);
+        self.started(command.args(["-l", &self.address(), "-s", url]).args(options))
+    }
+
+    /// The bridge that this command starts, once it listens on the socket.
+    pub fn started(&self, command: &mut Command) -> Quiet {
         let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let quiet = Quiet(child);
         wait_until(PATIENCE, || UnixStream::connect(self.socket()).is_ok());

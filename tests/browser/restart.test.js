@@ -1,0 +1,71 @@
+// A bridge that was away knows no session any more: the clients are back by themselves, and soon.
+//
+// The look-alike closes then, and the client's own way of coming back begins. ActionCable's would take up to 17 s by itself.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as later } from "node:timers/promises";
+import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { missingFor } from "./parts/rails.js";
+import { everything, needing } from "./parts/skips.js";
+import { World, pageAt } from "./parts/world.js";
+import { subscribed, told } from "./scenarios.js";
+
+const ROADS = ["sse", "poll"];
+const AWAY_MS = 10_000;
+const NEWS_MS = 20_000;
+
+const clients = everything ? ["actioncable-6.1", "actioncable-7.2", "actioncable-8.1"] : ["actioncable-8.1"];
+
+// `within`: so soon the client is back, counted from the return of the bridge.
+const absences = {
+  "killed, and back at once": { leave: (bridge) => bridge.kill(), within: 5_000 },
+  "stopped, and back at once": { leave: (bridge) => bridge.stop(), within: 10_000 },
+  "killed, and away for 10 s": { leave: (bridge) => bridge.kill(), away: AWAY_MS, within: 10_000 },
+};
+
+for (const browser of everything ? names : ["chromium"]) {
+  const what = `the bridge starts again, in ${browser}`;
+  needing(what, [...missingForBrowser(browser), ...missingFor("7.2")], () => describe(what, () => tests(browser)));
+}
+
+function tests(browserName) {
+  const stage = {};
+  before(async () => {
+    stage.world = await World.start();
+    stage.browser = await Browser.start(browserName);
+  });
+  after(async () => {
+    await stage.browser?.stop();
+    await stage.world?.stop();
+  });
+  for (const client of clients) {
+    for (const [name, absence] of Object.entries(absences)) {
+      test(`${client}: ${name}`, { timeout: 120_000 }, () => comesBack(stage, client, absence));
+    }
+  }
+}
+
+async function comesBack({ world, browser }, client, { leave, away, within }) {
+  const room = world.room();
+  const tabs = [];
+  for (const road of ROADS) {
+    // ActionCable takes its time where nobody looks.
+    const tab = await browser.window();
+    tabs.push(tab);
+    await tab.open(pageAt(world.site.url, { client, road }));
+    await subscribed(tab, room);
+  }
+
+  await leave(world.bridge);
+  if (away) await later(away);
+  await world.bridge.startAgain();
+
+  await Promise.all(tabs.map((tab) => told(tab, "chat", "connected", 2, within)));
+  await world.rails.broadcast(room, "news");
+  for (const tab of tabs) await tab.until("the news", NEWS_MS, () => window.chat.values("chat", "text").length > 0);
+  for (const tab of tabs) assert.deepEqual(await tab.run(moods), ["initialized", "connected", "disconnected", "connected"]);
+  await Promise.all(tabs.map((tab) => tab.close()));
+}
+
+const moods = () => window.chat.transcript.map((entry) => entry[1]).filter((callback) => callback !== "received");
