@@ -36,6 +36,12 @@ struct Request {
     share: Share,
 }
 
+/// What came of a request: an answer, or work that waits.
+enum Answered {
+    Said(Said),
+    Later(Client, Later),
+}
+
 /// Why there is no request, and its head, if that was understood.
 type NoRequest = (Option<Arc<Head>>, Ended);
 
@@ -65,7 +71,14 @@ impl Connection {
                 Ok(false) | Err(_) => return,
             };
             // Until its request is whole it rests: one that drips, its body too, makes room for others.
-            if !self.seat.rise() || self.answer(request) != Said::Whole {
+            if !self.seat.rise() {
+                return;
+            }
+            let said = match self.answer(request) {
+                Answered::Said(said) => said,
+                Answered::Later(mut client, later) => self.wait(&mut client, later),
+            };
+            if said != Said::Whole {
                 return;
             }
             first = false;
@@ -85,22 +98,24 @@ impl Connection {
         }
     }
 
-    /// Answers one request, or says why there is none.
-    fn answer(&mut self, request: Result<Request, NoRequest>) -> Said {
+    /// Answers one request, or says why there is none. Not inlined: what waits for hours should not have its frame below it.
+    #[inline(never)]
+    fn answer(&mut self, request: Result<Request, NoRequest>) -> Answered {
         let Request { head, body, share } = match request {
             Ok(request) => request,
             Err((head, ended)) => {
                 let manner = head.as_deref().map_or(Manner::UNKNOWN, Manner::of);
-                return self.refuse(&mut self.client(manner), head.as_deref(), ended);
+                let said = self.refuse(&mut self.client(manner), head.as_deref(), ended);
+                return Answered::Said(said);
             }
         };
         let mut client = self.client(Manner::of(&head));
-        match self.shared.inner.ask(&head, self.peer, &body) {
+        Answered::Said(match self.shared.inner.ask(&head, self.peer, &body) {
             Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it.
                 drop((head, body, share));
                 self.reader.release();
-                self.wait(&mut client, later)
+                return Answered::Later(client, later);
             }
             Ok(Outcome::Reply(reply)) if reply.is_panic() => {
                 self.refuse(&mut client, Some(&head), failed().into())
@@ -114,7 +129,7 @@ impl Connection {
             }
             Err(Failure::Busy) => self.refuse(&mut client, Some(&head), busy().into()),
             Err(Failure::Broken) => self.refuse(&mut client, Some(&head), failed().into()),
-        }
+        })
     }
 
     fn body(&mut self, head: &Head, share: &mut Share) -> Result<Vec<u8>, Ended> {

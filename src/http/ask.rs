@@ -135,7 +135,7 @@ impl Ask {
             let lower = name.to_ascii_lowercase();
             let forwarded = lower.starts_with("x-forwarded-") && lower != "x-forwarded-for";
             if forwarded || HANDED_ON.contains(&lower.as_str()) {
-                headers.push((name.clone(), value.clone()));
+                headers.push((name.to_owned(), value.to_vec()));
             }
         }
         if let Some(origin) = &self.credentials.origin {

@@ -145,11 +145,11 @@ impl Poll {
     /// The answer, with so many bytes of messages or one of them; `None`: with none.
     fn reply(&self, state: &State, bytes_max: Option<usize>) -> Reply {
         let start = self.start(state);
-        let mut bytes = 0;
+        let mut size = 0;
         let fits = |(_, event): &Placed<'_>| {
-            let is_first = bytes == 0;
-            bytes += event.len();
-            bytes_max.is_some_and(|max| is_first || bytes <= max)
+            let is_first = size == 0;
+            size += event.len();
+            bytes_max.is_some_and(|max| is_first || size <= max)
         };
         let events: Vec<Placed<'_>> = state.mailbox.after(start).take_while(fits).collect();
         let carried = events.last().map_or(start, |(place, _)| *place);
