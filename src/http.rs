@@ -213,9 +213,12 @@ impl Http {
             "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
             _ => match ask.refuse_what_is_no_client() {
                 Some(answer) => answer.into(),
-                None if ask.wants_stream() => Outcome::Later(Box::new(move |client| {
-                    later::stream(&table, ask, &settings, client)
-                })),
+                None if ask.wants_stream() => {
+                    let begun = later::begin(&table, &ask);
+                    Outcome::Later(Box::new(move |client| {
+                        later::stream(&table, ask, begun, &settings, client)
+                    }))
+                }
                 None => Outcome::Later(Box::new(move |client| {
                     later::poll(&table, &ask, &settings, client)
                 })),

@@ -19,7 +19,7 @@ pub use channels::Request;
 pub use listener::Start;
 pub use polling::{Poll, PollStep, Reply};
 pub use stream::{Step, Stream};
-pub use table::{Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
+pub use table::{Begun, Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
 pub use tally::Tally;
 pub use tunnel::Untaken;
 

@@ -1,4 +1,4 @@
-//! What waits: it runs on the client's own thread, on the client's own socket.
+//! What waits: it runs on the client's own thread, on the client's own socket; `begin` alone runs before, and waits for nothing.
 
 use super::Settings;
 use super::answers::{denied, denied_stream, error};
@@ -6,26 +6,36 @@ use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client};
-use crate::session::{Denial, Opener, PollAsk, StreamAsk, Table, Untaken};
+use crate::session::{Begun, Denial, Opener, PollAsk, StreamAsk, Table, Untaken};
 use crate::{poll, sse};
 use std::io;
 use std::sync::Arc;
 
-/// Answers a GET for SSE: opens or rejoins the session, then writes until one of the two ends.
+/// What a GET for SSE does at once: finds or opens its session.
+pub fn begin(table: &Arc<Table>, ask: &Ask) -> Result<Begun, Denial> {
+    with_stream_ask(ask, |ask| table.begin_stream(ask))
+}
+
+fn with_stream_ask<T>(ask: &Ask, run: impl FnOnce(&StreamAsk<'_>) -> T) -> T {
+    run(&StreamAsk {
+        opener: ask.opener(&|| ask.handshake()),
+        start: ask.start.clone(),
+        came_back: ask.came_back(),
+    })
+}
+
+/// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
     table: &Arc<Table>,
     ask: Box<Ask>,
+    begun: Result<Begun, Denial>,
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {
-    let handshake = || ask.handshake();
-    let opened = table.open_stream(&StreamAsk {
-        opener: ask.opener(&handshake),
-        start: ask.start.clone(),
-        came_back: ask.came_back(),
-        hangup: client.hangup(),
-    });
-    let mut stream = match opened {
+    let hangup = client.hangup();
+    let joined =
+        begun.and_then(|begun| with_stream_ask(&ask, |ask| table.join_stream(begun, ask, &hangup)));
+    let mut stream = match joined {
         Ok(stream) => stream,
         Err(denial) => return refuse_stream(&denial, &ask, client),
     };

@@ -95,7 +95,13 @@ pub struct StreamAsk<'a> {
     pub start: Start,
     /// It has a `Last-Event-ID`, whatever that is.
     pub came_back: bool,
-    pub hangup: Hangup,
+}
+
+/// A session that was found or opened for a stream, which has yet to join it.
+pub struct Begun {
+    session: Arc<Session>,
+    /// By this stream.
+    opened: bool,
 }
 
 /// A GET for a long poll.
@@ -144,20 +150,37 @@ impl Table {
         Ok(table)
     }
 
-    /// Opens or rejoins a session with a stream. Waits for the upstream's welcome.
+    /// Finds or opens the session of a stream, and does not wait. Apart from `join_stream`, so that it can run on a deep stack:
+    /// what opening takes of one that then streams for hours stays resident, 4 KB a session.
     ///
     /// # Errors
-    /// Why there is no stream.
-    pub fn open_stream(self: &Arc<Self>, ask: &StreamAsk<'_>) -> Result<Stream, Denial> {
+    /// Why there is none.
+    pub fn begin_stream(self: &Arc<Self>, ask: &StreamAsk<'_>) -> Result<Begun, Denial> {
         let opener = &ask.opener;
         self.refuse_dead(opener, &ask.start)?;
         let returns = ask.came_back || returns(&ask.start);
         if opener.tunnel && ask.came_back && matches!(ask.start, Start::Fresh) {
             return Err(Denial::Gone(None));
         }
+        let by = Opening { stream: true, came_back: ask.came_back };
+        let (session, opened) = self.find_or_open(opener, &ask.start, returns, by)?;
+        Ok(Begun { session, opened })
+    }
+
+    /// Joins a session with a stream. Waits for the upstream's welcome, and begins anew where that session has ended.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub fn join_stream(
+        self: &Arc<Self>,
+        begun: Begun,
+        ask: &StreamAsk<'_>,
+        hangup: &Hangup,
+    ) -> Result<Stream, Denial> {
+        let mut begun = Some(begun);
         for _ in 0..TRIES_MAX {
-            let by = Opening { stream: true, came_back: ask.came_back };
-            let (session, opened) = self.find_or_open(opener, &ask.start, returns, by)?;
+            let Begun { session, opened } =
+                begun.take().map_or_else(|| self.begin_stream(ask), Ok)?;
             match session.await_opening() {
                 Phase::Over(over) if opened => return Err(denial(over)),
                 Phase::Over(_) => {
@@ -166,8 +189,8 @@ impl Table {
                 }
                 _ => {}
             }
-            refuse_departed(&ask.hangup)?;
-            match session.join_stream(&ask.start, self.rules.reuse, ask.hangup.clone()) {
+            refuse_departed(hangup)?;
+            match session.join_stream(&ask.start, self.rules.reuse, hangup.clone()) {
                 Join::Joined(stream) => return Ok(stream),
                 Join::Taken(former) => wait_for(&former)?,
                 Join::Reload => self.end(&session, Over::Quiet),
@@ -396,6 +419,7 @@ impl Table {
     }
 
     /// The session of this path, and whether this call opened it. Who `returns` to a tunnel never gets a new one.
+    #[inline(never)]
     fn find_or_open(
         self: &Arc<Self>,
         opener: &Opener<'_>,
