@@ -192,6 +192,10 @@ fn drain(gates: &[Gate], table: &Table) {
         // Nothing is ever sent: this is the pace.
         let _ = ticks.recv_timeout(DRAIN_PACE);
     }
+    let left: usize = gates.iter().map(Gate::connections).sum();
+    if left > 0 {
+        info!("event=cut-off connections={left}");
+    }
 }
 
 fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {

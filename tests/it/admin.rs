@@ -158,6 +158,7 @@ fn messages_in_and_out_and_what_was_dropped_are_counted() {
     watched.expect("actioncable_messages_delivered_total", 2);
     let id = stream.last_id.clone();
     drop(stream);
+    watched.expect("actioncable_listeners{kind=\"stream\"}", 0);
     (0..5).for_each(|n| link.message(CHAT, &n.to_string()));
     link.settle();
     let mut again = watched.bridge.get("/a").sse().header("Last-Event-ID", &id).stream();

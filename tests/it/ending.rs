@@ -312,6 +312,8 @@ fn a_reader_that_stopped_reading_does_not_keep_the_process_over_5_s() {
     bridge.signal(Signal::TERM);
 
     assert_eq!(bridge.exit_code(Duration::from_secs(5)), Some(0));
+    bridge.wait_for_log("event=stopped");
+    assert!(bridge.log().contains("event=cut-off connections=1"), "{}", bridge.log());
 }
 
 #[test]
