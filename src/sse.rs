@@ -5,7 +5,7 @@
 //! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
 
 use crate::heap;
-use crate::mailbox::Batch;
+use crate::mailbox::{Batch, Notice};
 use crate::session::{Step, Stream};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -27,13 +27,13 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 /// # Errors
 /// The client's socket failed, or was stuck too long.
 pub fn run(
-    stream: &Stream,
+    stream: &mut Stream,
     out: &mut dyn Write,
     padding: usize,
     heartbeat: Duration,
 ) -> io::Result<()> {
     let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0 };
-    writer.begin(stream, padding)?;
+    writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
     let mut quiet_until = Instant::now() + heartbeat;
     loop {
         match stream.next() {
@@ -79,14 +79,14 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn begin(&mut self, stream: &Stream, padding: usize) -> io::Result<()> {
-        self.place = stream.start;
+    fn begin(&mut self, start: u64, first: Vec<Notice>, padding: usize) -> io::Result<()> {
+        self.place = start;
         let mut text = format!("retry: {RETRY}\n\n");
         if padding > 0 {
             // The colon is one of them.
             let _ = write!(text, ":{:1$}\n\n", "", padding - 1);
         }
-        for notice in &stream.first {
+        for notice in &first {
             self.put(&mut text, notice.name, &notice.data);
         }
         self.out.write_all(text.as_bytes())

@@ -49,7 +49,7 @@ pub fn stream(
     let padding = ask.padding;
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
-    sse::run(&stream, client, padding, settings.heartbeat)
+    sse::run(&mut stream, client, padding, settings.heartbeat)
 }
 
 /// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.

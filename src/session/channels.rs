@@ -134,6 +134,8 @@ impl State {
         self.command(identifier.subscribe());
         let id = random_id();
         let state = ChannelState::Pending;
+        // Most sessions have one or two.
+        self.channels.channels.reserve_exact(1);
         self.channels.channels.push(Channel {
             id: id.clone(),
             identifier,

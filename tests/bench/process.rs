@@ -120,10 +120,14 @@ impl Drop for Process {
     }
 }
 
+/// In the environment that scripts/bench took out of the systemd unit.
 fn bridge_arguments(bridge: &Path, port: u16, upstream: u16) -> Vec<String> {
     let listen = format!("127.0.0.1:{port}");
     let server = format!("ws://127.0.0.1:{upstream}/cable");
-    vec![bridge.display().to_string(), "-l".into(), listen, "-s".into(), server]
+    let environment = std::env::var("BRIDGE_ENVIRONMENT").ok();
+    let mut arguments: Vec<String> = ["env".to_owned()].into_iter().chain(environment).collect();
+    arguments.extend([bridge.display().to_string(), "-l".into(), listen, "-s".into(), server]);
+    arguments
 }
 
 /// As Debian's defaults have it, but for timeouts that end no session of ours.
