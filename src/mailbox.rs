@@ -256,7 +256,8 @@ impl Mailbox {
             bounds,
             memory,
             sent: 0,
-            listeners: Vec::new(),
+            // Most have one; four would be taken at once.
+            listeners: Vec::with_capacity(1),
             keys: 0,
             marks: VecDeque::new(),
         }

@@ -146,7 +146,6 @@ impl Link {
 /// What a session holds to end its upstream. Dropping it ends it too, with 1000.
 pub struct Upstream {
     line: Arc<Line>,
-    wake: Sender<()>,
 }
 
 impl Upstream {
@@ -154,8 +153,6 @@ impl Upstream {
     /// its socket is closed. The owner hears nothing more. `reason` is at most 123 bytes.
     pub fn close(&self, code: u16, reason: &'static str) {
         self.line.close(code, reason);
-        // Full: it was told before.
-        let _ = self.wake.try_send(());
     }
 }
 
@@ -217,19 +214,16 @@ impl Connector {
         owner: Arc<dyn Owner>,
     ) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
-        let (wake, woken) = bounded(1);
         let session = Session {
             connector: Arc::clone(self),
             name: name.to_owned(),
             handshake: Arc::new(handshake),
             owner,
             line: Arc::clone(&line),
-            wake: woken,
-            done: wake.clone(),
         };
         let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
         thread.spawn(move || session.run_to_the_end())?;
-        Ok(Upstream { line, wake })
+        Ok(Upstream { line })
     }
 
     /// How attempts and links ended so far.

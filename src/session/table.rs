@@ -496,7 +496,7 @@ impl Table {
             flushing: false,
             away: None,
             denied_since: None,
-            present: Vec::new(),
+            present: Vec::with_capacity(1),
             had_stream: false,
             polled,
             alive_until: Instant::now(),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::CloseFrame;
@@ -47,6 +47,8 @@ struct State {
     /// The socket of the moment. Weak: it closes when its thread lets go of it.
     socket: Weak<Socket>,
     up: bool,
+    /// While the thread waits for something else than the socket. Not kept while the link is up: 0.8 KB a session.
+    wake: Option<Sender<()>>,
 }
 
 impl Line {
@@ -64,6 +66,17 @@ impl Line {
             Some(socket) => socket.cut(),
             None => {}
         }
+        if let Some(wake) = &state.wake {
+            // Full: it was told before.
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// From now on `close` sends a message. Who waits for it looks first whether it is too late for that.
+    fn wakes(&self) -> (Sender<()>, Receiver<()>) {
+        let (wake, woken) = bounded(1);
+        self.state.lock().wake = Some(wake.clone());
+        (wake, woken)
     }
 
     /// From now on `close` cuts `socket`. False when it is too late for that.
@@ -78,6 +91,7 @@ impl Line {
     fn up(&self) -> bool {
         let mut state = self.state.lock();
         state.up = true;
+        state.wake = None;
         state.close.is_none()
     }
 
@@ -92,10 +106,6 @@ pub struct Session {
     pub handshake: Arc<Handshake>,
     pub owner: Arc<dyn Owner>,
     pub line: Arc<Line>,
-    /// Gets a message when the session is to close, or an attempt is done: look which.
-    pub wake: Receiver<()>,
-    /// The other end of it, for the worker.
-    pub done: Sender<()>,
 }
 
 impl Session {
@@ -141,9 +151,10 @@ impl Session {
             name: self.name.clone(),
             deadline: Instant::now() + timeout,
         };
-        // A slot and the wake-up call that is there anyway: a channel of its own would cost this thread's stack a page.
         let slot = Arc::new(Mutex::new(None));
-        let (filled, done) = (Arc::clone(&slot), self.done.clone());
+        let filled = Arc::clone(&slot);
+        // One message for two: the session is to close, or the attempt is done.
+        let (done, woken) = self.line.wakes();
         let job = move || {
             let result = attempt.run();
             drop(permit);
@@ -164,7 +175,7 @@ impl Session {
             if result.is_some() {
                 return result;
             }
-            if self.wake.recv_deadline(deadline).is_err() {
+            if woken.recv_deadline(deadline).is_err() {
                 let timeout = self.connector.connect_timeout();
                 let why = format!("unreachable: no connection within {timeout}");
                 return Some(Err(Down::failed(&why)));
@@ -176,14 +187,15 @@ impl Session {
     #[inline(never)]
     fn pause(&self, pause: Duration) -> Option<Permit> {
         let until = Instant::now() + pause;
+        let (_wake, woken) = self.line.wakes();
         while !self.line.is_closing() {
-            if self.wake.recv_deadline(until).is_ok() {
+            if woken.recv_deadline(until).is_ok() {
                 continue;
             }
             let permits = &self.connector.permits;
             select! {
                 recv(permits.1) -> _ => return Some(Permit::new(permits.0.clone())),
-                recv(self.wake) -> _ => {}
+                recv(woken) -> _ => {}
             }
         }
         None
