@@ -22,7 +22,7 @@ const DOWN_EVERY_MS = 16;
 const UP = 20;
 const UP_EVERY_MS = 400;
 /** What a machine with two busy cores may add. */
-const ALLOWANCE_MS = 5_000;
+const ALLOWANCE_MS = 8_000;
 const OPEN_MS = 30_000;
 /** A road that was cut at its opening, or the wrong one first. */
 const GIVE_UP_MS = 15_000;
