@@ -6,6 +6,7 @@
 //! mailbox. `http` calls `run` for each item of a POST, and `flush` writes what they left in the outbox.
 //! At the limits: see `OUTBOX_MAX`, `HELD_MAX`, `Rules`, and `mailbox` for the messages.
 
+mod asks;
 mod channels;
 mod graves;
 mod listener;
@@ -15,11 +16,12 @@ mod table;
 mod tally;
 mod tunnel;
 
+pub use asks::{Denial, Opener, PollAsk, Rules, StreamAsk};
 pub use channels::Request;
 pub use listener::Start;
 pub use polling::{Poll, PollStep, Reply};
 pub use stream::{Step, Stream};
-pub use table::{Begun, Denial, Opener, POLL_QUEUE_DEFAULT, PollAsk, Rules, StreamAsk, Table};
+pub use table::{Begun, POLL_QUEUE_DEFAULT, Table};
 pub use tally::Tally;
 pub use tunnel::Untaken;
 

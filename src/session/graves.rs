@@ -4,8 +4,8 @@
 //! Never: knows a living session.
 //! At the limit: as many as there may be sessions; then the oldest is forgotten, and who comes back opens a new one.
 
+use super::asks::Opener;
 use super::listener::Start;
-use super::table::Opener;
 use super::{Credentials, Session};
 use std::collections::VecDeque;
 use std::time::Instant;

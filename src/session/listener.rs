@@ -128,7 +128,12 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn wait(&self, deadline: Instant) -> bool {
-        self.bell.wait(deadline)
+        let mut state = self.session.lock();
+        let mut called = state.mailbox.hears(self.key);
+        while !called && !self.bell.wait_until(&mut state, deadline).timed_out() {
+            called = state.mailbox.hears(self.key);
+        }
+        called || state.mailbox.hears(self.key)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Never: holds its lock while it waits, or together with a session's.
 //! At the limits: `--max-sessions` refuses, `--max-memory` makes the session that keeps most forget its oldest message.
 
+use super::asks::{Denial, Opener, PollAsk, Rules, StreamAsk};
 use super::channels::Channels;
 use super::graves::Graves;
 use super::listener::{Former, Join, Start};
@@ -12,12 +13,12 @@ use super::polling::Poll;
 use super::stream::Stream;
 use super::tally::{Census, Tally};
 use super::tunnel::Tunnel;
-use super::{Credentials, Over, Phase, Polled, Session, State, random_id};
+use super::{Over, Phase, Polled, Session, State, random_id};
 use crate::gate::Hangup;
 use crate::heap::Ebb;
-use crate::mailbox::{Bounds, Mailbox, Memory};
+use crate::mailbox::{Mailbox, Memory};
 use crate::report::info;
-use crate::upstream::{Connector, Counts, Handshake, Owner};
+use crate::upstream::{Connector, Counts, Owner};
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
@@ -40,76 +41,11 @@ const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
 
-/// What the options say about sessions.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// `-r`: any number of streams share a session.
-    pub reuse: bool,
-    pub strict_headers: bool,
-    /// How long a session outlives a poll.
-    pub session: Duration,
-    /// How long a session outlives a stream.
-    pub resume_window: Duration,
-    pub bounds: Bounds,
-    pub channels_max: usize,
-    pub sessions_max: usize,
-    /// Bytes that all sessions keep together.
-    pub memory_max: usize,
-}
-
-/// Why a request gets no session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// There is none, and this request opens none.
-    NotFound,
-    /// It is somebody else's.
-    Forbidden,
-    /// The upstream refused it; the sentence says how.
-    Denied(String),
-    /// The upstream cannot be had; the sentence says why.
-    Failed(String),
-    /// It was ended for good, for this reason.
-    Dead(String),
-    /// No living tunnel can go on from there. The `close` that ended it, as JSON, if that is known.
-    Gone(Option<String>),
-    /// A tunnel was asked for and a managed session is there, or the other way round.
-    WrongKind,
-    /// `--max-sessions`, or no thread for one more.
-    Full,
-    /// The bridge stops.
-    Draining,
-}
-
-/// Who asks, and what a session would be opened with.
-pub struct Opener<'a> {
-    pub path: &'a str,
-    pub credentials: &'a Credentials,
-    /// It asks for a tunnel.
-    pub tunnel: bool,
-    pub handshake: &'a dyn Fn() -> Handshake,
-}
-
-/// A GET for SSE.
-pub struct StreamAsk<'a> {
-    pub opener: Opener<'a>,
-    pub start: Start,
-    /// It has a `Last-Event-ID`, whatever that is.
-    pub came_back: bool,
-}
-
 /// A session that was found or opened for a stream, which has yet to join it.
 pub struct Begun {
     session: Arc<Session>,
     /// By this stream.
     opened: bool,
-}
-
-/// A GET for a long poll.
-pub struct PollAsk<'a> {
-    pub opener: Opener<'a>,
-    pub start: Start,
-    pub queue: Option<usize>,
-    pub hangup: Hangup,
 }
 
 /// All sessions of the process.
@@ -182,7 +118,7 @@ impl Table {
             let Begun { session, opened } =
                 begun.take().map_or_else(|| self.begin_stream(ask), Ok)?;
             match session.await_opening() {
-                Phase::Over(over) if opened => return Err(denial(over)),
+                Phase::Over(over) if opened => return Err(Denial::of(over)),
                 Phase::Over(_) => {
                     self.remove(&session);
                     continue;
@@ -409,7 +345,7 @@ impl Table {
     ) -> Result<Option<Arc<Session>>, Denial> {
         let (session, _) = self.find_or_open(opener, start, returns(start), Opening::default())?;
         match session.await_opening() {
-            Phase::Over(over @ (Over::Denied(_) | Over::Failed(_))) => Err(denial(over)),
+            Phase::Over(over @ (Over::Denied(_) | Over::Failed(_))) => Err(Denial::of(over)),
             Phase::Over(_) => {
                 self.remove(&session);
                 Ok(None)
@@ -531,18 +467,6 @@ pub const POLL_QUEUE_DEFAULT: usize = 32;
 /// Whether a listener has been here before.
 fn returns(start: &Start) -> bool {
     !matches!(start, Start::Fresh | Start::Number(0))
-}
-
-fn denial(over: Over) -> Denial {
-    match over {
-        Over::Denied(why) => Denial::Denied(why),
-        Over::Failed(why) => Denial::Failed(why),
-        Over::Drained => Denial::Draining,
-        Over::Ended { reason, .. } => Denial::Dead(reason),
-        Over::Quiet => {
-            Denial::Failed("the session was replaced by a newer one, try again".to_owned())
-        }
-    }
 }
 
 /// Who has gone while it waited takes nobody's place.
