@@ -8,7 +8,7 @@
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 use crate::heap;
-use parking_lot::Condvar;
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,10 +47,35 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// Calls one listener. It goes with the lock that guards the mailbox: so it wakes nobody who would find that lock held.
+/// Calls one listener. A call stays until it is heard, and two of them are one.
 ///
-/// Not a channel of one place: crossbeam's yields the processor some times before it sleeps, and takes 640 bytes.
-pub type Bell = Condvar;
+/// Not a channel of one place: crossbeam's yields the processor some times before it sleeps, and takes 640 bytes instead of 16.
+/// Not a condvar of the session's lock either: a flood holds that lock so often that who waits for it gets it seconds late.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        let before = std::mem::replace(&mut *self.rung.lock(), true);
+        if !before {
+            self.heard.notify_one();
+        }
+    }
+
+    /// Waits for a call, at most until `deadline`. Whether there was one.
+    pub fn wait(&self, deadline: Instant) -> bool {
+        let mut rung = self.rung.lock();
+        while !*rung {
+            if self.heard.wait_until(&mut rung, deadline).timed_out() {
+                break;
+            }
+        }
+        std::mem::take(&mut rung)
+    }
+}
 
 /// Names one listener of one mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,17 +228,7 @@ struct Listener {
     /// The last place that is known to be written, or acknowledged.
     sent: u64,
     bell: Arc<Bell>,
-    /// It was called and has not heard it yet: a second call is none.
-    called: bool,
     notices: VecDeque<(u64, Notice)>,
-}
-
-impl Listener {
-    fn call(&mut self) {
-        if !std::mem::replace(&mut self.called, true) {
-            self.bell.notify_one();
-        }
-    }
 }
 
 /// The bounded log of one session, and those who read it.
@@ -312,14 +327,13 @@ impl Mailbox {
         (first..).zip(self.log.after(skipped))
     }
 
-    /// Adds a listener that has everything up to `cursor`. It waits for the bell, and asks `hears` whether it was for it.
+    /// Adds a listener that has everything up to `cursor`.
     pub fn attach(&mut self, cursor: u64) -> (Key, Arc<Bell>) {
         self.keys += 1;
         let key = Key(self.keys);
         let bell = Arc::<Bell>::default();
         let notices = VecDeque::new();
-        let (sent, called) = (cursor, false);
-        self.listeners.push(Listener { key, cursor, sent, bell: bell.clone(), called, notices });
+        self.listeners.push(Listener { key, cursor, sent: cursor, bell: bell.clone(), notices });
         (key, bell)
     }
 
@@ -367,19 +381,17 @@ impl Mailbox {
     }
 
     /// Calls one listener: there is something for it beside events.
-    pub fn wake(&mut self, key: Key) {
-        self.listeners.iter_mut().filter(|listener| listener.key == key).for_each(Listener::call);
+    pub fn wake(&self, key: Key) {
+        if let Some(listener) = self.listeners.iter().find(|listener| listener.key == key) {
+            listener.bell.ring();
+        }
     }
 
     /// Calls every listener.
-    pub fn wake_all(&mut self) {
-        self.listeners.iter_mut().for_each(Listener::call);
-    }
-
-    /// Whether this listener was called since it last heard.
-    pub fn hears(&mut self, key: Key) -> bool {
-        let listener = self.listeners.iter_mut().find(|listener| listener.key == key);
-        listener.is_some_and(|listener| std::mem::take(&mut listener.called))
+    pub fn wake_all(&self) {
+        for listener in &self.listeners {
+            listener.bell.ring();
+        }
     }
 
     /// Forgets everything up to `place`.

@@ -128,12 +128,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn wait(&self, deadline: Instant) -> bool {
-        let mut state = self.session.lock();
-        let mut called = state.mailbox.hears(self.key);
-        while !called && !self.bell.wait_until(&mut state, deadline).timed_out() {
-            called = state.mailbox.hears(self.key);
-        }
-        called || state.mailbox.hears(self.key)
+        self.bell.wait(deadline)
     }
 }
 
