@@ -16,7 +16,7 @@ mod table;
 mod tally;
 mod tunnel;
 
-pub use asks::{Denial, Opener, PollAsk, Rules, StreamAsk};
+pub use asks::{Credentials, Denial, Opener, PollAsk, Rules, StreamAsk};
 pub use channels::Request;
 pub use listener::Start;
 pub use polling::{Poll, PollStep, Reply};
@@ -48,15 +48,6 @@ const OUTBOX_WAIT: Duration = Duration::from_secs(12);
 /// How long an upstream may answer a handshake with 4xx before a session that lives, or that comes back, believes it:
 /// a deploy answers 404 for a while.
 const DENIED_FOR_GOOD_AFTER: Duration = Duration::from_secs(60);
-
-/// What the request that opened a session carried, for `--strict-headers` and for those who come back too late.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Credentials {
-    pub cookie: Option<Vec<u8>>,
-    pub authorization: Option<Vec<u8>>,
-    /// After the rules by which a missing `Origin` is derived.
-    pub origin: Option<Vec<u8>>,
-}
 
 /// Why a session is no more.
 #[derive(Clone, Debug)]

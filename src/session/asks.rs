@@ -1,6 +1,6 @@
 //! What is asked of the table of sessions, by what rules, and the reasons for a no.
 
-use super::{Credentials, Over, Start};
+use super::{Over, Start};
 use crate::gate::Hangup;
 use crate::mailbox::Bounds;
 use crate::upstream::Handshake;
@@ -44,6 +44,15 @@ pub enum Denial {
     Full,
     /// The bridge stops.
     Draining,
+}
+
+/// What the request that opened a session carried, for `--strict-headers` and for those who come back too late.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    pub cookie: Option<Vec<u8>>,
+    pub authorization: Option<Vec<u8>>,
+    /// After the rules by which a missing `Origin` is derived.
+    pub origin: Option<Vec<u8>>,
 }
 
 /// Who asks, and what a session would be opened with.
