@@ -4,16 +4,17 @@
 // the first message. `none` is the page without the bridge's script, to compare with.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Network } from "./network.js";
 import { applications } from "./parts/applications.js";
-import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { networks } from "./parts/networks.js";
 import { missingFor } from "./parts/rails.js";
 import { everything, needing } from "./parts/skips.js";
 import { note } from "./parts/timings.js";
 import { until } from "./parts/wait.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 
 const READY_MS = 30_000;
 const NEWS_MS = 30_000;
@@ -26,15 +27,7 @@ for (const browser of names) {
 }
 
 function tests(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const network of where) {
     for (const client of Object.keys(applications)) {
       for (const road of roadsIn(network)) {

@@ -1,11 +1,12 @@
 // A page that is closed or left ends its session at once: Rails, and whoever watches who is there, sees it within a second.
 
-import { after, before, describe, test } from "node:test";
-import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { describe, test } from "node:test";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { missingFor } from "./parts/rails.js";
 import { needing } from "./parts/skips.js";
 import { until } from "./parts/wait.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 
 /** A second, and what a busy machine adds. */
 const GONE_MS = 2_000;
@@ -23,15 +24,7 @@ for (const browser of names) {
 }
 
 function tests(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const road of ["sse", "poll"]) {
     for (const way of Object.keys(ways)) {
       test(`${way}: ${road}`, { timeout: 60_000 }, () => ends(stage, road, ways[way]));

@@ -5,15 +5,16 @@
 // twenty of its own. The quick subset takes the road that the script chooses; everything forces each in turn.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { describe, test } from "node:test";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { Network } from "./network.js";
 import { networks } from "./parts/networks.js";
 import { missingFor } from "./parts/rails.js";
 import { everything, needing } from "./parts/skips.js";
 import { note } from "./parts/timings.js";
 import { paced, until } from "./parts/wait.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 import { perform, subscribe, subscribed, told } from "./scenarios.js";
 
 const CLIENT = "actioncable-8.1";
@@ -35,15 +36,7 @@ for (const browser of everything ? names : ["chromium"]) {
 }
 
 function tests(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const name of everyWhere) {
     const roads = everything ? ["auto", ...networks[name].roads] : ["auto"];
     for (const road of roads) {

@@ -14,7 +14,8 @@ import { useOwnPage } from "./parts/own-page.js";
 import { missingFor } from "./parts/rails.js";
 import { needing } from "./parts/skips.js";
 import { until } from "./parts/wait.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 
 const PATIENCE_MS = 15_000;
 const SIZES = { wide: { width: 1100, height: 800 }, narrow: { width: 360, height: 740 } };
@@ -81,15 +82,7 @@ async function looksRight(tab, url, name) {
 }
 
 function applicationPage(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const client of Object.keys(applications)) {
     for (const road of ["auto", "sse", "poll"]) {
       test(`${client}, ${road}: not a word on the console`, { timeout: 30_000 }, () => quiet(stage, client, road));

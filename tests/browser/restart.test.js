@@ -3,12 +3,13 @@
 // The look-alike closes then, and the client's own way of coming back begins. ActionCable's would take up to 17 s by itself.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as later } from "node:timers/promises";
-import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { missingFor } from "./parts/rails.js";
 import { everything, needing } from "./parts/skips.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 import { subscribed, told } from "./scenarios.js";
 
 const ROADS = ["sse", "poll"];
@@ -30,15 +31,7 @@ for (const browser of everything ? names : ["chromium"]) {
 }
 
 function tests(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const client of clients) {
     for (const [name, absence] of Object.entries(absences)) {
       test(`${client}: ${name}`, { timeout: 120_000 }, () => comesBack(stage, client, absence));

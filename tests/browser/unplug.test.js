@@ -4,12 +4,13 @@
 // out), and a browser that knows that it is offline.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Network } from "./network.js";
-import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { missingFor } from "./parts/rails.js";
 import { everything, needing } from "./parts/skips.js";
-import { World, pageAt } from "./parts/world.js";
+import { stageIn } from "./parts/stage.js";
+import { pageAt } from "./parts/world.js";
 import { perform, subscribed } from "./scenarios.js";
 
 const OUT_MS = 10_000;
@@ -36,15 +37,7 @@ for (const browser of everything ? names : ["chromium"]) {
 }
 
 function tests(browserName) {
-  const stage = {};
-  before(async () => {
-    stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
-  });
-  after(async () => {
-    await stage.browser?.stop();
-    await stage.world?.stop();
-  });
+  const stage = stageIn(browserName);
   for (const road of ["sse", "poll"]) {
     for (const outage of Object.keys(outages)) {
       test(`${outage}: ${road}`, { timeout: 120_000 }, () => onlyAPause(stage, road, outages[outage]));
