@@ -1,6 +1,6 @@
 //! A mailbox: the events one session keeps for listeners that come and go.
 //!
-//! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor and its bell.
+//! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor.
 //! Never: does I/O, starts a thread, or looks inside an event.
 //! Flow: `session` pushes; `sse` and `poll` read what lies after their cursor.
 //! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
@@ -8,7 +8,6 @@
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 use crate::heap;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,36 +44,6 @@ impl Memory {
 pub struct Bounds {
     pub events: usize,
     pub bytes: usize,
-}
-
-/// Calls one listener. A call stays until it is heard, and two of them are one.
-///
-/// Not a channel of one place: crossbeam's yields the processor some times before it sleeps, and takes 640 bytes instead of 16.
-/// Not a condvar of the session's lock either: a flood holds that lock so often that who waits for it gets it seconds late.
-#[derive(Debug, Default)]
-pub struct Bell {
-    rung: Mutex<bool>,
-    heard: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        let before = std::mem::replace(&mut *self.rung.lock(), true);
-        if !before {
-            self.heard.notify_one();
-        }
-    }
-
-    /// Waits for a call, at most until `deadline`. Whether there was one.
-    pub fn wait(&self, deadline: Instant) -> bool {
-        let mut rung = self.rung.lock();
-        while !*rung {
-            if self.heard.wait_until(&mut rung, deadline).timed_out() {
-                break;
-            }
-        }
-        std::mem::take(&mut rung)
-    }
 }
 
 /// Names one listener of one mailbox.
@@ -217,7 +186,7 @@ pub enum Next {
     Events { missed: u64, events: Batch },
     /// Something to be told at this place.
     Notice { place: u64, notice: Notice },
-    /// Wait for the wake-up call.
+    /// Wait for a call.
     Nothing,
 }
 
@@ -227,7 +196,6 @@ struct Listener {
     cursor: u64,
     /// The last place that is known to be written, or acknowledged.
     sent: u64,
-    bell: Arc<Bell>,
     notices: VecDeque<(u64, Notice)>,
 }
 
@@ -241,6 +209,8 @@ pub struct Mailbox {
     /// The last place that any listener is known to have.
     sent: u64,
     listeners: Vec<Listener>,
+    /// Something came since the listeners were called last.
+    called: bool,
     keys: u64,
     /// When every listener had what: the ages by which events are forgotten.
     marks: VecDeque<(Instant, u64)>,
@@ -258,12 +228,13 @@ impl Mailbox {
             sent: 0,
             // Most have one; four would be taken at once.
             listeners: Vec::with_capacity(1),
+            called: false,
             keys: 0,
             marks: VecDeque::new(),
         }
     }
 
-    /// Adds the newest event, calls every listener, and keeps the bounds.
+    /// Adds the newest event for every listener, and keeps the bounds.
     pub fn push(&mut self, event: &str) {
         let cost = cost(event.len());
         self.bytes += cost;
@@ -274,7 +245,7 @@ impl Mailbox {
                 break;
             }
         }
-        self.wake_all();
+        self.call();
     }
 
     /// Tells every listener, after what has been pushed before.
@@ -286,7 +257,7 @@ impl Mailbox {
             }
             listener.notices.push_back((place, notice.clone()));
         }
-        self.wake_all();
+        self.call();
     }
 
     /// The place of the newest event, kept or not; 0 before the first.
@@ -328,13 +299,11 @@ impl Mailbox {
     }
 
     /// Adds a listener that has everything up to `cursor`.
-    pub fn attach(&mut self, cursor: u64) -> (Key, Arc<Bell>) {
+    pub fn attach(&mut self, cursor: u64) -> Key {
         self.keys += 1;
         let key = Key(self.keys);
-        let bell = Arc::<Bell>::default();
-        let notices = VecDeque::new();
-        self.listeners.push(Listener { key, cursor, sent: cursor, bell: bell.clone(), notices });
-        (key, bell)
+        self.listeners.push(Listener { key, cursor, sent: cursor, notices: VecDeque::new() });
+        key
     }
 
     /// Takes a listener out. What it was handed last counts as not sent.
@@ -380,18 +349,14 @@ impl Mailbox {
         }
     }
 
-    /// Calls one listener: there is something for it beside events.
-    pub fn wake(&self, key: Key) {
-        if let Some(listener) = self.listeners.iter().find(|listener| listener.key == key) {
-            listener.bell.ring();
-        }
+    /// The listeners are to look: there is something for one of them beside events.
+    pub fn call(&mut self) {
+        self.called = true;
     }
 
-    /// Calls every listener.
-    pub fn wake_all(&self) {
-        for listener in &self.listeners {
-            listener.bell.ring();
-        }
+    /// Whether the listeners are to look. Whoever asks calls them.
+    pub fn take_call(&mut self) -> bool {
+        std::mem::take(&mut self.called)
     }
 
     /// Forgets everything up to `place`.

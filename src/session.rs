@@ -7,6 +7,7 @@
 //! At the limits: see `OUTBOX_MAX`, `HELD_MAX`, `Rules`, and `mailbox` for the messages.
 
 mod asks;
+mod bell;
 mod channels;
 mod graves;
 mod listener;
@@ -29,9 +30,10 @@ use crate::frame::Frame;
 use crate::mailbox::{Mailbox, Notice};
 use crate::report::{debug, info};
 use crate::upstream::{Down, Link, Next, Owner, Upstream};
+use bell::{Bell, Locked};
 use channels::Channels;
 use listener::Present;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -41,6 +43,9 @@ use tunnel::Tunnel;
 /// Commands that wait for the upstream of one session. Whoever adds one more waits until there is room, for at most
 /// `OUTBOX_WAIT`; then it is an error of that item.
 const OUTBOX_MAX: usize = 256;
+
+/// A wait that a call ends has to have an end of its own.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Longer than a write to the upstream may take before the link is cut, so that it is the link that fails first.
 const OUTBOX_WAIT: Duration = Duration::from_secs(12);
@@ -93,8 +98,10 @@ pub struct Session {
     upstream: OnceLock<Upstream>,
     /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
     state: Mutex<State>,
+    /// There is something for the listeners. Rung by `Locked`.
+    news: Bell,
     /// The phase changed, or the outbox has room.
-    changed: Condvar,
+    changed: Bell,
 }
 
 struct State {
@@ -127,8 +134,8 @@ struct Polled {
 }
 
 impl Session {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    fn lock(&self) -> Locked<'_> {
+        Locked::new(self.state.lock(), &self.news)
     }
 
     /// What a log may call this session.
@@ -144,9 +151,14 @@ impl Session {
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds.
     fn await_opening(&self) -> Phase {
-        let mut state = self.lock();
-        self.changed.wait_while(&mut state, |state| matches!(state.phase, Phase::Opening));
-        state.phase.clone()
+        loop {
+            let heard = self.changed.calls();
+            let phase = self.lock().phase.clone();
+            if !matches!(phase, Phase::Opening) {
+                return phase;
+            }
+            self.changed.wait(heard, Instant::now() + LOOK_AGAIN);
+        }
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
@@ -172,22 +184,25 @@ impl Session {
         outcome
     }
 
-    fn wait_for_room(&self) -> Result<MutexGuard<'_, State>, String> {
+    fn wait_for_room(&self) -> Result<Locked<'_>, String> {
         let deadline = Instant::now() + OUTBOX_WAIT;
-        let mut state = self.lock();
-        while state.outbox.len() >= OUTBOX_MAX {
-            if !state.flushing {
-                drop(state);
+        loop {
+            let heard = self.changed.calls();
+            let state = self.lock();
+            if state.outbox.len() < OUTBOX_MAX {
+                return Ok(state);
+            }
+            let flushing = state.flushing;
+            drop(state);
+            if !flushing {
                 self.flush();
-                state = self.lock();
-            } else if self.changed.wait_until(&mut state, deadline).timed_out() {
+            } else if !self.changed.wait(heard, deadline) {
                 return Err(
                     "the upstream takes no commands at the moment, send this item again later"
                         .to_owned(),
                 );
             }
         }
-        Ok(state)
     }
 
     /// Writes what is in the outbox, in order, unless somebody is at it. May wait for the upstream as long as one write may
@@ -205,7 +220,7 @@ impl Session {
                 debug!("event=upstream-write-failed session={} error=\"{error}\"", self.name());
             }
             state = self.lock();
-            self.changed.notify_all();
+            self.changed.ring();
         }
         state.flushing = false;
     }
@@ -225,9 +240,9 @@ impl Session {
         state.phase = Phase::Over(over);
         state.link = None;
         state.outbox.clear();
-        state.mailbox.wake_all();
+        state.mailbox.call();
         drop(state);
-        self.changed.notify_all();
+        self.changed.ring();
         self.close_upstream();
         true
     }
@@ -291,7 +306,7 @@ impl Session {
     fn shed(&self, enough: impl Fn() -> bool) {
         let mut state = self.lock();
         while !enough() && state.mailbox.forget_oldest() {}
-        state.mailbox.wake_all();
+        state.mailbox.call();
         self.note_kept(&state);
         let skips = self.tunnel && !state.skips_nothing();
         drop(state);
@@ -350,7 +365,7 @@ impl Owner for Session {
         let commands = state.channels.subscribe_all();
         state.outbox.extend(commands);
         drop(state);
-        self.changed.notify_all();
+        self.changed.ring();
         self.flush();
     }
 
@@ -380,7 +395,7 @@ impl Owner for Session {
         let over = self.judge(&mut state, down, Instant::now());
         self.note_kept(&state);
         drop(state);
-        self.changed.notify_all();
+        self.changed.ring();
         match (over, self.table.upgrade()) {
             (None, Some(_)) => Next::Retry,
             (Some(over), Some(table)) => {

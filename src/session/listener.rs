@@ -4,10 +4,12 @@
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 
+use super::bell::Locked;
 use super::{Session, State};
 use crate::gate::Hangup;
-use crate::mailbox::{Bell, Key};
+use crate::mailbox::Key;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,15 +122,23 @@ pub enum Join<T> {
 pub(super) struct Place {
     pub(super) session: Arc<Session>,
     pub(super) key: Key,
-    bell: Arc<Bell>,
     kind: Kind,
+    /// The calls before its last look.
+    heard: Cell<u32>,
     /// Dropped after the place was given back.
     _alive: Sender<Infallible>,
 }
 
 impl Place {
+    /// Locks the session to look what there is.
+    pub(super) fn look(&self) -> Locked<'_> {
+        self.heard.set(self.session.news.calls());
+        self.session.lock()
+    }
+
+    /// Waits until there may be something that the last look did not see, at most until `deadline`. Whether there may be.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
-        self.bell.wait(deadline)
+        self.session.news.wait(self.heard.get(), deadline)
     }
 }
 
@@ -144,7 +154,7 @@ impl Drop for Place {
         state.mailbox.detach(self.key);
         state.alive_until = state.alive_until.max(Instant::now() + outlives);
         // A poll that waits for this one's reply looks again.
-        state.mailbox.wake_all();
+        state.mailbox.call();
     }
 }
 
@@ -181,7 +191,7 @@ impl Session {
         cursor: u64,
         hangup: Hangup,
     ) -> Place {
-        let (key, bell) = state.mailbox.attach(cursor);
+        let key = state.mailbox.attach(cursor);
         let (alive_sender, alive) = bounded(0);
         state.present.push(Present {
             key,
@@ -191,7 +201,8 @@ impl Session {
             hangup,
             alive,
         });
-        Place { session: Arc::clone(self), key, bell, kind, _alive: alive_sender }
+        let heard = Cell::new(self.news.calls());
+        Place { session: Arc::clone(self), key, kind, heard, _alive: alive_sender }
     }
 }
 
@@ -211,7 +222,7 @@ impl State {
             && (present.fate == Fate::Here || fate == Fate::Left)
         {
             present.fate = fate;
-            self.mailbox.wake(key);
+            self.mailbox.call();
         }
     }
 

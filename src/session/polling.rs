@@ -56,7 +56,7 @@ impl Poll {
 
     /// Looks whether there is an answer; `forced` makes an empty one if there is nothing.
     pub fn look(&self, forced: bool) -> PollStep {
-        let mut state = self.place.session.lock();
+        let mut state = self.place.look();
         let over = matches!(state.phase, Phase::Over(_));
         match state.fate(self.place.key) {
             Some(Fate::Left) | None => return PollStep::Left,

@@ -63,7 +63,7 @@ impl Stream {
     /// What to do next; what it returned before counts as written.
     pub fn next(&self) -> Step {
         let session = &self.place.session;
-        let mut state = session.lock();
+        let mut state = self.place.look();
         state.mailbox.confirm(self.place.key);
         match state.fate(self.place.key) {
             Some(Fate::Left) | None => return Step::Left,

@@ -6,6 +6,7 @@
 //! At the limits: `--max-sessions` refuses, `--max-memory` makes the session that keeps most forget its oldest message.
 
 use super::asks::{Denial, Opener, PollAsk, Rules, StreamAsk};
+use super::bell::Bell;
 use super::channels::Channels;
 use super::graves::Graves;
 use super::listener::{Former, Join, Start};
@@ -20,7 +21,7 @@ use crate::mailbox::{Mailbox, Memory};
 use crate::report::info;
 use crate::upstream::{Connector, Counts, Owner};
 use crossbeam_channel::{Receiver, bounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -449,7 +450,8 @@ impl Table {
             kept: AtomicUsize::new(0),
             upstream: OnceLock::new(),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            news: Bell::default(),
+            changed: Bell::default(),
         })
     }
 }

@@ -5,12 +5,12 @@
 //! Never: reads a frame's meaning, but for ActionCable's ping, which is of use only while somebody listens.
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that nobody was given, it closes with 1013.
 
+use super::bell::Locked;
 use super::listener::Start;
 use super::{Over, Phase, Session, State};
 use crate::frame::{is_ping, quoted};
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
-use parking_lot::MutexGuard;
 use std::time::{Duration, Instant};
 
 /// How long a POST waits for the one before it, and a DELETE for the last POST.
@@ -108,7 +108,7 @@ impl Session {
             return Err(Untaken::Closed(close.data.to_string()));
         }
         if let Some(seq) = seq {
-            self.await_posts(&mut state, seq.saturating_sub(1));
+            state = self.await_posts(state, seq.saturating_sub(1));
             let expected = state.tunnel.seq + 1;
             if seq < expected {
                 return Ok(());
@@ -120,24 +120,30 @@ impl Session {
         }
         state.outbox.extend(frames);
         drop(state);
-        self.changed.notify_all();
+        self.changed.ring();
         self.flush();
         Ok(())
     }
 
     /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
     /// overtake another.
-    fn await_posts(&self, state: &mut MutexGuard<'_, State>, seq: u64) {
+    fn await_posts<'a>(&'a self, mut state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
-        while state.tunnel.seq < seq
-            && self.close_of(state).is_none()
-            && !self.changed.wait_until(state, deadline).timed_out()
-        {}
+        while state.tunnel.seq < seq && self.close_of(&state).is_none() {
+            let heard = self.changed.calls();
+            drop(state);
+            let called = self.changed.wait(heard, deadline);
+            state = self.lock();
+            if !called {
+                break;
+            }
+        }
+        state
     }
 
     /// Before a DELETE: the frames of the client's last POST go up first.
     pub(super) fn await_last_post(&self, seq: u64) {
-        self.await_posts(&mut self.lock(), seq);
+        drop(self.await_posts(self.lock(), seq));
         self.flush();
     }
 
@@ -180,7 +186,7 @@ impl Session {
         state.link = None;
         state.outbox.clear();
         state.tunnel.close = Some(close_notice(code, &reason));
-        state.mailbox.wake_all();
+        state.mailbox.call();
     }
 
     /// What a listener that cannot go on from `start` is told of the end, if it has come; one that has the close already

@@ -1,0 +1,157 @@
+//! How those who wait for something of a session are called, and when: as soon as its lock is free again.
+//!
+//! Owns: the futex they sleep on.
+//! Never: holds what it calls about; who is called looks for himself.
+
+use super::State;
+use parking_lot::MutexGuard;
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use rustix::thread::futex::{self, Flags};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+/// Counts calls, and lets threads sleep until the next one.
+///
+/// To miss none: note `calls`, then look for what there is, then `wait` for another call than those noted.
+///
+/// A futex of 4 bytes, and nothing else that waits: crossbeam's channel of one place takes 640 bytes and yields the processor
+/// before it sleeps; parking_lot's condvar enters each thread that ever slept into a table, 1.2 KB a session.
+#[derive(Debug, Default)]
+pub(super) struct Bell(AtomicU32);
+
+/// The lowest bit: somebody sleeps. Without it a call is no system call.
+const AWAITED: u32 = 1;
+const CALL: u32 = 2;
+
+impl Bell {
+    /// The calls so far.
+    pub(super) fn calls(&self) -> u32 {
+        self.0.load(Ordering::Acquire) & !AWAITED
+    }
+
+    pub(super) fn ring(&self) {
+        let next = |word: u32| Some((word & !AWAITED).wrapping_add(CALL));
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        if before.is_ok_and(|word| word & AWAITED != 0) {
+            // It fails for a wrong address only.
+            let _ = futex::wake(&self.0, Flags::PRIVATE, i32::MAX as u32);
+        }
+    }
+
+    /// Waits for another call than those that were `heard`, at most until `deadline`. Whether there was one.
+    pub(super) fn wait(&self, heard: u32, deadline: Instant) -> bool {
+        let awaited = heard | AWAITED;
+        loop {
+            let now = self.0.compare_exchange(heard, awaited, Ordering::AcqRel, Ordering::Acquire);
+            if now.is_err_and(|word| word != awaited) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            // Called, interrupted, or called before it slept: the next look tells them apart.
+            if futex::wait(&self.0, Flags::PRIVATE, awaited, left.as_ref()) == Err(Errno::TIMEDOUT)
+            {
+                return self.calls() != heard;
+            }
+        }
+    }
+}
+
+/// The session's state, locked. The listeners that something was left for are called when it is free again: one that is called
+/// before would only wait for the lock, at the price of a system call and of a change of threads for each message.
+pub(super) struct Locked<'a> {
+    // Dropped in this order.
+    state: MutexGuard<'a, State>,
+    call: Call<'a>,
+}
+
+struct Call<'a> {
+    bell: &'a Bell,
+    due: bool,
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(state: MutexGuard<'a, State>, bell: &'a Bell) -> Locked<'a> {
+        Locked { state, call: Call { bell, due: false } }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.call.due = self.state.mailbox.take_call();
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.due {
+            self.bell.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn a_call_after_the_look_is_not_missed() {
+        let bell = Bell::default();
+        let heard = bell.calls();
+
+        bell.ring();
+
+        assert!(bell.wait(heard, soon()));
+    }
+
+    #[test]
+    fn a_call_before_the_look_wakes_nobody() {
+        let bell = Bell::default();
+        bell.ring();
+
+        assert!(!bell.wait(bell.calls(), Instant::now() + Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_call_wakes_all_who_sleep() {
+        let bell = Arc::new(Bell::default());
+        let heard = bell.calls();
+        let sleepers: Vec<_> = (0..3)
+            .map(|number| {
+                let bell = Arc::clone(&bell);
+                let sleep = move || bell.wait(heard, soon());
+                std::thread::Builder::new().name(format!("sleeper-{number}")).spawn(sleep).unwrap()
+            })
+            .collect();
+        // One at least sleeps by then; the others are on their way.
+        while bell.0.load(Ordering::Acquire) & AWAITED == 0 {
+            std::thread::yield_now();
+        }
+
+        bell.ring();
+
+        assert!(sleepers.into_iter().all(|sleeper| sleeper.join().unwrap()));
+    }
+}
