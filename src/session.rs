@@ -100,7 +100,7 @@ pub struct Session {
     state: Mutex<State>,
     /// There is something for the listeners. Rung by `Locked`.
     news: Bell,
-    /// The phase changed, or the outbox has room.
+    /// The phase changed, the outbox has room, or a listener has gone.
     changed: Bell,
 }
 

@@ -8,9 +8,7 @@ use super::bell::Locked;
 use super::{Session, State};
 use crate::gate::Hangup;
 use crate::mailbox::Key;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,34 +66,37 @@ pub(super) struct Present {
     /// A poll that is writing its reply: what it carries is not for the next one, unless the write fails.
     answering: bool,
     hangup: Hangup,
-    /// Disconnected as soon as the listener's thread has given its place back.
-    alive: Receiver<Infallible>,
 }
 
 /// The listener that was there before: to be waited for, or cut.
 pub struct Former {
+    session: Arc<Session>,
+    key: Key,
     hangup: Hangup,
-    alive: Receiver<Infallible>,
 }
 
 impl Present {
     pub(super) fn is_here(&self) -> bool {
         self.fate == Fate::Here
     }
-
-    pub(super) fn former(&self) -> Former {
-        Former { hangup: self.hangup.clone(), alive: self.alive.clone() }
-    }
 }
 
 impl Former {
-    /// Whether it went away within `grace`. One whose client has left is cut, so that it does.
+    /// Whether it gave its place back within `grace`. One whose client has left is cut, so that it does.
     pub fn leaves_within(&self, grace: Duration) -> bool {
         if self.hangup.has_left() {
             self.hangup.cut();
         }
-        // Nothing is ever sent: the only other outcome is that its thread is through.
-        !matches!(self.alive.recv_timeout(grace), Err(crossbeam_channel::RecvTimeoutError::Timeout))
+        let deadline = Instant::now() + grace;
+        loop {
+            let heard = self.session.changed.calls();
+            if self.session.lock().find(self.key).is_none() {
+                return true;
+            }
+            if !self.session.changed.wait(heard, deadline) {
+                return false;
+            }
+        }
     }
 
     pub(super) fn must_leave(&self) {
@@ -125,8 +126,6 @@ pub(super) struct Place {
     kind: Kind,
     /// The calls before its last look.
     heard: Cell<u32>,
-    /// Dropped after the place was given back.
-    _alive: Sender<Infallible>,
 }
 
 impl Place {
@@ -155,6 +154,8 @@ impl Drop for Place {
         state.alive_until = state.alive_until.max(Instant::now() + outlives);
         // A poll that waits for this one's reply looks again.
         state.mailbox.call();
+        drop(state);
+        self.session.changed.ring();
     }
 }
 
@@ -167,6 +168,10 @@ impl Session {
     /// Every event id is this and a place.
     pub(super) fn event_id_prefix(&self) -> String {
         format!("{}.", self.secret)
+    }
+
+    pub(super) fn former(self: &Arc<Self>, present: &Present) -> Former {
+        Former { session: Arc::clone(self), key: present.key, hangup: present.hangup.clone() }
     }
 
     fn client_left(&self, key: Key) {
@@ -192,17 +197,9 @@ impl Session {
         hangup: Hangup,
     ) -> Place {
         let key = state.mailbox.attach(cursor);
-        let (alive_sender, alive) = bounded(0);
-        state.present.push(Present {
-            key,
-            kind,
-            fate: Fate::Here,
-            answering: false,
-            hangup,
-            alive,
-        });
+        state.present.push(Present { key, kind, fate: Fate::Here, answering: false, hangup });
         let heard = Cell::new(self.news.calls());
-        Place { session: Arc::clone(self), key, kind, heard, _alive: alive_sender }
+        Place { session: Arc::clone(self), key, kind, heard }
     }
 }
 
@@ -231,10 +228,9 @@ impl State {
     }
 
     /// Takes the place from the listener that has it, if there is one.
-    pub(super) fn replace_first(&mut self) -> Option<Former> {
-        let present = self.first_present()?;
-        let (key, former) = (present.key, present.former());
-        self.sentence(key, Fate::Replaced);
+    pub(super) fn replace_first(&mut self, session: &Arc<Session>) -> Option<Former> {
+        let former = session.former(self.first_present()?);
+        self.sentence(former.key, Fate::Replaced);
         Some(former)
     }
 

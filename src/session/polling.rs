@@ -217,9 +217,11 @@ impl Session {
         let mut former = None;
         match state.present.iter().find(in_the_way).map(|present| (present.key, present.kind)) {
             Some((key, Kind::Poll)) => state.sentence(key, Fate::ReplacedByPoll(Instant::now())),
-            Some((_, Kind::Stream)) if proven.is_some() => former = state.replace_first(),
+            Some((_, Kind::Stream)) if proven.is_some() => former = state.replace_first(self),
             Some((key, Kind::Stream)) => {
-                return state.find(key).map_or(Join::Over, |present| Join::Taken(present.former()));
+                return state
+                    .find(key)
+                    .map_or(Join::Over, |present| Join::Taken(self.former(present)));
             }
             None => {}
         }

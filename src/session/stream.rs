@@ -150,7 +150,7 @@ impl Session {
         if !reuse && !alone && proven.is_none() {
             return state
                 .first_present()
-                .map_or(Join::Over, |present| Join::Taken(present.former()));
+                .map_or(Join::Over, |present| Join::Taken(self.former(present)));
         }
         let resumed = match start {
             Start::Number(place) if alone => Some(*place),
@@ -162,7 +162,7 @@ impl Session {
         if self.tunnel && !state.tunnel_resumes(self, start, state.mailbox.given()) {
             return Join::Gone;
         }
-        let former = if reuse { None } else { state.replace_first() };
+        let former = if reuse { None } else { state.replace_first(self) };
         Join::Joined(self.add_stream(&mut state, resumed, hangup, former))
     }
 
