@@ -110,6 +110,7 @@ impl Drop for Call<'_> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
     use std::time::Duration;
 
     fn soon() -> Instant {
@@ -153,5 +154,38 @@ mod tests {
         bell.ring();
 
         assert!(sleepers.into_iter().all(|sleeper| sleeper.join().unwrap()));
+    }
+
+    #[test]
+    fn whoever_notes_looks_and_waits_misses_nothing_of_two_callers() {
+        const EACH: u64 = 20_000;
+        let shared = Arc::new((Bell::default(), AtomicU64::new(0)));
+        let callers: Vec<_> = (0..2)
+            .map(|number| {
+                let shared = Arc::clone(&shared);
+                let call = move || {
+                    for _ in 0..EACH {
+                        shared.1.fetch_add(1, Ordering::Relaxed);
+                        shared.0.ring();
+                    }
+                };
+                std::thread::Builder::new().name(format!("caller-{number}")).spawn(call).unwrap()
+            })
+            .collect();
+
+        let (bell, count) = &*shared;
+        loop {
+            let heard = bell.calls();
+            if count.load(Ordering::Relaxed) == 2 * EACH {
+                break;
+            }
+            assert!(
+                bell.wait(heard, soon()),
+                "{} calls and none was heard",
+                count.load(Ordering::Relaxed)
+            );
+        }
+
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
     }
 }
