@@ -44,9 +44,6 @@ use tunnel::Tunnel;
 /// `OUTBOX_WAIT`; then it is an error of that item.
 const OUTBOX_MAX: usize = 256;
 
-/// A wait that a call ends has to have an end of its own.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
 /// Longer than a write to the upstream may take before the link is cut, so that it is the link that fails first.
 const OUTBOX_WAIT: Duration = Duration::from_secs(12);
 
@@ -134,10 +131,6 @@ struct Polled {
 }
 
 impl Session {
-    fn lock(&self) -> Locked<'_> {
-        Locked::new(self.state.lock(), &self.news)
-    }
-
     /// What a log may call this session.
     pub fn name(&self) -> &str {
         &self.id[..6]
@@ -151,14 +144,8 @@ impl Session {
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds.
     fn await_opening(&self) -> Phase {
-        loop {
-            let heard = self.changed.calls();
-            let phase = self.lock().phase.clone();
-            if !matches!(phase, Phase::Opening) {
-                return phase;
-            }
-            self.changed.wait(heard, Instant::now() + LOOK_AGAIN);
-        }
+        let opened = |state: &State| !matches!(state.phase, Phase::Opening);
+        self.wait_until(self.lock(), None, opened).phase.clone()
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
@@ -186,22 +173,21 @@ impl Session {
 
     fn wait_for_room(&self) -> Result<Locked<'_>, String> {
         let deadline = Instant::now() + OUTBOX_WAIT;
+        let has_room = |state: &State| state.outbox.len() < OUTBOX_MAX;
         loop {
-            let heard = self.changed.calls();
-            let state = self.lock();
-            if state.outbox.len() < OUTBOX_MAX {
+            let may_go_on = |state: &State| has_room(state) || !state.flushing;
+            let state = self.wait_until(self.lock(), Some(deadline), may_go_on);
+            if has_room(&state) {
                 return Ok(state);
             }
-            let flushing = state.flushing;
-            drop(state);
-            if !flushing {
-                self.flush();
-            } else if !self.changed.wait(heard, deadline) {
+            if state.flushing {
                 return Err(
                     "the upstream takes no commands at the moment, send this item again later"
                         .to_owned(),
                 );
             }
+            drop(state);
+            self.flush();
         }
     }
 

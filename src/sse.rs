@@ -39,19 +39,18 @@ pub fn run(
     let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0 };
     writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
-    let mut quiet_until = written_at + heartbeat;
     loop {
         match stream.next() {
             Step::Nothing => {
-                if stream.wait(quiet_until) {
-                    if written_at.elapsed() < BUSY_WITHIN {
-                        std::thread::yield_now();
-                    }
-                } else if Instant::now() >= quiet_until {
-                    writer.named("heartbeat", "{}")?;
-                    quiet_until = Instant::now() + heartbeat;
+                let called = stream.wait(written_at + heartbeat);
+                let quiet = written_at.elapsed();
+                if called && quiet < BUSY_WITHIN {
+                    std::thread::yield_now();
                 }
-                continue;
+                if called || quiet < heartbeat {
+                    continue;
+                }
+                writer.named("heartbeat", "{}")?;
             }
             Step::Events { missed, events } => writer.events(missed, &events)?,
             Step::Notice { place, notice } => {
@@ -69,7 +68,6 @@ pub fn run(
         // Counted from the last write, not the last heartbeat: a proxy cuts a silent stream, and a stream with events is
         // not silent.
         written_at = Instant::now();
-        quiet_until = written_at + heartbeat;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns: the futex they sleep on.
 //! Never: holds what it calls about; who is called looks for himself.
 
-use super::State;
+use super::{Session, State};
 use parking_lot::MutexGuard;
 use rustix::event::Timespec;
 use rustix::io::Errno;
@@ -40,16 +40,16 @@ impl Bell {
         }
     }
 
-    /// Waits for another call than those that were `heard`, at most until `deadline`. Whether there was one.
-    pub(super) fn wait(&self, heard: u32, deadline: Instant) -> bool {
+    /// Waits for another call than those that were `heard`, at most until `deadline`, if there is one. Whether there was a call.
+    pub(super) fn wait(&self, heard: u32, deadline: Option<Instant>) -> bool {
         let awaited = heard | AWAITED;
         loop {
             let now = self.0.compare_exchange(heard, awaited, Ordering::AcqRel, Ordering::Acquire);
             if now.is_err_and(|word| word != awaited) {
                 return true;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).ok();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
             // Called, interrupted, or called before it slept: the next look tells them apart.
             if futex::wait(&self.0, Flags::PRIVATE, awaited, left.as_ref()) == Err(Errno::TIMEDOUT)
             {
@@ -70,12 +70,6 @@ pub(super) struct Locked<'a> {
 struct Call<'a> {
     bell: &'a Bell,
     due: bool,
-}
-
-impl<'a> Locked<'a> {
-    pub(super) fn new(state: MutexGuard<'a, State>, bell: &'a Bell) -> Locked<'a> {
-        Locked { state, call: Call { bell, due: false } }
-    }
 }
 
 impl Deref for Locked<'_> {
@@ -106,6 +100,31 @@ impl Drop for Call<'_> {
     }
 }
 
+impl Session {
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked { state: self.state.lock(), call: Call { bell: &self.news, due: false } }
+    }
+
+    /// Opens the lock and waits until the session has changed so that `ready` holds, at most until `deadline`, if there is one.
+    pub(super) fn wait_until<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        deadline: Option<Instant>,
+        ready: impl Fn(&State) -> bool,
+    ) -> Locked<'a> {
+        while !ready(&state) {
+            let heard = self.changed.calls();
+            drop(state);
+            let called = self.changed.wait(heard, deadline);
+            state = self.lock();
+            if !called {
+                break;
+            }
+        }
+        state
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,8 +132,8 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::time::Duration;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    fn soon() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(10))
     }
 
     #[test]
@@ -132,7 +151,8 @@ mod tests {
         let bell = Bell::default();
         bell.ring();
 
-        assert!(!bell.wait(bell.calls(), Instant::now() + Duration::from_millis(20)));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert!(!bell.wait(bell.calls(), Some(deadline)));
     }
 
     #[test]

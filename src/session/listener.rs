@@ -88,15 +88,8 @@ impl Former {
             self.hangup.cut();
         }
         let deadline = Instant::now() + grace;
-        loop {
-            let heard = self.session.changed.calls();
-            if self.session.lock().find(self.key).is_none() {
-                return true;
-            }
-            if !self.session.changed.wait(heard, deadline) {
-                return false;
-            }
-        }
+        let gone = |state: &State| state.find(self.key).is_none();
+        gone(&self.session.wait_until(self.session.lock(), Some(deadline), gone))
     }
 
     pub(super) fn must_leave(&self) {
@@ -137,7 +130,7 @@ impl Place {
 
     /// Waits until there may be something that the last look did not see, at most until `deadline`. Whether there may be.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
-        self.session.news.wait(self.heard.get(), deadline)
+        self.session.news.wait(self.heard.get(), Some(deadline))
     }
 }
 

@@ -127,18 +127,11 @@ impl Session {
 
     /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
     /// overtake another.
-    fn await_posts<'a>(&'a self, mut state: Locked<'a>, seq: u64) -> Locked<'a> {
+    fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
-        while state.tunnel.seq < seq && self.close_of(&state).is_none() {
-            let heard = self.changed.calls();
-            drop(state);
-            let called = self.changed.wait(heard, deadline);
-            state = self.lock();
-            if !called {
-                break;
-            }
-        }
-        state
+        self.wait_until(state, Some(deadline), |state| {
+            state.tunnel.seq >= seq || self.close_of(state).is_some()
+        })
     }
 
     /// Before a DELETE: the frames of the client's last POST go up first.
