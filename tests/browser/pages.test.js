@@ -7,17 +7,14 @@ import { mkdirSync, mkdtempSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { applications } from "./parts/applications.js";
+import { applications, openGreeted } from "./parts/applications.js";
 import { Bridge } from "./parts/bridge.js";
 import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { useOwnPage } from "./parts/own-page.js";
 import { missingFor } from "./parts/rails.js";
 import { needing } from "./parts/skips.js";
-import { until } from "./parts/wait.js";
 import { stageIn } from "./parts/stage.js";
-import { pageAt } from "./parts/world.js";
 
-const PATIENCE_MS = 15_000;
 const SIZES = { wide: { width: 1100, height: 800 }, narrow: { width: 360, height: 740 } };
 
 const folder = process.env.SCREENSHOTS ?? mkdtempSync(join(tmpdir(), "screenshots-"));
@@ -91,12 +88,8 @@ function applicationPage(browserName) {
 }
 
 async function quiet({ world, browser }, client, road) {
-  const application = applications[client];
-  const room = world.room();
   const tab = await browser.tab();
-  await tab.open(pageAt(world.site.url, { client, road, room }));
-  await application.subscribe(tab, room);
-  await until("the greeting", PATIENCE_MS, async () => (await application.shown(tab)).length === 1);
+  await openGreeted({ world, tab, client, road, room: world.room() });
   assert.deepEqual(tab.console, []);
   await tab.close();
 }

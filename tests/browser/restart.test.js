@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as later } from "node:timers/promises";
-import { applications } from "./parts/applications.js";
+import { applications, openGreeted } from "./parts/applications.js";
 import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
 import { missingFor } from "./parts/rails.js";
 import { everything, needing } from "./parts/skips.js";
@@ -80,9 +80,7 @@ async function hearsAgain({ world, browser }, client, road) {
   const application = applications[client];
   const room = world.room();
   const tab = await browser.window();
-  await tab.open(pageAt(world.site.url, { client, road, room }));
-  await application.subscribe(tab, room);
-  await until("the greeting", NEWS_MS, async () => (await application.shown(tab)).length === 1);
+  await openGreeted({ world, tab, client, road, room });
 
   await world.bridge.kill();
   await world.bridge.startAgain();

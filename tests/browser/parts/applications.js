@@ -1,5 +1,10 @@
 // The applications of the tests, one a client: how each subscribes, what it has shown, who makes it news.
 
+import { until } from "./wait.js";
+import { pageAt } from "./world.js";
+
+const GREETED_WITHIN_MS = 15_000;
+
 const chat = {
   subscribe: (tab, room) => tab.run((room) => window.chat.subscribe("chat", room), room),
   shown: (tab) =>
@@ -47,3 +52,11 @@ export const applications = {
   anycable,
   graphql,
 };
+
+/** Opens the page of this client in the tab, and returns when it shows that the room has greeted it. */
+export async function openGreeted({ world, tab, client, road, room }) {
+  const application = applications[client];
+  await tab.open(pageAt(world.site.url, { client, road, room }));
+  await application.subscribe(tab, room);
+  await until("the greeting", GREETED_WITHIN_MS, async () => (await application.shown(tab)).length === 1);
+}
