@@ -159,12 +159,13 @@ impl Session {
         if matches!(state.phase, Phase::Over(_)) {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         }
+        let (channels, mut out) = state.effects(&self.id);
         let outcome = match request {
-            Request::Subscribe(identifier) => state.subscribe(self, identifier, max),
-            Request::Unsubscribe(identifier) => state.unsubscribe(&identifier),
+            Request::Subscribe(identifier) => channels.subscribe(identifier, max, &mut out),
+            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
             Request::Send(identifier, data) => {
                 let held_max = table.as_ref().map_or(0, |table| table.rules.bounds.bytes);
-                state.send(&identifier, &data, held_max)
+                channels.send(&identifier, &data, held_max, &mut out)
             }
         };
         self.note_kept(&state);
@@ -348,8 +349,8 @@ impl Owner for Session {
             let data = format!(r#"{{"type":"connected","session_id":"{}"}}"#, self.id);
             state.announce(Notice { name: Some("upstream"), data: data.into() });
         }
-        let commands = state.channels.subscribe_all();
-        state.outbox.extend(commands);
+        let (channels, mut out) = state.effects(&self.id);
+        channels.welcomed(&mut out);
         drop(state);
         self.changed.ring();
         self.flush();
@@ -429,12 +430,13 @@ impl Session {
         if matches!(state.phase, Phase::Over(_)) {
             return;
         }
+        let (channels, mut out) = state.effects(&self.id);
         match frame {
             Frame::Message { identifier, message } => {
-                state.receive(self, identifier, message.get())
+                channels.receive(identifier, message.get(), &mut out);
             }
-            Frame::Confirm { identifier } => state.confirm(self, identifier),
-            Frame::Reject { identifier } => state.reject(self, identifier),
+            Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
+            Frame::Reject { identifier } => channels.reject(identifier, &mut out),
             _ => return,
         }
         self.note_kept(&state);
@@ -446,7 +448,30 @@ impl Session {
     }
 }
 
+/// Where a part of the session leaves what it wants done: messages for the listeners, commands for the upstream.
+struct Effects<'a> {
+    session_id: &'a str,
+    mailbox: &'a mut Mailbox,
+    outbox: &'a mut VecDeque<String>,
+    link_is_up: bool,
+}
+
+impl Effects<'_> {
+    /// Leaves a command for `flush`. While the link is lost there is nothing to leave: the next welcome brings everything.
+    fn command(&mut self, command: String) {
+        if self.link_is_up {
+            self.outbox.push_back(command);
+        }
+    }
+}
+
 impl State {
+    fn effects<'a>(&'a mut self, session_id: &'a str) -> (&'a mut Channels, Effects<'a>) {
+        let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
+        let out = Effects { session_id, mailbox, outbox, link_is_up: self.link.is_some() };
+        (&mut self.channels, out)
+    }
+
     fn next_frame(&mut self) -> Option<(Arc<Link>, String)> {
         let link = self.link.clone()?;
         Some((link, self.outbox.pop_front()?))
@@ -471,7 +496,8 @@ impl State {
             self.polled.upstream = Some(notice);
         } else if first {
             self.announce(notice);
-            self.disconnect_channels(session);
+            let (channels, mut out) = self.effects(&session.id);
+            channels.lost(&mut out);
         }
     }
 }

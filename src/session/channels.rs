@@ -4,7 +4,7 @@
 //! Never: does I/O; a command is left in the outbox.
 //! At the limits: `--max-channels`, `IDENTIFIERS_BYTES_MAX`, `HELD_MAX` and the bytes that are held are errors of the item.
 
-use super::{Session, State, random_id};
+use super::{Effects, random_id};
 use crate::frame::{Echo, Identifier, one_line};
 use crate::heap;
 use std::fmt::Write;
@@ -63,9 +63,9 @@ impl Channels {
     }
 
     /// After a welcome: every channel that was not rejected, again.
-    pub fn subscribe_all(&self) -> Vec<String> {
+    pub fn welcomed(&self, out: &mut Effects<'_>) {
         let wanted = self.channels.iter().filter(|channel| channel.state != ChannelState::Rejected);
-        wanted.map(|channel| channel.identifier.subscribe()).collect()
+        out.outbox.extend(wanted.map(|channel| channel.identifier.subscribe()));
     }
 
     /// The `chan_id`s of the confirmed and the pending ones, as a JSON array.
@@ -94,36 +94,39 @@ impl Channels {
         self.held_bytes -= held.iter().map(String::len).sum::<usize>();
         held
     }
-}
 
-impl State {
-    pub(super) fn subscribe(
+    pub fn subscribe(
         &mut self,
-        session: &Session,
         identifier: Identifier,
         max: usize,
+        out: &mut Effects<'_>,
     ) -> Outcome {
-        let Some(at) = self.channels.find(&identifier) else {
-            return self.subscribe_new(identifier, max);
+        let Some(at) = self.find(&identifier) else {
+            return self.subscribe_new(identifier, max, out);
         };
-        match self.channels.channels[at].state {
+        match self.channels[at].state {
             ChannelState::Pending => {}
-            ChannelState::Connected => self.push_event(session, "connected", at, "{}", None),
+            ChannelState::Connected => self.tell(out, "connected", at, "{}", None),
             ChannelState::Rejected => {
-                self.channels.channels[at].state = ChannelState::Pending;
-                self.command(self.channels.channels[at].identifier.subscribe());
+                self.channels[at].state = ChannelState::Pending;
+                out.command(self.channels[at].identifier.subscribe());
             }
         }
-        Ok(self.channels.channels[at].id.clone())
+        Ok(self.channels[at].id.clone())
     }
 
-    fn subscribe_new(&mut self, identifier: Identifier, max: usize) -> Outcome {
-        if self.channels.channels.len() >= max {
+    fn subscribe_new(
+        &mut self,
+        identifier: Identifier,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
+        if self.channels.len() >= max {
             let why =
                 format!("the session has {max} channels (--max-channels), unsubscribe one first");
             return Err((why, None));
         }
-        let channels = self.channels.channels.iter();
+        let channels = self.channels.iter();
         let kept: usize = channels.map(|channel| channel.identifier.text().len()).sum();
         if kept + identifier.text().len() > IDENTIFIERS_BYTES_MAX {
             let why = format!(
@@ -131,42 +134,43 @@ impl State {
             );
             return Err((why, None));
         }
-        self.command(identifier.subscribe());
+        out.command(identifier.subscribe());
         let id = random_id();
         let state = ChannelState::Pending;
         // Most sessions have one or two.
-        self.channels.channels.reserve_exact(1);
-        self.channels.channels.push(Channel {
-            id: id.clone(),
-            identifier,
-            state,
-            held: Vec::new(),
-        });
+        self.channels.reserve_exact(1);
+        self.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
         Ok(id)
     }
 
-    pub(super) fn unsubscribe(&mut self, identifier: &Identifier) -> Outcome {
-        let Some(at) = self.channels.find(identifier) else {
+    pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> Outcome {
+        let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
         };
-        self.channels.drop_held(at);
-        let channel = self.channels.channels.remove(at);
+        self.drop_held(at);
+        let channel = self.channels.remove(at);
         if channel.state != ChannelState::Rejected {
-            self.command(channel.identifier.unsubscribe());
+            out.command(channel.identifier.unsubscribe());
         }
         Ok(channel.id)
     }
 
-    pub(super) fn send(&mut self, identifier: &Identifier, data: &str, held_max: usize) -> Outcome {
-        let Some(at) = self.channels.find(identifier) else {
+    pub fn send(
+        &mut self,
+        identifier: &Identifier,
+        data: &str,
+        held_max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
+        let Some(at) = self.find(identifier) else {
             return Err((
                 "not subscribed: subscribe to this identifier before you send to it".to_owned(),
                 None,
             ));
         };
-        let away = self.link.is_none();
-        let held_bytes = self.channels.held_bytes;
-        let channel = &mut self.channels.channels[at];
+        let away = !out.link_is_up;
+        let held_bytes = self.held_bytes;
+        let channel = &mut self.channels[at];
         let id = channel.id.clone();
         let command = channel.identifier.message(data);
         let refusal = match channel.state {
@@ -176,7 +180,7 @@ impl State {
             _ if away => "the upstream is away, send this again after the channel is \"connected\""
                 .to_owned(),
             ChannelState::Connected => {
-                self.command(command);
+                out.command(command);
                 return Ok(id);
             }
             ChannelState::Pending if channel.held.len() >= HELD_MAX => {
@@ -190,7 +194,7 @@ impl State {
                 )
             }
             ChannelState::Pending => {
-                self.channels.held_bytes += command.len();
+                self.held_bytes += command.len();
                 channel.held.push(command);
                 return Ok(id);
             }
@@ -198,69 +202,63 @@ impl State {
         Err((refusal, Some(id)))
     }
 
-    /// Leaves a command for `flush`. While the link is lost there is nothing to leave: the next welcome brings everything.
-    fn command(&mut self, command: String) {
-        if self.link.is_some() {
-            self.outbox.push_back(command);
+    pub fn receive(&self, echo: Echo<'_>, message: &str, out: &mut Effects<'_>) {
+        if let Some(at) = self.find_echo(echo) {
+            self.tell(out, "received", at, &one_line(message), None);
         }
     }
 
-    pub(super) fn receive(&mut self, session: &Session, echo: Echo<'_>, message: &str) {
-        if let Some(at) = self.channels.find_echo(echo) {
-            self.push_event(session, "received", at, &one_line(message), None);
+    pub fn confirm(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
+        if let Some(at) = self.find_echo(echo) {
+            self.channels[at].state = ChannelState::Connected;
+            self.tell(out, "connected", at, "{}", None);
+            let held = self.drop_held(at);
+            out.outbox.extend(held);
         }
     }
 
-    pub(super) fn confirm(&mut self, session: &Session, echo: Echo<'_>) {
-        if let Some(at) = self.channels.find_echo(echo) {
-            self.channels.channels[at].state = ChannelState::Connected;
-            self.push_event(session, "connected", at, "{}", None);
-            let held = self.channels.drop_held(at);
-            self.outbox.extend(held);
+    pub fn reject(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
+        if let Some(at) = self.find_echo(echo) {
+            self.channels[at].state = ChannelState::Rejected;
+            let unsent = self.drop_held(at).len();
+            self.tell(out, "rejected", at, "{}", (unsent > 0).then_some(unsent));
         }
     }
 
-    pub(super) fn reject(&mut self, session: &Session, echo: Echo<'_>) {
-        if let Some(at) = self.channels.find_echo(echo) {
-            self.channels.channels[at].state = ChannelState::Rejected;
-            let unsent = self.channels.drop_held(at).len();
-            self.push_event(session, "rejected", at, "{}", (unsent > 0).then_some(unsent));
-        }
-    }
-
-    pub(super) fn disconnect_channels(&mut self, session: &Session) {
-        for at in 0..self.channels.channels.len() {
-            if self.channels.channels[at].state != ChannelState::Rejected {
-                self.channels.channels[at].state = ChannelState::Pending;
-                self.push_event(session, "disconnected", at, "{}", None);
+    /// The link is lost: each channel that was not rejected waits for the next welcome.
+    pub fn lost(&mut self, out: &mut Effects<'_>) {
+        for at in 0..self.channels.len() {
+            if self.channels[at].state != ChannelState::Rejected {
+                self.channels[at].state = ChannelState::Pending;
+                self.tell(out, "disconnected", at, "{}", None);
             }
         }
     }
 
-    fn push_event(
-        &mut self,
-        session: &Session,
+    fn tell(
+        &self,
+        out: &mut Effects<'_>,
         kind: &str,
         at: usize,
         message: &str,
         unsent: Option<usize>,
     ) {
-        let channel = &self.channels.channels[at];
+        let channel = &self.channels[at];
         let identifier = channel.identifier.text();
         let mut event =
             String::with_capacity((240 + identifier.len() + message.len()).max(heap::SCRATCH));
         let time = humantime::format_rfc3339_nanos(SystemTime::now());
-        let msg_id = self.mailbox.last() + 1;
+        let msg_id = out.mailbox.last() + 1;
         // Writing to a String does not fail.
         let _ = write!(
             event,
             r#"{{"type":"{kind}","session_id":"{}","chan_id":"{}","msg_id":"{msg_id}","time":"{time}","identifier":{identifier},"message":{message}"#,
-            session.id, channel.id
+            out.session_id, channel.id
         );
         if let Some(unsent) = unsent {
             let _ = write!(event, r#","unsent":{unsent}"#);
         }
         event.push('}');
-        self.mailbox.push(&event);
+        out.mailbox.push(&event);
     }
 }
