@@ -382,9 +382,8 @@ impl Mailbox {
         if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
             self.marks.push_back((now, safe));
         }
-        while let Some((at, place)) = self.marks.front().copied()
-            && now.duration_since(at) >= window * 2
-        {
+        let old = |(at, _): &(Instant, _)| now.duration_since(*at) >= window * 2;
+        while let Some((_, place)) = self.marks.front().copied().filter(old) {
             self.marks.pop_front();
             // A listener that came since and reads from further back keeps what it has not been sent.
             self.forget_through(place.min(safe));

@@ -139,10 +139,10 @@ impl Inner {
             if pool.set.is_none() && !pool.building {
                 self.rebuild(&mut pool)?;
             }
-            if let Some(set) = pool.set.clone()
-                && let Some(stream) = pool.free.pop()
-            {
-                return Ok(Hop { set, stream });
+            if let Some(set) = pool.set.clone() {
+                if let Some(stream) = pool.free.pop() {
+                    return Ok(Hop { set, stream });
+                }
             }
             if self.changed.wait_until(&mut pool, deadline).timed_out() {
                 return Err(Failure::Busy);

@@ -47,9 +47,10 @@ impl Refuser {
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
     pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Refusal) {
         let bytes = Manner::UNKNOWN.whole(&why.answer());
-        if socket.write_all(&bytes, Duration::ZERO).is_ok()
-            && let Err(full) = self.told.try_send((Instant::now() + self.linger, socket))
-        {
+        if socket.write_all(&bytes, Duration::ZERO).is_err() {
+            return;
+        }
+        if let Err(full) = self.told.try_send((Instant::now() + self.linger, socket)) {
             // What has come is read at least: without it, no reset.
             full.into_inner().1.finish(Instant::now());
         }

@@ -70,9 +70,9 @@ impl Words {
                 return format!("{}: {}", option.typed, of_value(&value.text, why));
             }
         }
-        if let Some(word) = self.words.last()
-            && said == format!("No value provided for option '{}'.", word.text)
-        {
+        let lacking =
+            |word: &&Word| said == format!("No value provided for option '{}'.", word.text);
+        if let Some(word) = self.words.last().filter(lacking) {
             return format!("{}: needs a value, --help says which", word.typed);
         }
         match said.strip_prefix("Unrecognized argument: ") {

@@ -208,9 +208,8 @@ impl State {
     /// Only the first fate counts, but for a client that has gone: there is nobody to be told of another.
     pub(super) fn sentence(&mut self, key: Key, fate: Fate) {
         let condemned = self.present.iter_mut().find(|present| present.key == key);
-        if let Some(present) = condemned
-            && (present.fate == Fate::Here || fate == Fate::Left)
-        {
+        let can_be = |present: &&mut Present| present.fate == Fate::Here || fate == Fate::Left;
+        if let Some(present) = condemned.filter(can_be) {
             present.fate = fate;
             self.mailbox.call();
         }

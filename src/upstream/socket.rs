@@ -221,9 +221,8 @@ impl Socket {
     /// Sends the last frame, if there is one, and ends the connection, in order where that takes no longer
     /// than some `FAREWELL_TIMEOUT`. Nothing is written afterwards.
     pub fn finish(&self, last: Option<&[u8]>) {
-        if let Some(mut open) = self.open.try_lock_for(FAREWELL_TIMEOUT)
-            && *open
-        {
+        let open = self.open.try_lock_for(FAREWELL_TIMEOUT);
+        if let Some(mut open) = open.filter(|open| **open) {
             *open = false;
             let _ = self.tcp.set_write_timeout(Some(FAREWELL_TIMEOUT));
             let _ = self.say_goodbye(last.unwrap_or_default());
