@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// Bytes of an identifier as a client sent it; one more is an error of that item, or of that GET.
+const IDENTIFIER_BYTES_MAX: usize = 4096;
+
 /// Levels of nesting in an identifier; one more is an error of that item. Real ones have one or two.
 const IDENTIFIER_DEPTH_MAX: usize = 64;
 
@@ -36,7 +39,7 @@ impl Echo<'_> {
     /// What it names, if it names anything.
     pub fn identifier(self) -> Option<Identifier> {
         let text: Text<'_> = serde_json::from_str(self.0).ok()?;
-        Identifier::parse(serde_json::from_str(&text.0).ok()?).ok()
+        Identifier::read(serde_json::from_str(&text.0).ok()?).ok()
     }
 }
 
@@ -121,6 +124,16 @@ impl Identifier {
     /// # Errors
     /// A sentence for the client: what is wrong with it.
     pub fn parse(raw: &RawValue) -> Result<Identifier, String> {
+        if raw.get().len() > IDENTIFIER_BYTES_MAX {
+            return Err(format!(
+                "identifier: over {IDENTIFIER_BYTES_MAX} bytes, use a shorter one"
+            ));
+        }
+        Identifier::read(raw)
+    }
+
+    /// One of any length: a server may spell it longer than the client did.
+    fn read(raw: &RawValue) -> Result<Identifier, String> {
         let text = one_line(raw.get());
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|_| {
             "identifier: send an object, such as {\"channel\":\"ChatChannel\"}".to_owned()
@@ -312,9 +325,21 @@ mod tests {
 
     #[test]
     fn deep_nesting_and_half_a_surrogate_pair_are_errors() {
-        let deep = format!(r#"{{"channel":"C","x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        let deep = format!(r#"{{"channel":"C","x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
         assert!(identifier(&deep).unwrap_err().contains("levels"));
         assert!(identifier(r#"{"channel":"\ud800"}"#).unwrap_err().contains("surrogate"));
+    }
+
+    #[test]
+    fn an_identifier_has_4_kib_at_most_and_its_echo_may_have_more() {
+        let long = |count| format!(r#"{{"channel":"{}"}}"#, "é".repeat(count));
+        let name = IDENTIFIER_BYTES_MAX / 2 - 7;
+        assert_eq!(long(name).len(), IDENTIFIER_BYTES_MAX);
+        let longest = identifier(&long(name)).unwrap();
+
+        assert!(identifier(&long(name + 1)).unwrap_err().contains("4096"));
+        let echo = format!(r#""{{\"channel\":\"{}\"}}""#, r"\u00e9".repeat(name));
+        assert!(Echo(&echo).identifier().is_some_and(|echo| echo == longest));
     }
 
     #[test]

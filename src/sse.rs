@@ -4,9 +4,12 @@
 //! Never: knows paths or the upstream; it gets a `Write`.
 //! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
 
+mod raw;
+
 use crate::heap;
 use crate::mailbox::{Batch, Notice};
 use crate::session::{Step, Stream};
+use raw::Raw;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -26,7 +29,7 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 const BUSY_WITHIN: Duration = Duration::from_millis(5);
 
 /// Writes one stream from its beginning to its end. `padding` bytes of comment come first, for proxies that hold back the
-/// start of a body; a quiet stream gets a heartbeat each `heartbeat`.
+/// start of a body; a quiet stream gets a heartbeat each `heartbeat`. A `raw` one gets its messages as plain event data.
 ///
 /// # Errors
 /// The client's socket failed, or was stuck too long.
@@ -35,8 +38,9 @@ pub fn run(
     out: &mut dyn Write,
     padding: usize,
     heartbeat: Duration,
+    raw: bool,
 ) -> io::Result<()> {
-    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0 };
+    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0, raw };
     writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
     loop {
@@ -55,11 +59,11 @@ pub fn run(
             Step::Events { missed, events } => writer.events(missed, &events)?,
             Step::Notice { place, notice } => {
                 writer.place = place;
-                writer.event(notice.name, &notice.data)?;
+                writer.notice(&notice)?;
             }
             Step::Closed { place, notice } => {
                 writer.place = place;
-                writer.event(notice.name, &notice.data)?;
+                writer.notice(&notice)?;
                 stream.close_told();
                 return Ok(());
             }
@@ -84,6 +88,8 @@ struct Writer<'a> {
     prefix: String,
     /// The place that the client has reached.
     place: u64,
+    /// Messages are written as plain data, and what is unnamed elsewhere is named.
+    raw: bool,
 }
 
 impl Writer<'_> {
@@ -95,7 +101,7 @@ impl Writer<'_> {
             let _ = write!(text, ":{:1$}\n\n", "", padding - 1);
         }
         for notice in &first {
-            self.put(&mut text, notice.name, &notice.data);
+            self.put_notice(&mut text, notice);
         }
         self.out.write_all(text.as_bytes())
     }
@@ -109,23 +115,34 @@ impl Writer<'_> {
         }
         for (place, event) in events.iter() {
             self.place = place;
-            self.put(&mut text, None, event);
+            match if self.raw { Raw::of(event) } else { Raw::Message(event.into()) } {
+                Raw::Message(data) => self.put(&mut text, None, &data),
+                Raw::Named(name) => self.put(&mut text, Some(name), event),
+            }
         }
         self.out.write_all(text.as_bytes())
     }
 
     fn named(&mut self, name: &'static str, data: &str) -> io::Result<()> {
-        self.event(Some(name), data)
-    }
-
-    fn event(&mut self, name: Option<&'static str>, data: &str) -> io::Result<()> {
         let mut text = String::with_capacity(heap::SCRATCH);
-        self.put(&mut text, name, data);
+        self.put(&mut text, Some(name), data);
         self.out.write_all(text.as_bytes())
     }
 
-    /// Appends one event. Its data is one line, but for a tunnel's frame that has line breaks.
-    fn put(&self, text: &mut String, name: Option<&'static str>, data: &str) {
+    fn notice(&mut self, notice: &Notice) -> io::Result<()> {
+        let mut text = String::with_capacity(heap::SCRATCH);
+        self.put_notice(&mut text, notice);
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Appends something that is not kept. All but `joined` has a name.
+    fn put_notice(&self, text: &mut String, notice: &Notice) {
+        let name = if self.raw { notice.name.or(Some("joined")) } else { notice.name };
+        self.put(text, name, &notice.data);
+    }
+
+    /// Appends one event. Its data is one line, but for line breaks in a tunnel's frame or in a raw stream's text.
+    fn put(&self, text: &mut String, name: Option<&str>, data: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(text, "id: {}{}", self.prefix, self.place);
         if let Some(name) = name {
@@ -148,7 +165,7 @@ impl Writer<'_> {
                 self.named("replaced", "{}")
             }
             Step::Drained => self.out.write_all(retry_within(RETRY_DRAINED).as_bytes()),
-            Step::Over(Some(notice)) => self.event(notice.name, &notice.data),
+            Step::Over(Some(notice)) => self.notice(&notice),
             _ => Ok(()),
         }
     }

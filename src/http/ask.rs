@@ -3,6 +3,7 @@
 use super::Settings;
 use super::answers::error;
 use super::query;
+use crate::frame::Identifier;
 use crate::gate::{Answer, Exchange, Head};
 use crate::session::{Credentials, Opener, Start};
 use crate::upstream::{Handshake, Speech};
@@ -35,6 +36,11 @@ pub struct Ask {
     pub protocols: Option<String>,
     /// The number of a tunnel's POST.
     pub seq: Option<u64>,
+    /// What a GET subscribes.
+    #[expect(dead_code)]
+    pub channels: Vec<Identifier>,
+    /// A stream of messages alone.
+    pub raw: bool,
     cors: Vec<(&'static str, String)>,
     peer: Option<IpAddr>,
     passed_on: String,
@@ -61,6 +67,18 @@ impl Ask {
                 Some("-1") => Some(0),
                 _ => number("timeout")?,
             };
+            let protocols = protocols(query)?;
+            // A POST may have the same URL as the stream: there they say nothing.
+            let gets = head.method == "GET";
+            let raw = gets && query::raw(query)?;
+            if raw && (protocols.is_some() || !accepts(&head, "text/event-stream")) {
+                return Err(
+                    "raw: only a stream of channels can be raw, neither a poll nor a tunnel"
+                        .to_owned(),
+                );
+            }
+            let managed = gets && protocols.is_none();
+            let channels = if managed { query::channels(query)? } else { Vec::new() };
             let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
             let credentials = Credentials {
                 cookie: joined(head.all("cookie").collect()),
@@ -74,11 +92,13 @@ impl Ask {
                 timeout: timeout_of(timeout),
                 queue: number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max)),
                 padding: number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize,
-                protocols: protocols(query)?,
                 seq: number("seq")?,
+                channels,
+                raw,
                 cors: settings.origins.cors(&head),
                 peer: exchange.peer,
-                passed_on: query::passed_on(query, &settings.server_query),
+                passed_on: query::passed_on(query, &settings.server_query, protocols.is_some()),
+                protocols,
                 head: Arc::clone(&head),
             }))
         };

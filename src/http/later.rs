@@ -46,10 +46,10 @@ pub fn stream(
         .with("X-Session-Id", stream.session_id());
     let head = ask.answer(head);
     client.begin(head.status, &head.headers)?;
-    let padding = ask.padding;
+    let (padding, raw) = (ask.padding, ask.raw);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
-    sse::run(&mut stream, client, padding, settings.heartbeat)
+    sse::run(&mut stream, client, padding, settings.heartbeat, raw)
 }
 
 /// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.

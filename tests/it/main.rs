@@ -29,6 +29,7 @@ mod options;
 mod paths;
 mod poll;
 mod post;
+mod raw;
 mod reconnect;
 mod requests;
 mod resume;
