@@ -15,7 +15,7 @@ mod query;
 use crate::gate::{Answer, Exchange, Head, Serve, TICKET, Tickets};
 use crate::pages;
 use crate::report::{info, warning};
-use crate::session::{Denial, Table};
+use crate::session::{Kind, SessionError, Table};
 use answers::{denied_stream, error, not_allowed};
 use ask::Ask;
 pub use origin::Origins;
@@ -115,7 +115,7 @@ impl Serve for Http {
     }
 
     fn refusal(&self, head: &Head) -> Option<Answer> {
-        ask::accepts(head, "text/event-stream").then(|| denied_stream(&Denial::Full, false))
+        ask::accepts(head, "text/event-stream").then(|| denied_stream(&SessionError::Full, false))
     }
 }
 
@@ -208,15 +208,15 @@ impl Http {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
         match ask.head.method.as_str() {
             "POST" => {
-                Outcome::Later(Box::new(move |client| later::post(&table, &ask, &body, client)))
+                Outcome::Later(Box::new(move |client| later::post(&table, ask, &body, client)))
             }
-            "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, &ask, client))),
+            "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, ask, client))),
             _ => match ask.refuse_what_is_no_client() {
                 Some(answer) => answer.into(),
-                None if ask.wants_stream() => {
-                    let begun = later::begin(&table, &ask);
+                None if ask.join.kind == Kind::Stream => {
+                    let found = table.find_or_open(&ask.join);
                     Outcome::Later(Box::new(move |client| {
-                        later::stream(&table, ask, begun, &settings, client)
+                        later::stream(&table, ask, found, &settings, client)
                     }))
                 }
                 None => Outcome::Later(Box::new(move |client| {

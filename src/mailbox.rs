@@ -195,7 +195,7 @@ struct Listener {
     /// The last place that was handed out to it.
     cursor: u64,
     /// The last place that is known to be written, or acknowledged.
-    sent: u64,
+    delivered: u64,
     notices: VecDeque<(u64, Notice)>,
 }
 
@@ -207,7 +207,7 @@ pub struct Mailbox {
     bounds: Bounds,
     memory: Arc<Memory>,
     /// The last place that any listener is known to have.
-    sent: u64,
+    delivered: u64,
     listeners: Vec<Listener>,
     /// Something came since the listeners were called last.
     called: bool,
@@ -225,7 +225,7 @@ impl Mailbox {
             bytes: 0,
             bounds,
             memory,
-            sent: 0,
+            delivered: 0,
             // Most have one; four would be taken at once.
             listeners: Vec::with_capacity(1),
             called: false,
@@ -265,24 +265,29 @@ impl Mailbox {
         self.oldest + self.log.lengths.len() as u64 - 1
     }
 
+    /// What all mailboxes keep.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Bytes kept now.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The last place that any listener is known to have.
-    pub fn sent(&self) -> u64 {
-        self.sent
+    pub fn delivered(&self) -> u64 {
+        self.delivered
     }
 
     /// The last place that any listener has, or is being written just now: where one starts that wants what nobody has.
-    pub fn given(&self) -> u64 {
-        self.listeners.iter().map(|listener| listener.cursor).fold(self.sent, u64::max)
+    pub fn handed_out(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.cursor).fold(self.delivered, u64::max)
     }
 
     /// Notes that a listener has everything up to `place`.
-    pub fn set_sent(&mut self, place: u64) {
-        self.sent = self.sent.max(place.min(self.last()));
+    pub fn set_delivered(&mut self, place: u64) {
+        self.delivered = self.delivered.max(place.min(self.last()));
     }
 
     /// How many events after `cursor` are gone.
@@ -302,7 +307,7 @@ impl Mailbox {
     pub fn attach(&mut self, cursor: u64) -> Key {
         self.keys += 1;
         let key = Key(self.keys);
-        self.listeners.push(Listener { key, cursor, sent: cursor, notices: VecDeque::new() });
+        self.listeners.push(Listener { key, cursor, delivered: cursor, notices: VecDeque::new() });
         key
     }
 
@@ -344,8 +349,8 @@ impl Mailbox {
     /// What this listener was handed last is written.
     pub fn confirm(&mut self, key: Key) {
         if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
-            listener.sent = listener.cursor;
-            self.sent = self.sent.max(listener.sent);
+            listener.delivered = listener.cursor;
+            self.delivered = self.delivered.max(listener.delivered);
         }
     }
 
@@ -378,7 +383,9 @@ impl Mailbox {
     /// Forgets what every listener was sent more than twice `window` ago: nobody can come back for it. While there is no
     /// listener nothing is forgotten. To be called a few times in each `window`; looks at the clock through `now` only.
     pub fn forget_by_age(&mut self, now: Instant, window: Duration) {
-        let Some(safe) = self.listeners.iter().map(|listener| listener.sent).min() else { return };
+        let Some(safe) = self.listeners.iter().map(|listener| listener.delivered).min() else {
+            return;
+        };
         if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
             self.marks.push_back((now, safe));
         }

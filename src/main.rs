@@ -29,6 +29,7 @@ mod poll;
 mod report;
 mod session;
 mod sse;
+mod stats;
 mod upstream;
 
 use crate::gate::{Address, Gate, Limits, Listener};

@@ -17,7 +17,6 @@ mod wire;
 mod workers;
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::frame::Frame;
 use crate::report;
 use crate::report::{debug, info};
+use crate::stats::Stats;
 use socket::Socket;
 use thread::{Line, Session};
 pub use url::{Url, UrlError};
@@ -162,14 +162,14 @@ impl Drop for Upstream {
     }
 }
 
-/// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect.
+/// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect, the counters.
 pub struct Connector {
     settings: Settings,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     workers: Workers,
     /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
     permits: (Sender<()>, Receiver<()>),
-    counts: Tally,
+    stats: Arc<Stats>,
 }
 
 impl Connector {
@@ -188,8 +188,8 @@ impl Connector {
         for _ in 0..RECONNECTS_MAX {
             let _ = permits.0.try_send(());
         }
-        let (workers, counts) = (Workers::new(), Tally::default());
-        Arc::new(Connector { settings, tls, workers, permits, counts })
+        let (workers, stats) = (Workers::new(), Arc::default());
+        Arc::new(Connector { settings, tls, workers, permits, stats })
     }
 
     /// Says so if the upstream's name does not resolve: most likely it is misspelt, but it may come to be known. Asked beside
@@ -226,9 +226,19 @@ impl Connector {
         Ok(Upstream { line })
     }
 
-    /// How attempts and links ended so far.
-    pub fn counts(&self) -> Counts {
-        self.counts.read()
+    /// The counters of the process.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    fn count(&self, down: &Down) {
+        let counter = match down {
+            Down::Denied { .. } => &self.stats.upstream_denied,
+            Down::Refused { .. } => &self.stats.upstream_refused,
+            Down::Lost { was_up: false, .. } => &self.stats.upstream_failed,
+            Down::Lost { .. } => &self.stats.upstream_lost,
+        };
+        counter.add(1);
     }
 
     fn connect_timeout(&self) -> humantime::FormattedDuration {
@@ -279,56 +289,5 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // There is room: the token was taken from there.
         let _ = self.0.try_send(());
-    }
-}
-
-/// How attempts and links ended, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Attempts that made a link.
-    pub up: u64,
-    /// Attempts that the upstream denied with a 4xx.
-    pub denied: u64,
-    /// `disconnect`s with `reconnect:false`.
-    pub refused: u64,
-    /// Attempts that failed otherwise.
-    pub failed: u64,
-    /// Links that were lost.
-    pub lost: u64,
-}
-
-#[derive(Default)]
-struct Tally {
-    up: AtomicU64,
-    denied: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    lost: AtomicU64,
-}
-
-impl Tally {
-    fn up(&self) {
-        self.up.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn down(&self, down: &Down) {
-        let count = match down {
-            Down::Denied { .. } => &self.denied,
-            Down::Refused { .. } => &self.refused,
-            Down::Lost { was_up: false, .. } => &self.failed,
-            Down::Lost { .. } => &self.lost,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Counts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
-            up: read(&self.up),
-            denied: read(&self.denied),
-            refused: read(&self.refused),
-            failed: read(&self.failed),
-            lost: read(&self.lost),
-        }
     }
 }

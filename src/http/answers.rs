@@ -1,8 +1,8 @@
-//! The answers that more than one request gets, and how a `Denial` is said.
+//! The answers that more than one request gets, and how a `SessionError` is said.
 
 use crate::frame::quoted;
 use crate::gate::Answer;
-use crate::session::Denial;
+use crate::session::SessionError;
 use crate::sse::retry_within;
 
 /// When an EventSource that cannot be served now comes back, in milliseconds.
@@ -28,32 +28,33 @@ pub fn not_allowed(allow: &'static str) -> Answer {
 }
 
 /// An answer to a poll, a POST or a DELETE that gets no session.
-pub fn denied(denial: &Denial) -> Answer {
-    match denial {
-        Denial::NotFound => {
+pub fn denied(problem: &SessionError) -> Answer {
+    match problem {
+        SessionError::NotFound => {
             error(404, "no such session: open it with a GET, or add poll-queue to this POST")
         }
-        Denial::Forbidden => error(403, NOT_YOURS),
-        Denial::Denied(why) => error(403, why),
-        Denial::Failed(why) => error(502, why).with("Retry-After", "2"),
-        Denial::Dead(reason) => error(
+        SessionError::NotYours => error(403, NOT_YOURS),
+        SessionError::RefusedUpstream(why) => error(403, why),
+        SessionError::Failed(why) => error(502, why).with("Retry-After", "2"),
+        SessionError::EndedForGood(reason) => error(
             403,
             &format!(
                 "the session was ended for good ({reason}); open a new one without its event id"
             ),
         ),
-        Denial::Gone(close) => {
+        SessionError::Gone(close) => {
             let close = close.as_deref().unwrap_or("null");
             let why =
                 quoted("no living tunnel can go on from there: open a new one under a new id");
             error(410, "").body(format!("{{\"error\":{why},\"close\":{close}}}\n"))
         }
-        Denial::WrongKind => error(409, WRONG_KIND),
-        Denial::Full => {
+        SessionError::Channels(why) => error(400, why),
+        SessionError::WrongKind => error(409, WRONG_KIND),
+        SessionError::Full => {
             error(503, "no room for one more session, try again later (--max-sessions)")
                 .with("Retry-After", "10")
         }
-        Denial::Draining => {
+        SessionError::Draining => {
             error(503, "the bridge stops, try again in a few seconds").with("Retry-After", "5")
         }
     }
@@ -61,14 +62,14 @@ pub fn denied(denial: &Denial) -> Answer {
 
 /// An answer to a stream that gets no session. EventSource gives up for ever at any status but 200: what passes is a
 /// stream that says no more than when to come back, what does not pass is a status.
-pub fn denied_stream(denial: &Denial, tunnel: bool) -> Answer {
-    match denial {
-        Denial::Dead(_) => Answer::new(204),
+pub fn denied_stream(problem: &SessionError, tunnel: bool) -> Answer {
+    match problem {
+        SessionError::EndedForGood(_) => Answer::new(204),
         // Who carries a tunnel is no EventSource, and reads a status.
-        Denial::Failed(_) if tunnel => denied(denial),
-        Denial::Full | Denial::Draining | Denial::Failed(_) => Answer::new(200)
+        SessionError::Failed(_) if tunnel => denied(problem),
+        SessionError::Full | SessionError::Draining | SessionError::Failed(_) => Answer::new(200)
             .with("Content-Type", "text/event-stream")
             .body(retry_within(RETRY_FULL)),
-        _ => denied(denial),
+        _ => denied(problem),
     }
 }

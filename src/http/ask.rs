@@ -3,9 +3,8 @@
 use super::Settings;
 use super::answers::error;
 use super::query;
-use crate::frame::Identifier;
 use crate::gate::{Answer, Exchange, Head};
-use crate::session::{Credentials, Opener, Start};
+use crate::session::{Credentials, JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Speech};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,26 +23,16 @@ const HANDED_ON: [&str; 7] =
 /// A request for a session.
 pub struct Ask {
     pub head: Arc<Head>,
-    pub path: String,
-    pub credentials: Credentials,
-    pub start: Start,
+    /// What the table of sessions is asked.
+    pub join: JoinRequest,
     /// `None`: no forced reply.
     pub timeout: Option<Duration>,
-    /// `poll-queue`, clamped.
-    pub queue: Option<usize>,
     pub padding: usize,
-    /// The subprotocols that a tunnel offers, maybe none; without the parameter it is no tunnel.
-    pub protocols: Option<String>,
     /// The number of a tunnel's POST.
     pub seq: Option<u64>,
-    /// What a GET subscribes.
-    #[expect(dead_code)]
-    pub channels: Vec<Identifier>,
     /// A stream of messages alone.
     pub raw: bool,
     cors: Vec<(&'static str, String)>,
-    peer: Option<IpAddr>,
-    passed_on: String,
 }
 
 impl Ask {
@@ -67,63 +56,36 @@ impl Ask {
                 Some("-1") => Some(0),
                 _ => number("timeout")?,
             };
-            let protocols = protocols(query)?;
-            // A POST may have the same URL as the stream: there they say nothing.
-            let gets = head.method == "GET";
-            let raw = gets && query::raw(query)?;
-            if raw && (protocols.is_some() || !accepts(&head, "text/event-stream")) {
+            let mut join = join_request(exchange, path, query, settings)?;
+            join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
+            // A POST may have the same URL as the stream: there it says nothing.
+            let raw = head.method == "GET" && query::raw(query)?;
+            if raw && (join.tunnel || join.kind != Kind::Stream) {
                 return Err(
                     "raw: only a stream of channels can be raw, neither a poll nor a tunnel"
                         .to_owned(),
                 );
             }
-            let managed = gets && protocols.is_none();
-            let channels = if managed { query::channels(query)? } else { Vec::new() };
-            let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
-            let credentials = Credentials {
-                cookie: joined(head.all("cookie").collect()),
-                authorization: joined(head.all("authorization").collect()),
-                origin: settings.origins.effective(&head),
-            };
+            let seq = number("seq")?;
+            if seq == Some(0) {
+                return Err("seq: the first POST of a tunnel is number 1".to_owned());
+            }
             Ok(Box::new(Ask {
-                path: path.to_owned(),
-                credentials,
-                start: start(&head, query)?,
+                join,
                 timeout: timeout_of(timeout),
-                queue: number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max)),
                 padding: number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize,
-                seq: number("seq")?,
-                channels,
+                seq,
                 raw,
                 cors: settings.origins.cors(&head),
-                peer: exchange.peer,
-                passed_on: query::passed_on(query, &settings.server_query, protocols.is_some()),
-                protocols,
                 head: Arc::clone(&head),
             }))
         };
         read().map_err(|why| error(400, &why))
     }
 
-    /// Whether the answer is a stream.
-    pub fn wants_stream(&self) -> bool {
-        accepts(&self.head, "text/event-stream")
-    }
-
     /// Whether a POST says that it has frames.
     pub fn is_for_tunnel(&self) -> bool {
-        self.protocols.is_some() || self.seq.is_some()
-    }
-
-    /// Whether it came back, with an event id known or not.
-    pub fn came_back(&self) -> bool {
-        self.head.first("last-event-id").is_some()
-    }
-
-    /// Who asks, for the table.
-    pub fn opener<'a>(&'a self, handshake: &'a dyn Fn() -> Handshake) -> Opener<'a> {
-        let tunnel = self.protocols.is_some();
-        Opener { path: &self.path, credentials: &self.credentials, tunnel, handshake }
+        self.join.tunnel || self.seq.is_some()
     }
 
     /// Who upgrades to a WebSocket is at the wrong server, and waits for nothing else.
@@ -146,31 +108,6 @@ impl Ask {
         let why =
             "a request of another site needs an Origin: use an EventSource, or fetch with CORS";
         (foreign && self.head.first("origin").is_none()).then(|| self.error(403, why))
-    }
-
-    /// What the upstream's handshake carries of this request.
-    pub fn handshake(&self) -> Handshake {
-        let mut headers = Vec::new();
-        for (name, value) in self.head.headers() {
-            let lower = name.to_ascii_lowercase();
-            let forwarded = lower.starts_with("x-forwarded-") && lower != "x-forwarded-for";
-            if forwarded || HANDED_ON.contains(&lower.as_str()) {
-                headers.push((name.to_owned(), value.to_vec()));
-            }
-        }
-        if let Some(origin) = &self.credentials.origin {
-            headers.push(("Origin".to_owned(), origin.clone()));
-        }
-        let peer = self.peer.map(|peer| peer.to_string().into_bytes());
-        let hops: Vec<&[u8]> = self.head.all("x-forwarded-for").chain(peer.as_deref()).collect();
-        if !hops.is_empty() {
-            headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
-        }
-        let speech = match &self.protocols {
-            Some(protocols) => Speech::Raw { protocols: protocols.clone() },
-            None => Speech::Cable,
-        };
-        Handshake { query: self.passed_on.clone(), headers, speech }
     }
 
     /// An error about a session.
@@ -200,6 +137,65 @@ pub fn accepts(head: &Head, media_type: &str) -> bool {
         name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
     };
     head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
+}
+
+fn join_request(
+    exchange: &Exchange,
+    path: &str,
+    query: &str,
+    settings: &Settings,
+) -> Result<JoinRequest, String> {
+    let head = &exchange.head;
+    let start = start(head, query)?;
+    let protocols = protocols(query)?;
+    let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
+    let credentials = Credentials {
+        cookie: joined(head.all("cookie").collect()),
+        authorization: joined(head.all("authorization").collect()),
+        query: query::passed_on(query, &settings.server_query, protocols.is_some()),
+        origin: settings.origins.effective(head),
+    };
+    let is_get = head.method == "GET";
+    let is_stream = is_get && accepts(head, "text/event-stream");
+    let with_channels = is_get && protocols.is_none();
+    Ok(JoinRequest {
+        path: path.to_owned(),
+        start: if is_get { start } else { Start::Fresh },
+        kind: if is_stream { Kind::Stream } else { Kind::Poll },
+        tunnel: protocols.is_some(),
+        came_back: is_stream && head.first("last-event-id").is_some(),
+        queue: None,
+        channels: if with_channels { query::channels(query)? } else { Vec::new() },
+        handshake: handshake(head, exchange.peer, &credentials, protocols),
+        credentials,
+    })
+}
+
+/// What the upstream's handshake carries of this request.
+fn handshake(
+    head: &Head,
+    peer: Option<IpAddr>,
+    credentials: &Credentials,
+    protocols: Option<String>,
+) -> Handshake {
+    let mut headers = Vec::new();
+    for (name, value) in head.headers() {
+        let lower = name.to_ascii_lowercase();
+        let forwarded = lower.starts_with("x-forwarded-") && lower != "x-forwarded-for";
+        if forwarded || HANDED_ON.contains(&lower.as_str()) {
+            headers.push((name.to_owned(), value.to_vec()));
+        }
+    }
+    if let Some(origin) = &credentials.origin {
+        headers.push(("Origin".to_owned(), origin.clone()));
+    }
+    let peer = peer.map(|peer| peer.to_string().into_bytes());
+    let hops: Vec<&[u8]> = head.all("x-forwarded-for").chain(peer.as_deref()).collect();
+    if !hops.is_empty() {
+        headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
+    }
+    let speech = protocols.map_or(Speech::Cable, |protocols| Speech::Raw { protocols });
+    Handshake { query: credentials.query.clone(), headers, speech }
 }
 
 /// `Last-Event-ID` counts where it is there, whatever it is; else `after`.

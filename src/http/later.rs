@@ -1,46 +1,46 @@
-//! What waits: it runs on the client's own thread, on the client's own socket; `begin` alone runs before, and waits for nothing.
+//! What waits: it runs on the client's own thread, on the client's own socket.
 
 use super::Settings;
 use super::answers::{denied, denied_stream, error};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client};
-use crate::session::{Begun, Denial, Opener, PollAsk, StreamAsk, Table, Untaken};
+use crate::gate::{Answer, Client, Hangup};
+use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
 use crate::{poll, sse};
 use std::io;
 use std::sync::Arc;
 
-/// What a GET for SSE does at once: finds or opens its session.
-pub fn begin(table: &Arc<Table>, ask: &Ask) -> Result<Begun, Denial> {
-    with_stream_ask(ask, |ask| table.begin_stream(ask))
+impl ClientConnection for Hangup {
+    fn has_left(&self) -> bool {
+        Hangup::has_left(self)
+    }
+
+    fn cut(&self) {
+        Hangup::cut(self);
+    }
 }
 
-fn with_stream_ask<T>(ask: &Ask, run: impl FnOnce(&StreamAsk<'_>) -> T) -> T {
-    run(&StreamAsk {
-        opener: ask.opener(&|| ask.handshake()),
-        start: ask.start.clone(),
-        came_back: ask.came_back(),
-    })
+fn connection(client: &Client) -> Arc<dyn ClientConnection> {
+    Arc::new(client.hangup())
 }
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
     table: &Arc<Table>,
     ask: Box<Ask>,
-    begun: Result<Begun, Denial>,
+    found: Result<Found, SessionError>,
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {
-    let hangup = client.hangup();
-    let joined =
-        begun.and_then(|begun| with_stream_ask(&ask, |ask| table.join_stream(begun, ask, &hangup)));
+    let connection = connection(client);
+    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &connection));
     let mut stream = match joined {
         Ok(stream) => stream,
-        Err(denial) => return refuse_stream(&denial, &ask, client),
+        Err(problem) => return refuse_stream(&problem, &ask, client),
     };
-    let _watch = client.on_leave(stream.leaver());
-    stream.evict_former();
+    let _watch = client.on_leave(stream.disconnect_hook());
+    stream.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", "text/event-stream")
         .with("X-Session-Id", stream.session_id());
@@ -53,8 +53,8 @@ pub fn stream(
 }
 
 /// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.
-fn refuse_stream(denial: &Denial, ask: &Ask, client: &mut Client) -> io::Result<()> {
-    let answer = ask.answer(denied_stream(denial, ask.protocols.is_some()));
+fn refuse_stream(problem: &SessionError, ask: &Ask, client: &mut Client) -> io::Result<()> {
+    let answer = ask.answer(denied_stream(problem, ask.join.tunnel));
     if answer.status != 200 {
         return client.answer(answer);
     }
@@ -69,19 +69,12 @@ pub fn poll(
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {
-    let handshake = || ask.handshake();
-    let opened = table.open_poll(&PollAsk {
-        opener: ask.opener(&handshake),
-        start: ask.start.clone(),
-        queue: ask.queue,
-        hangup: client.hangup(),
-    });
-    let mut poll = match opened {
+    let mut poll = match table.join_poll(&ask.join, &connection(client)) {
         Ok(poll) => poll,
-        Err(denial) => return client.answer(ask.answer(denied(&denial))),
+        Err(problem) => return client.answer(ask.answer(denied(&problem))),
     };
-    let watch = client.on_leave(poll.leaver());
-    poll.evict_former();
+    let watch = client.on_leave(poll.disconnect_hook());
+    poll.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", "application/json")
         .with("X-Session-Id", poll.session_id());
@@ -109,11 +102,17 @@ pub fn poll(
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(table: &Arc<Table>, ask: &Ask, body: &[u8], client: &mut Client) -> io::Result<()> {
-    let answer = if table.is_tunnel(&ask.path) || ask.is_for_tunnel() {
-        frames(table, ask, body)
+pub fn post(
+    table: &Arc<Table>,
+    mut ask: Box<Ask>,
+    body: &[u8],
+    client: &mut Client,
+) -> io::Result<()> {
+    let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
+        ask.join.tunnel = true;
+        frames(table, &ask, body)
     } else {
-        items(table, ask, body)
+        items(table, &ask, body)
     };
     client.answer(ask.answer(answer))
 }
@@ -124,10 +123,9 @@ fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
         Ok(items) => items,
         Err(why) => return error(400, &why),
     };
-    let handshake = || ask.handshake();
-    let session = match table.for_post(&ask.opener(&handshake), ask.queue) {
+    let session = match table.for_post(&ask.join) {
         Ok(session) => session,
-        Err(denial) => return denied(&denial),
+        Err(problem) => return denied(&problem),
     };
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
@@ -148,14 +146,12 @@ fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
 
 /// The frames go up in order, all of them or none.
 fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
-    let handshake = || ask.handshake();
-    let opener = Opener { tunnel: true, ..ask.opener(&handshake) };
-    let session = match table.for_frames(&opener) {
+    let session = match table.for_frames(&ask.join) {
         Ok(session) => session,
-        Err(denial) => return denied(&denial),
+        Err(problem) => return denied(&problem),
     };
     if body.trim_ascii_start().starts_with(b"[") {
-        return denied(&Denial::WrongKind);
+        return denied(&SessionError::WrongKind);
     }
     let frames = match items::frames(body) {
         Ok(frames) => frames,
@@ -163,12 +159,12 @@ fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
     };
     match session.send_frames(ask.seq, frames) {
         Ok(()) => Answer::new(204).with("X-Session-Id", session.id.as_str()),
-        Err(Untaken::Skips { expected }) => error(
+        Err(SendFramesError::Skips { expected }) => error(
             409,
             &format!("seq: the next POST of this tunnel is number {expected}, send that first"),
         ),
-        Err(Untaken::Closed(close)) => denied(&Denial::Gone(Some(close))),
-        Err(Untaken::Busy) => {
+        Err(SendFramesError::Closed(close)) => denied(&SessionError::Gone(close)),
+        Err(SendFramesError::Busy) => {
             error(503, "the upstream takes no frames at the moment, send them again")
                 .with("Retry-After", "2")
         }
@@ -176,13 +172,12 @@ fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
 }
 
 /// Answers a DELETE: the session ends now.
-pub fn delete(table: &Arc<Table>, ask: &Ask, client: &mut Client) -> io::Result<()> {
-    let handshake = || ask.handshake();
-    let opener = Opener { tunnel: table.is_tunnel(&ask.path), ..ask.opener(&handshake) };
-    let answer = match table.delete(&opener, ask.seq) {
+pub fn delete(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel = table.is_tunnel(&ask.join.path);
+    let answer = match table.delete(&ask.join, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
-        Err(Denial::NotFound) => error(404, "no such session: there is nothing to end"),
-        Err(denial) => denied(&denial),
+        Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
+        Err(problem) => denied(&problem),
     };
     client.answer(ask.answer(answer))
 }

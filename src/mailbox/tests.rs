@@ -63,11 +63,11 @@ fn what_a_listener_was_handed_counts_as_sent_when_it_comes_for_more() {
     let mut mailbox = filled(3, 10);
     let key = mailbox.attach(0);
     places(&mut mailbox, key);
-    assert_eq!(mailbox.sent(), 0);
+    assert_eq!(mailbox.delivered(), 0);
 
     mailbox.next(key);
 
-    assert_eq!(mailbox.sent(), 3);
+    assert_eq!(mailbox.delivered(), 3);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn what_a_listener_was_handed_when_it_left_is_there_for_the_next() {
     places(&mut mailbox, key);
     mailbox.detach(key);
 
-    let next = mailbox.attach(mailbox.sent());
+    let next = mailbox.attach(mailbox.delivered());
 
     assert_eq!(places(&mut mailbox, next), (0, vec![1, 2, 3]));
 }
@@ -292,7 +292,7 @@ impl Model {
                 }
             }
             Deed::SetSent(place) => {
-                self.mailbox.set_sent(place);
+                self.mailbox.set_delivered(place);
                 self.sent = self.sent.max(place.min(self.last()));
             }
             Deed::ForgetThrough(place) => {
@@ -412,9 +412,9 @@ impl Model {
         let called = self.mailbox.take_call();
         self.readers.iter_mut().for_each(|reader| reader.called |= called);
         let mailbox = &self.mailbox;
-        assert_eq!((mailbox.last(), mailbox.sent()), (self.last(), self.sent));
+        assert_eq!((mailbox.last(), mailbox.delivered()), (self.last(), self.sent));
         let given = self.readers.iter().map(|reader| reader.cursor).fold(self.sent, u64::max);
-        assert_eq!(mailbox.given(), given);
+        assert_eq!(mailbox.handed_out(), given);
         let cursor = self.place(cursor);
         assert_eq!(mailbox.missed(cursor), self.gone.saturating_sub(cursor));
         let first = cursor.max(self.gone);

@@ -18,7 +18,7 @@ pub fn text(table: &Table) -> String {
 }
 
 fn sessions(page: &mut Page, table: &Table) {
-    let (census, tally) = (table.census(), table.tally());
+    let (census, stats) = (table.census(), table.stats());
     page.gauge("actioncable_sessions", "Sessions that live now.", table.len());
     page.metric(
         "actioncable_sessions_by_state",
@@ -36,7 +36,7 @@ fn sessions(page: &mut Page, table: &Table) {
     page.counter(
         "actioncable_sessions_refused_total",
         "Sessions that there was no room for.",
-        tally.turned_away.get(),
+        stats.refused_sessions.get(),
     );
     page.metric("actioncable_listeners", "gauge", "Open streams and waiting polls.");
     page.sample("{kind=\"stream\"}", census.streams);
@@ -45,50 +45,50 @@ fn sessions(page: &mut Page, table: &Table) {
 }
 
 fn upstream(page: &mut Page, table: &Table) {
-    let counts = table.upstream_counts();
+    let stats = table.stats();
     let help = "Attempts to reach the upstream, by how they ended.";
     page.metric("actioncable_upstream_connects_total", "counter", help);
-    page.sample("{outcome=\"up\"}", counts.up);
-    page.sample("{outcome=\"denied\"}", counts.denied);
-    page.sample("{outcome=\"refused\"}", counts.refused);
-    page.sample("{outcome=\"failed\"}", counts.failed);
+    page.sample("{outcome=\"up\"}", stats.upstream_up.get());
+    page.sample("{outcome=\"denied\"}", stats.upstream_denied.get());
+    page.sample("{outcome=\"refused\"}", stats.upstream_refused.get());
+    page.sample("{outcome=\"failed\"}", stats.upstream_failed.get());
     page.counter(
         "actioncable_upstream_losses_total",
         "Links to the upstream that were lost.",
-        counts.lost,
+        stats.upstream_lost.get(),
     );
 }
 
 fn messages(page: &mut Page, table: &Table) {
-    let tally = table.tally();
+    let stats = table.stats();
     for (name, help, sum) in [
         (
             "actioncable_messages_received_total",
             "Messages and frames from the upstream.",
-            &tally.received,
+            &stats.received,
         ),
         (
             "actioncable_received_bytes_total",
             "Bytes of the messages and frames from the upstream.",
-            &tally.received_bytes,
+            &stats.received_bytes,
         ),
         (
             "actioncable_messages_delivered_total",
             "Messages and frames handed to listeners.",
-            &tally.delivered,
+            &stats.delivered,
         ),
         (
             "actioncable_delivered_bytes_total",
             "Bytes of the messages and frames handed to listeners.",
-            &tally.delivered_bytes,
+            &stats.delivered_bytes,
         ),
         (
             "actioncable_messages_dropped_total",
             "Messages that listeners missed and were told of.",
-            &tally.dropped,
+            &stats.dropped,
         ),
-        ("actioncable_resumes_total", "Streams that went on where they had left.", &tally.resumed),
-        ("actioncable_takeovers_total", "Listeners that took another's place.", &tally.takeovers),
+        ("actioncable_resumes_total", "Streams that went on where they had left.", &stats.resumed),
+        ("actioncable_takeovers_total", "Listeners that took another's place.", &stats.takeovers),
     ] {
         page.counter(name, help, sum.get());
     }

@@ -143,6 +143,34 @@ impl Channels {
         Ok(id)
     }
 
+    /// Subscribes those of a GET's URL, in its order; what is there already is left alone and told nothing.
+    ///
+    /// # Errors
+    /// There is no room for all of them: a sentence for the client, and nothing is changed.
+    pub fn subscribe_all(
+        &mut self,
+        identifiers: &[Identifier],
+        rejected_too: bool,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Result<(), String> {
+        let mut wanted: Vec<&Identifier> = Vec::new();
+        for identifier in identifiers {
+            let there = self.find(identifier).map(|at| self.channels[at].state);
+            let skip = there.is_some_and(|state| state != ChannelState::Rejected || !rejected_too);
+            if !skip && !wanted.contains(&identifier) {
+                wanted.push(identifier);
+            }
+        }
+        if self.channels.len() + wanted.len() > max {
+            return Err(format!("the session would have over {max} channels (--max-channels)"));
+        }
+        for identifier in wanted {
+            self.subscribe(identifier.clone(), max, out).map_err(|(why, _)| why)?;
+        }
+        Ok(())
+    }
+
     pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> Outcome {
         let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));

@@ -3,22 +3,21 @@
 //! Owns: the first event (`joined`, or a tunnel's `open`), and where a stream starts.
 //! Never: does I/O; `sse` writes what `next` returns.
 
-use super::listener::{Fate, Former, Join, Kind, Place, Start, leaver};
-use super::tally::bytes;
-use super::{Over, Phase, Session, State};
+use super::join::{ClientConnection, JoinRequest, Start};
+use super::listeners::{Displaced, Join, Kind, ListenerHandle, ListenerState};
+use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
-use crate::gate::Hangup;
 use crate::mailbox::{Batch, Next, Notice};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// One SSE stream's place in a session.
 pub struct Stream {
-    place: Place,
+    handle: ListenerHandle,
     /// What is told before anything else, all at the place that the stream starts from.
     pub first: Vec<Notice>,
     pub start: u64,
-    former: Option<Former>,
+    displaced: Option<Displaced>,
 }
 
 /// What a stream's thread does next.
@@ -45,42 +44,40 @@ pub enum Step {
         place: u64,
         notice: Notice,
     },
-    /// Nobody is there to be told.
+    /// The client has gone.
     Left,
 }
 
 impl Stream {
     /// The session's id, for `X-Session-Id`.
     pub fn session_id(&self) -> String {
-        self.place.session.id.clone()
+        self.handle.session.id.clone()
     }
 
     /// The part of every event id before the place.
     pub fn event_id_prefix(&self) -> String {
-        self.place.session.event_id_prefix()
+        self.handle.session.event_id_prefix()
     }
 
     /// What to do next; what it returned before counts as written.
     pub fn next(&self) -> Step {
-        let session = &self.place.session;
-        let mut state = self.place.look();
-        state.mailbox.confirm(self.place.key);
-        match state.fate(self.place.key) {
-            Some(Fate::Left) | None => return Step::Left,
-            Some(Fate::Here) => {}
+        let session = &self.handle.session;
+        let mut state = self.handle.look();
+        state.mailbox.confirm(self.handle.key);
+        match state.listeners.find(self.handle.key).map(|listener| listener.state()) {
+            Some(ListenerState::Left) | None => return Step::Left,
+            Some(ListenerState::Here) => {}
             Some(_) => return Step::Replaced,
         }
-        match state.mailbox.next(self.place.key) {
-            Next::Events { missed, .. } if missed > 0 && session.tunnel => {
-                Step::Over(Some(super::tunnel::overflowed()))
+        match state.mailbox.next(self.handle.key) {
+            Next::Events { missed, .. } if missed > 0 && state.tunnel().is_some() => {
+                Step::Over(Some(tunnel::overflowed()))
             }
             Next::Events { missed, events } => {
                 drop(state);
-                session.count(|tally| {
-                    tally.dropped.add(missed);
-                    tally.delivered.add(events.len() as u64);
-                    tally.delivered_bytes.add(bytes(events.iter()));
-                });
+                session.stats.dropped.add(missed);
+                session.stats.delivered.add(events.len() as u64);
+                session.stats.delivered_bytes.add(events.bytes() as u64);
                 Step::Events { missed, events }
             }
             Next::Notice { place, notice } => Step::Notice { place, notice },
@@ -90,24 +87,24 @@ impl Stream {
 
     /// Waits until there is something, at most until `deadline`. Whether there may be.
     pub fn wait(&self, deadline: Instant) -> bool {
-        self.place.wait(deadline)
+        self.handle.wait(deadline)
     }
 
     /// The tunnel's `close` was written: the session is over.
     pub fn close_told(&self) {
-        self.place.session.bury_tunnel();
+        self.handle.session.end_closed();
     }
 
     /// Makes sure that the listener whose place this is has gone.
-    pub fn evict_former(&mut self) {
-        if let Some(former) = self.former.take() {
-            former.must_leave();
+    pub fn evict_displaced(&mut self) {
+        if let Some(displaced) = self.displaced.take() {
+            displaced.evict();
         }
     }
 
-    /// What the gate calls when the client has gone.
-    pub fn leaver(&self) -> impl Fn() + Send + Sync + 'static {
-        leaver(&self.place)
+    /// What is called when the client has gone.
+    pub fn disconnect_hook(&self) -> impl Fn() + Send + Sync + 'static {
+        self.handle.disconnect_hook()
     }
 }
 
@@ -115,13 +112,11 @@ impl State {
     /// What a stream does that has written everything.
     fn last_step(&self) -> Step {
         match &self.phase {
-            Phase::Over(Over::Ended { told, .. }) => Step::Over(Some(told.clone())),
-            Phase::Over(Over::Drained) => Step::Drained,
-            Phase::Over(_) => Step::Over(None),
-            _ => match &self.tunnel.close {
-                Some(close) => {
-                    Step::Closed { place: self.mailbox.last() + 1, notice: close.clone() }
-                }
+            Phase::Ended(EndReason::ForGood { told, .. }) => Step::Over(Some(told.clone())),
+            Phase::Ended(EndReason::Drained) => Step::Drained,
+            Phase::Ended(_) => Step::Over(None),
+            _ => match self.tunnel().and_then(|tunnel| tunnel.close.clone()) {
+                Some(notice) => Step::Closed { place: self.mailbox.last() + 1, notice },
                 None => Step::Nothing,
             },
         }
@@ -129,82 +124,83 @@ impl State {
 }
 
 impl Session {
-    /// Joins a stream. One that proves by its event id that the place is its own takes it over.
+    /// Joins a stream. One that proves by its event id that the place is its own takes it over. `opened`: by this request.
     pub(super) fn join_stream(
         self: &Arc<Self>,
-        start: &Start,
-        reuse: bool,
-        hangup: Hangup,
+        request: &JoinRequest,
+        opened: bool,
+        client: Arc<dyn ClientConnection>,
     ) -> Join<Stream> {
-        let reuse = reuse && !self.tunnel;
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Over(_)) {
+        if matches!(state.phase, Phase::Ended(_)) {
             return Join::Over;
         }
-        let returns = self.tunnel && !matches!(start, Start::Fresh);
-        if returns && !state.tunnel_resumes(self, start, 0) {
+        let reuse = self.rules.reuse && state.tunnel().is_none();
+        // What opens a session goes on from nowhere, whatever it says.
+        let start = if opened { Start::Fresh } else { request.start };
+        if state.would_skip(self, start, state.mailbox.handed_out()) && start != Start::Fresh {
             return Join::Gone;
         }
         let proven = self.own_place(start, &state);
-        let alone = state.first_present().is_none();
-        if !reuse && !alone && proven.is_none() {
-            return state
-                .first_present()
-                .map_or(Join::Over, |present| Join::Taken(self.former(present)));
+        let present = state.listeners.first();
+        if let Some(present) = present.filter(|_| !reuse && proven.is_none()) {
+            return Join::Taken(self.displaced(present));
         }
         let resumed = match start {
-            Start::Number(place) if alone => Some(*place),
+            Start::Number(place) if present.is_none() => Some(place),
             _ => proven,
         };
-        if !reuse && resumed.is_none() && state.had_stream {
+        if !reuse && resumed.is_none() && state.listeners.had_stream {
             return Join::Reload;
         }
-        if self.tunnel && !state.tunnel_resumes(self, start, state.mailbox.given()) {
+        if state.would_skip(self, start, state.mailbox.handed_out()) {
             return Join::Gone;
         }
-        let former = if reuse { None } else { state.replace_first(self) };
-        Join::Joined(self.add_stream(&mut state, resumed, hangup, former))
+        // A number too high is of another session: start with the oldest, as for 0.
+        let known = resumed.filter(|place| *place <= state.mailbox.last());
+        if let Err(why) = state.subscribe_from_url(self, request, opened, known.is_some()) {
+            return Join::Channels(why);
+        }
+        let displaced = if reuse { None } else { self.replace_first(&mut state) };
+        let cursor = match (known, resumed) {
+            (Some(place), _) => place,
+            (None, Some(_)) => 0,
+            (None, None) => state.mailbox.handed_out(),
+        };
+        self.stats.resumed.add(u64::from(known.is_some()));
+        self.stats.takeovers.add(u64::from(displaced.is_some()));
+        Join::Joined(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
     }
 
     fn add_stream(
         self: &Arc<Self>,
         state: &mut State,
-        resumed: Option<u64>,
-        hangup: Hangup,
-        former: Option<Former>,
+        cursor: u64,
+        resumed: bool,
+        client: Arc<dyn ClientConnection>,
+        displaced: Option<Displaced>,
     ) -> Stream {
-        // A number too high is of another session: start with the oldest, as for 0.
-        let known = resumed.filter(|place| *place <= state.mailbox.last());
-        let cursor = match (known, resumed) {
-            (Some(place), _) => place,
-            (None, Some(_)) => 0,
-            (None, None) => state.mailbox.given(),
-        };
         let dropped = state.mailbox.missed(cursor);
-        let start = cursor + dropped;
-        let first = if self.tunnel {
-            vec![state.tunnel.open(&self.id, known.is_some())]
-        } else {
-            let joined = self.joined(state, known.is_some(), dropped);
-            state.mailbox.tell(&joined);
-            [Some(joined), state.away.clone()].into_iter().flatten().collect()
+        let first = match &state.mode {
+            Mode::Tunnel(tunnel) => vec![tunnel.open(&self.id, resumed)],
+            Mode::Managed(channels) => {
+                let joined = self.joined(&channels.states_json(), resumed, dropped);
+                state.mailbox.tell(&joined);
+                [Some(joined), state.away.clone()].into_iter().flatten().collect()
+            }
         };
-        state.had_stream = true;
-        self.count(|tally| {
-            tally.dropped.add(dropped);
-            tally.resumed.add(u64::from(known.is_some()));
-            tally.takeovers.add(u64::from(former.is_some()));
-        });
-        let place = self.add(state, Kind::Stream, start, hangup);
-        Stream { place, first, start, former }
+        self.stats.dropped.add(dropped);
+        state.listeners.had_stream = true;
+        let start = cursor + dropped;
+        let handle = self.add(state, Kind::Stream, start, client);
+        Stream { handle, first, start, displaced }
     }
 
-    fn joined(&self, state: &State, resumed: bool, dropped: u64) -> Notice {
+    fn joined(&self, channels: &str, resumed: bool, dropped: u64) -> Notice {
         let data = format!(
-            r#"{{"type":"joined","id":{},"session_id":"{}","resumed":{resumed},"dropped":{dropped},"channels":{}}}"#,
+            r#"{{"type":"joined","id":{},"session_id":"{}","resumed":{resumed},"dropped":{dropped},"channels":{channels}}}"#,
             quoted(&self.path),
             self.id,
-            state.channels.states_json()
         );
         Notice { name: None, data: data.into() }
     }

@@ -1,13 +1,13 @@
 //! Tunnels: sessions that carry a WebSocket's frames as they are, for clients that speak the upstream's protocol
-//! themselves (part C of the API).
+//! themselves ("Unchanged WebSocket clients" of the API).
 //!
-//! Owns: what a tunnel has beside the mailbox: its subprotocol, its `seq`, its close.
-//! Never: reads a frame's meaning, but for ActionCable's ping, which is of use only while somebody listens.
-//! At the limit: a tunnel never skips; when a frame would have to be dropped that nobody was given, it closes with 1013.
+//! Owns: what a tunnel has beside the mailbox: its subprotocol, the number of its last POST, its close.
+//! Never: reads a frame's meaning, but for ActionCable's ping, which is of use only while a stream is open.
+//! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
-use super::bell::Locked;
-use super::listener::Start;
-use super::{Over, Phase, Session, State};
+use super::join::Start;
+use super::lock::Locked;
+use super::{EndReason, Mode, Phase, Session, State};
 use crate::frame::{is_ping, quoted};
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
@@ -23,29 +23,29 @@ const ABNORMAL: u16 = 1006;
 #[derive(Default)]
 pub(super) struct Tunnel {
     /// As the upstream chose; empty for none.
-    pub(super) protocol: String,
+    pub protocol: String,
     /// The upstream closed: the `close` event. Its place is the one after the last frame.
-    pub(super) close: Option<Notice>,
+    pub close: Option<Notice>,
     /// A poll's reply has told that the tunnel is open.
-    pub(super) announced: bool,
+    pub announced: bool,
     /// The number of the last POST that had one.
-    seq: u64,
+    posts: u64,
 }
 
 /// Why frames were not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Untaken {
+pub enum SendFramesError {
     /// This POST is not the next one; that would be number `expected`.
     Skips { expected: u64 },
-    /// The tunnel is closed: `close`, as JSON.
-    Closed(String),
+    /// The tunnel is closed: `close`, as JSON, where that is known.
+    Closed(Option<String>),
     /// The upstream does not read.
     Busy,
 }
 
 impl Tunnel {
     /// The event with which a stream begins.
-    pub(super) fn open(&self, session_id: &str, resumed: bool) -> Notice {
+    pub fn open(&self, session_id: &str, resumed: bool) -> Notice {
         let protocol = quoted(&self.protocol);
         let data =
             format!(r#"{{"protocol":{protocol},"session_id":"{session_id}","resumed":{resumed}}}"#);
@@ -53,8 +53,18 @@ impl Tunnel {
     }
 
     /// Whether a poll has something to say without a frame: that the tunnel is open, or that it is closed.
-    pub(super) fn wants_answer(&self, is_tunnel: bool) -> bool {
-        is_tunnel && (!self.announced || self.close.is_some())
+    pub fn wants_answer(&self) -> bool {
+        !self.announced || self.close.is_some()
+    }
+
+    /// The upstream of an open tunnel is gone.
+    pub fn close(&mut self, down: Down) {
+        let (code, reason) = match down {
+            Down::Lost { close: Some((code, reason)), .. } => (code, reason),
+            Down::Lost { reason, .. } | Down::Refused { reason } => (ABNORMAL, reason),
+            Down::Denied { why, .. } => (ABNORMAL, why),
+        };
+        self.close = Some(close_notice(code, &reason));
     }
 }
 
@@ -69,31 +79,62 @@ pub(super) fn close_notice(code: u16, reason: &str) -> Notice {
 }
 
 impl State {
-    /// Whether a listener that wants to go on there can, without missing a frame. `fresh`: where one that does not say would.
-    pub(super) fn tunnel_resumes(&self, session: &Session, start: &Start, fresh: u64) -> bool {
-        let last = self.mailbox.last();
-        let place = match start {
-            Start::Fresh => fresh,
-            Start::Number(place) => *place,
-            Start::Event { secret, place } if *secret == session.secret => *place,
-            Start::Event { .. } => return false,
-        };
-        place <= last && self.mailbox.missed(place) == 0
+    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
+        match &self.mode {
+            Mode::Tunnel(tunnel) => Some(tunnel),
+            Mode::Managed(_) => None,
+        }
     }
 
-    /// One frame came. Whether it could be kept without losing another that nobody was given.
+    pub(super) fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
+        match &mut self.mode {
+            Mode::Tunnel(tunnel) => Some(tunnel),
+            Mode::Managed(_) => None,
+        }
+    }
+
+    fn posts(&self) -> u64 {
+        self.tunnel().map_or(0, |tunnel| tunnel.posts)
+    }
+
+    /// Whether a listener that wants to go on there cannot without missing a frame, in a tunnel. `fresh`: where one that does
+    /// not say would.
+    pub(super) fn would_skip(&self, session: &Session, start: Start, fresh: u64) -> bool {
+        let place = match start {
+            Start::Fresh => Some(fresh),
+            Start::Number(place) => Some(place),
+            Start::Event { secret, place } => (secret == session.secret).then_some(place),
+        };
+        let resumes = |place| place <= self.mailbox.last() && self.mailbox.missed(place) == 0;
+        self.tunnel().is_some() && !place.is_some_and(resumes)
+    }
+
+    /// One frame came. Whether it could be kept without losing another that no listener was given.
     pub(super) fn carry(&mut self, frame: &str) -> bool {
         if is_ping(frame) {
             self.mailbox.tell(&Notice { name: None, data: frame.into() });
             return true;
         }
         self.mailbox.push(frame);
-        self.skips_nothing()
+        !self.has_skipped()
     }
 
-    /// Whether every frame that was dropped had been given to somebody.
-    pub(super) fn skips_nothing(&self) -> bool {
-        self.mailbox.missed(self.mailbox.sent().max(self.polled.carried)) == 0
+    /// Whether this is a tunnel that has dropped a frame which no listener had been given.
+    pub(super) fn has_skipped(&self) -> bool {
+        let given = self.mailbox.delivered().max(self.polls.acked);
+        self.tunnel().is_some() && self.mailbox.missed(given) > 0
+    }
+
+    /// What a tunnel's listeners are told at its end, if it has come.
+    fn close(&self) -> Option<&Notice> {
+        match &self.phase {
+            Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
+            _ => self.tunnel()?.close.as_ref(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_)) || self.close().is_some()
     }
 }
 
@@ -102,25 +143,32 @@ impl Session {
     ///
     /// # Errors
     /// Why none of them was taken.
-    pub fn send_frames(&self, seq: Option<u64>, frames: Vec<String>) -> Result<(), Untaken> {
-        let mut state = self.wait_for_room().map_err(|_| Untaken::Busy)?;
-        if let Some(close) = self.close_of(&state) {
-            return Err(Untaken::Closed(close.data.to_string()));
-        }
+    pub fn send_frames(
+        &self,
+        seq: Option<u64>,
+        frames: Vec<String>,
+    ) -> Result<(), SendFramesError> {
+        let mut state = self.wait_for_room().map_err(|_| SendFramesError::Busy)?;
         if let Some(seq) = seq {
             state = self.await_posts(state, seq.saturating_sub(1));
-            let expected = state.tunnel.seq + 1;
+        }
+        if state.is_closed() {
+            let close = state.close().map(|close| close.data.to_string());
+            return Err(SendFramesError::Closed(close));
+        }
+        if let Some(seq) = seq {
+            let expected = state.posts() + 1;
             if seq < expected {
                 return Ok(());
             }
             if seq > expected {
-                return Err(Untaken::Skips { expected });
+                return Err(SendFramesError::Skips { expected });
             }
-            state.tunnel.seq = seq;
+            state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
         }
         state.outbox.extend(frames);
+        state.changed = true;
         drop(state);
-        self.changed.ring();
         self.flush();
         Ok(())
     }
@@ -129,9 +177,7 @@ impl Session {
     /// overtake another.
     fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
-        self.wait_until(state, Some(deadline), |state| {
-            state.tunnel.seq >= seq || self.close_of(state).is_some()
-        })
+        self.wait_until(state, Some(deadline), |state| state.posts() >= seq || state.is_closed())
     }
 
     /// Before a DELETE: the frames of the client's last POST go up first.
@@ -140,27 +186,20 @@ impl Session {
         self.flush();
     }
 
-    /// What a tunnel's listeners are told at its end, if it has come.
-    fn close_of<'a>(&self, state: &'a State) -> Option<&'a Notice> {
-        match &state.phase {
-            Phase::Over(Over::Ended { told, .. }) => Some(told),
-            _ => state.tunnel.close.as_ref(),
-        }
-    }
-
     /// A poll's answer. The close, which comes after the last frame, has a place of its own, to be acknowledged.
     pub(super) fn tunnel_reply(
         &self,
         state: &State,
+        tunnel: &Tunnel,
         events: &[Placed<'_>],
         carried: u64,
     ) -> String {
         let all = carried == state.mailbox.last();
-        let close = self.close_of(state).filter(|_| all);
+        let close = state.close().filter(|_| all);
         let frames: Vec<String> = events.iter().map(|(_, frame)| quoted(frame)).collect();
         format!(
             r#"{{"protocol":{},"session_id":"{}","messages":[{}],"msg_id":"{carried}","last_event_id":"{}{}","dropped":0,"close":{}}}"#,
-            quoted(&state.tunnel.protocol),
+            quoted(&tunnel.protocol),
             self.id,
             frames.join(","),
             self.event_id_prefix(),
@@ -169,38 +208,28 @@ impl Session {
         )
     }
 
-    /// The upstream of an open tunnel is gone: what was not given yet still is, then the close.
-    pub(super) fn close_tunnel(&self, state: &mut State, down: Down) {
-        let (code, reason) = match down {
-            Down::Lost { close: Some((code, reason)), .. } => (code, reason),
-            Down::Lost { reason, .. } | Down::Refused { reason } => (ABNORMAL, reason),
-            Down::Denied { why, .. } => (ABNORMAL, why),
-        };
-        state.link = None;
-        state.outbox.clear();
-        state.tunnel.close = Some(close_notice(code, &reason));
-        state.mailbox.call();
-    }
-
     /// What a listener that cannot go on from `start` is told of the end, if it has come; one that has the close already
     /// acknowledges it, and the session is over.
-    pub(super) fn last_words(&self, start: &Start) -> Option<String> {
+    pub(super) fn last_words(&self, start: Start) -> Option<String> {
         let state = self.lock();
-        let close = self.close_of(&state).cloned();
+        let close = state.close().cloned();
         let acknowledged = matches!(start, Start::Event { secret, place }
-            if *secret == self.secret && *place > state.mailbox.last());
+            if secret == self.secret && place > state.mailbox.last());
         drop(state);
         if acknowledged {
-            self.bury_tunnel();
+            self.end_closed();
         }
         close.map(|notice| notice.data.to_string())
     }
 
-    /// The close was told: the session is over, and who comes back is told once more.
-    pub(super) fn bury_tunnel(&self) {
-        let told = self.lock().tunnel.close.clone();
+    /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
+    pub(super) fn end_closed(&self) {
+        let told = self.lock().tunnel().and_then(|tunnel| tunnel.close.clone());
         if let (Some(told), Some(table)) = (told, self.table.upgrade()) {
-            table.end(self, Over::Ended { told, reason: "closed by the upstream".to_owned() });
+            table.end(
+                self,
+                EndReason::ForGood { told, reason: "closed by the upstream".to_owned() },
+            );
         }
     }
 }

@@ -208,7 +208,7 @@ impl Session {
         let socket = Arc::clone(wire.socket());
         if self.line.up() {
             info!("event=upstream-up session={}", self.name);
-            self.connector.counts.up();
+            self.connector.stats.upstream_up.add(1);
             let patience = self.set_patience(&socket, protocol.as_deref());
             let link = Link::new(&socket, protocol, self.name.clone());
             self.owner.up(Arc::new(link));
@@ -303,7 +303,7 @@ impl Session {
     /// Counts and logs it; after some `failures` in a row, for who debugs alone. Not inlined, for the stack's sake.
     #[inline(never)]
     fn tell(&self, down: &Down, failures: u32) {
-        self.connector.counts.down(down);
+        self.connector.count(down);
         let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
         if !report::says(level) {
             return;

@@ -1,0 +1,91 @@
+//! What is remembered of sessions that were ended for good, for clients that come back to one of them.
+//!
+//! Owns: their event ids, what they were told at last, and a hash of the credentials that were refused; each for a while.
+//! Never: knows a living session, or keeps a cookie.
+//! At the limit: as many as there may be sessions; then the oldest is forgotten, and its client opens a new one.
+
+use super::join::Fingerprint;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+/// One session that was ended for good.
+pub(super) struct Ended {
+    /// A hash of its path.
+    pub path: u64,
+    pub refused: Fingerprint,
+    pub reason: String,
+    /// A tunnel's, as JSON.
+    pub close: Option<String>,
+    pub until: Instant,
+}
+
+/// Those that ended last, by the random part of their event ids.
+pub(super) struct EndedSessions {
+    by_secret: HashMap<u128, Ended>,
+    /// The last tunnel of each path.
+    tunnels: HashMap<u64, u128>,
+    /// In the order of their ends.
+    order: VecDeque<u128>,
+    max: usize,
+}
+
+impl EndedSessions {
+    /// Remembers at most `max` of them.
+    pub fn new(max: usize) -> EndedSessions {
+        EndedSessions {
+            by_secret: HashMap::new(),
+            tunnels: HashMap::new(),
+            order: VecDeque::new(),
+            max,
+        }
+    }
+
+    pub fn remember(&mut self, secret: u128, ended: Ended) {
+        if self.order.len() >= self.max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.forget(oldest);
+            }
+        }
+        if ended.close.is_some() {
+            self.tunnels.insert(ended.path, secret);
+        }
+        self.by_secret.insert(secret, ended);
+        self.order.push_back(secret);
+    }
+
+    fn forget(&mut self, secret: u128) {
+        let Some(ended) = self.by_secret.remove(&secret) else { return };
+        if self.tunnels.get(&ended.path) == Some(&secret) {
+            self.tunnels.remove(&ended.path);
+        }
+    }
+
+    fn find(&self, secret: u128, path: u64, now: Instant) -> Option<&Ended> {
+        self.by_secret.get(&secret).filter(|ended| ended.path == path && ended.until > now)
+    }
+
+    /// Why the managed session of this event id was ended, unless the client shows other credentials than were refused.
+    pub fn reason(
+        &self,
+        secret: u128,
+        path: u64,
+        shown: &Fingerprint,
+        now: Instant,
+    ) -> Option<&str> {
+        let ended = self.find(secret, path, now).filter(|ended| ended.close.is_none())?;
+        (ended.refused.login() == shown.login()).then_some(&*ended.reason)
+    }
+
+    /// The close of the tunnel with this event id; without one, of the last tunnel of this path.
+    pub fn close(&self, secret: Option<u128>, path: u64, now: Instant) -> Option<String> {
+        let secret = secret.or_else(|| self.tunnels.get(&path).copied())?;
+        self.find(secret, path, now)?.close.clone()
+    }
+
+    /// Forgets those whose time is over.
+    pub fn forget_expired(&mut self, now: Instant) {
+        self.by_secret.retain(|_, ended| ended.until > now);
+        self.tunnels.retain(|_, secret| self.by_secret.contains_key(secret));
+        self.order.retain(|secret| self.by_secret.contains_key(secret));
+    }
+}

@@ -1,0 +1,371 @@
+//! How a request gets its session: found by its path, opened if need be, and joined.
+//!
+//! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
+//! Never: waits with a lock held.
+//! At the limit: over `--max-sessions` a request that would open one more is refused.
+
+use super::channels::Channels;
+use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
+use super::listeners::{Join, Kind, Listeners};
+use super::outbox::Outbox;
+use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
+use super::stream::Stream;
+use super::table::Table;
+use super::tunnel::Tunnel;
+use super::{EndReason, FirstAttempt, Mode, Phase, Session, State, random, random_id};
+use crate::mailbox::Mailbox;
+use crate::report::{info, warning};
+use crate::upstream::Owner;
+use parking_lot::Mutex;
+use std::fmt::Display;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How often a request looks again when the session that it found ends under it. More than that is no accident.
+const TRIES_MAX: usize = 8;
+
+/// How long a stranger waits for the listener that is there to be gone before it is refused: a page that is reloaded
+/// through a proxy is back before the proxy has closed the old stream.
+const STRANGER_GRACE: Duration = Duration::from_millis(250);
+
+/// How often it is said that there is no room for a session.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// How a listener of one kind joins a session, which this request has opened or not.
+type Joining<T> = fn(&Arc<Session>, &JoinRequest, bool, Arc<dyn ClientConnection>) -> Join<T>;
+
+/// A session that was found or opened for a request, which has yet to join it.
+pub struct Found {
+    session: Arc<Session>,
+    turn: Option<Turn>,
+}
+
+/// The request that opened a session joins it first: others wait until this is dropped.
+struct Turn(Arc<Session>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.awaits_opener = false;
+        state.changed = true;
+    }
+}
+
+impl Table {
+    /// Finds or opens the session of a GET, and does not wait. Apart from joining, so that it can run on a deep stack:
+    /// what opening takes of one that then streams for hours stays resident, 4 KB a session.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
+        self.refuse_ended(request)?;
+        if let Some(session) = self.find(request)? {
+            return Ok(Found { session, turn: None });
+        }
+        if request.tunnel && (request.start.resumes() || request.came_back) {
+            // A tunnel never silently becomes a new one.
+            let close = match request.start {
+                Start::Event { secret, .. } => self.close_of(request, Some(secret)),
+                _ => None,
+            };
+            return Err(SessionError::Gone(close));
+        }
+        self.open(request)
+    }
+
+    /// Joins a session with a stream. Waits for the upstream's welcome, and begins anew where that session has ended.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub fn join_stream(
+        self: &Arc<Self>,
+        found: Found,
+        request: &JoinRequest,
+        client: &Arc<dyn ClientConnection>,
+    ) -> Result<Stream, SessionError> {
+        self.join(found, request, client, Session::join_stream)
+    }
+
+    /// Opens or continues a session with a poll. Waits for the upstream's welcome.
+    ///
+    /// # Errors
+    /// Why there is no poll.
+    pub fn join_poll(
+        self: &Arc<Self>,
+        request: &JoinRequest,
+        client: &Arc<dyn ClientConnection>,
+    ) -> Result<Poll, SessionError> {
+        self.join(self.find_or_open(request)?, request, client, Session::join_poll)
+    }
+
+    fn join<T>(
+        self: &Arc<Self>,
+        mut found: Found,
+        request: &JoinRequest,
+        client: &Arc<dyn ClientConnection>,
+        join: Joining<T>,
+    ) -> Result<T, SessionError> {
+        for _ in 0..TRIES_MAX {
+            let Found { session, turn } = found;
+            let opened = turn.is_some();
+            match session.await_opening(opened) {
+                Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
+                    return Err(SessionError::of(reason));
+                }
+                Phase::Ended(_) => self.remove(&session),
+                _ if client.has_left() => return Err(SessionError::NotFound),
+                _ => match join(&session, request, opened, Arc::clone(client)) {
+                    Join::Joined(listener) => {
+                        drop(turn);
+                        session.flush();
+                        return Ok(listener);
+                    }
+                    Join::Taken(present) if present.leaves_within(STRANGER_GRACE) => {}
+                    Join::Taken(_) => return Err(SessionError::NotYours),
+                    Join::Reload => self.end(&session, EndReason::Unused),
+                    Join::Gone => {
+                        return Err(SessionError::Gone(session.last_words(request.start)));
+                    }
+                    Join::Channels(why) => return Err(SessionError::Channels(why)),
+                    Join::Over => self.remove(&session),
+                },
+            }
+            found = self.find_or_open(request)?;
+        }
+        Err(ends_at_once())
+    }
+
+    /// The tunnel of a POST.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn for_frames(&self, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
+        self.existing(request).map_err(|error| match (error, self.close_of(request, None)) {
+            (SessionError::NotFound, Some(close)) => SessionError::Gone(Some(close)),
+            (error, _) => error,
+        })
+    }
+
+    /// The session of a POST; with a `poll-queue` it is opened if there is none.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn for_post(self: &Arc<Self>, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
+        let Some(queue) = request.queue else { return self.existing(request) };
+        for _ in 0..TRIES_MAX {
+            let Found { session, turn } = self.find_or_open(request)?;
+            let opened = turn.is_some();
+            match session.await_opening(opened) {
+                Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
+                    return Err(SessionError::of(reason));
+                }
+                Phase::Ended(_) => self.remove(&session),
+                _ => {
+                    let mut state = session.lock();
+                    state.polls.queue = queue;
+                    state.listeners.live_for(self.rules.session);
+                    drop(state);
+                    return Ok(session);
+                }
+            }
+        }
+        Err(ends_at_once())
+    }
+
+    /// Ends the session of a DELETE for good, and returns its `session_id`. `last_post`: the number of the client's last POST to
+    /// a tunnel, which goes before it.
+    ///
+    /// # Errors
+    /// There is none, or it is another client's.
+    pub fn delete(
+        self: &Arc<Self>,
+        request: &JoinRequest,
+        last_post: Option<u64>,
+    ) -> Result<String, SessionError> {
+        let session = self.existing(request)?;
+        if let Some(last_post) = last_post {
+            session.await_last_post(last_post);
+        }
+        self.end(&session, session.for_good("deleted"));
+        Ok(session.id.clone())
+    }
+
+    /// An event id of a session that was ended for good opens nothing, unless it comes with other credentials.
+    fn refuse_ended(&self, request: &JoinRequest) -> Result<(), SessionError> {
+        // The client of a tunnel reads statuses: 410, whatever it comes back to.
+        let Start::Event { secret, .. } = request.start else { return Ok(()) };
+        if request.tunnel {
+            return Ok(());
+        }
+        let shown = Fingerprint::of(&request.credentials, &self.keys);
+        let path = self.keys.hash_one(&*request.path);
+        let ended = self.ended.lock();
+        match ended.reason(secret, path, &shown, Instant::now()) {
+            Some(reason) => Err(SessionError::EndedForGood(reason.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of the end of the tunnel with this event id, or of the last one of this path.
+    fn close_of(&self, request: &JoinRequest, secret: Option<u128>) -> Option<String> {
+        self.ended.lock().close(secret, self.keys.hash_one(&*request.path), Instant::now())
+    }
+
+    fn find(&self, request: &JoinRequest) -> Result<Option<Arc<Session>>, SessionError> {
+        let found = self.sessions.lock().get(&*request.path).cloned();
+        found.map(|session| self.admit(session, request)).transpose()
+    }
+
+    fn admit(
+        &self,
+        session: Arc<Session>,
+        request: &JoinRequest,
+    ) -> Result<Arc<Session>, SessionError> {
+        if self.rules.strict_headers {
+            let shown = Fingerprint::of(&request.credentials, &self.keys);
+            let first = session.opened_with;
+            if (first.cookie, first.origin) != (shown.cookie, shown.origin) {
+                return Err(SessionError::NotYours);
+            }
+        }
+        if session.is_tunnel != request.tunnel {
+            return Err(SessionError::WrongKind);
+        }
+        Ok(session)
+    }
+
+    /// A session that is there, after its first attempt.
+    fn existing(&self, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
+        let session = self.find(request)?.ok_or(SessionError::NotFound)?;
+        match session.await_opening(false) {
+            Phase::Ended(_) => Err(SessionError::NotFound),
+            _ => Ok(session),
+        }
+    }
+
+    #[inline(never)]
+    fn open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
+        let session = Session::new(self, request);
+        let mut sessions = self.sessions.lock();
+        if let Some(session) = sessions.get(&*request.path).cloned() {
+            drop(sessions);
+            return Ok(Found { session: self.admit(session, request)?, turn: None });
+        }
+        // Looked at under the lock: `drain` takes it after it has said so.
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(SessionError::Draining);
+        }
+        if sessions.len() >= self.rules.sessions_max {
+            drop(sessions);
+            self.count_refusal(&"as many are open as --max-sessions allows");
+            return Err(SessionError::Full);
+        }
+        sessions.insert((&*request.path).into(), Arc::clone(&session));
+        drop(sessions);
+        let turn = Some(Turn(Arc::clone(&session)));
+        self.connect(&session, request)?;
+        Ok(Found { session, turn })
+    }
+
+    fn connect(&self, session: &Arc<Session>, request: &JoinRequest) -> Result<(), SessionError> {
+        let owner: Arc<dyn Owner> = Arc::clone(session) as Arc<dyn Owner>;
+        match self.connector.start(session.name(), request.handshake.clone(), owner) {
+            Ok(upstream) => {
+                info!("event=session-opened session={}", session.name());
+                // Nothing else sets it.
+                let _ = session.upstream.set(upstream);
+                if matches!(session.lock().phase, Phase::Ended(_)) {
+                    session.close_upstream();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.count_refusal(&format_args!("no thread for one more: {error}"));
+                let why = "no thread for one more session".to_owned();
+                self.end(session, EndReason::Failed(why));
+                Err(SessionError::Full)
+            }
+        }
+    }
+
+    /// One session that there was no room for: counted, and said once a minute.
+    fn count_refusal(&self, why: &dyn Display) {
+        self.stats.refused_sessions.add(1);
+        let now = Instant::now();
+        let mut said = self.refusal_said.lock();
+        if said.is_none_or(|last| now.duration_since(last) >= SAY_AGAIN) {
+            *said = Some(now);
+            drop(said);
+            let in_all = self.stats.refused_sessions.get();
+            warning!("event=session-refused error=\"{why}\" in_all={in_all}");
+        }
+    }
+}
+
+impl JoinRequest {
+    /// Whether the end of the attempt that it waited for is the answer to it. A stream that did not open the session tries
+    /// for itself.
+    fn wants_this_attempt(&self, reason: &EndReason, opened: bool) -> bool {
+        match self.kind {
+            Kind::Stream => opened,
+            Kind::Poll => {
+                matches!(reason, EndReason::RefusedUpstream(_) | EndReason::Failed(_))
+            }
+        }
+    }
+}
+
+fn ends_at_once() -> SessionError {
+    let why = "the session ends as soon as it is opened, try again later";
+    SessionError::Failed(why.to_owned())
+}
+
+impl Session {
+    /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
+    #[inline(never)]
+    fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
+        let (rules, stream) = (&table.rules, request.kind == Kind::Stream);
+        let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
+        let mode = if request.tunnel {
+            Mode::Tunnel(Tunnel::default())
+        } else {
+            Mode::Managed(Channels::default())
+        };
+        let state = State {
+            phase: Phase::Opening,
+            mode,
+            mailbox: Mailbox::new(rules.bounds, Arc::clone(&table.memory)),
+            link: None,
+            outbox: Outbox::default(),
+            away: None,
+            denied_since: None,
+            listeners: Listeners::new(),
+            polls: PollState { acked: 0, queue, upstream: None },
+            awaits_opener: true,
+            waiters: Vec::new(),
+            changed: false,
+        };
+        let first_attempt = match (stream && !request.tunnel, request.came_back) {
+            (false, _) => FirstAttempt::IsTheLast,
+            (true, false) => FirstAttempt::MayFail,
+            (true, true) => FirstAttempt::MayBeDenied,
+        };
+        Arc::new(Session {
+            table: Arc::downgrade(table),
+            rules: Arc::clone(rules),
+            stats: Arc::clone(&table.stats),
+            id: random_id(),
+            secret: random(),
+            path: (&*request.path).into(),
+            is_tunnel: request.tunnel,
+            opened_with: Fingerprint::of(&request.credentials, &table.keys),
+            first_attempt,
+            first_listener_within: if stream { rules.resume_window } else { rules.session },
+            kept: AtomicUsize::new(0),
+            upstream: OnceLock::new(),
+            state: Mutex::new(state),
+        })
+    }
+}

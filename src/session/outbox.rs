@@ -1,0 +1,129 @@
+//! The frames of one session on their way up.
+//!
+//! Owns: their order, and that one thread at a time writes them.
+//! Never: holds the session's lock while it writes.
+//! At the limits: see `FRAMES_MAX` and `WAIT`.
+
+use super::lock::Locked;
+use super::{Session, State};
+use crate::report::debug;
+use crate::upstream::Link;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Frames that wait for the upstream of one session, and with them at most `--max-queue-bytes`, the last frame whatever its
+/// size. A request with one more waits until there is room, for at most `WAIT`; then it is an error of that item.
+const FRAMES_MAX: usize = 256;
+
+/// Longer than a write to the upstream may take before the link is cut, so that it is the link that fails first.
+const WAIT: Duration = Duration::from_secs(12);
+
+/// Frames for the upstream, in order. Beyond the limits only with the subscriptions that follow a welcome, and what one
+/// request brings.
+#[derive(Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<String>,
+    bytes: usize,
+    /// A thread is writing; what is added meanwhile it writes too.
+    flushing: bool,
+}
+
+impl Outbox {
+    pub fn push(&mut self, frame: String) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn has_room(&self, bytes_max: usize) -> bool {
+        self.frames.len() < FRAMES_MAX && self.bytes < bytes_max
+    }
+
+    fn pop(&mut self) -> Option<String> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+}
+
+impl Extend<String> for Outbox {
+    fn extend<T: IntoIterator<Item = String>>(&mut self, frames: T) {
+        frames.into_iter().for_each(|frame| self.push(frame));
+    }
+}
+
+/// Lets others write again when a write panics.
+struct Flushing<'a>(&'a Session);
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lock().outbox.flushing = false;
+        }
+    }
+}
+
+impl State {
+    fn next_frame(&mut self) -> Option<(Arc<Link>, String)> {
+        let next = self.link.clone().and_then(|link| Some((link, self.outbox.pop()?)));
+        if next.is_none() {
+            self.outbox.flushing = false;
+        }
+        next
+    }
+}
+
+impl Session {
+    /// Locks the session when its outbox has room.
+    ///
+    /// # Errors
+    /// The upstream has not read for too long.
+    pub(super) fn wait_for_room(&self) -> Result<Locked<'_>, String> {
+        let deadline = Instant::now() + WAIT;
+        let has_room = |state: &State| state.outbox.has_room(self.rules.bounds.bytes);
+        loop {
+            let may_go_on = |state: &State| has_room(state) || !state.outbox.flushing;
+            let state = self.wait_until(self.lock(), Some(deadline), may_go_on);
+            if has_room(&state) {
+                return Ok(state);
+            }
+            if state.outbox.flushing {
+                let why =
+                    "the upstream takes no commands at the moment, send this item again later";
+                return Err(why.to_owned());
+            }
+            drop(state);
+            self.flush();
+        }
+    }
+
+    /// Writes what is in the outbox, in order, unless another thread is at it. May wait for the upstream as long as one write
+    /// may take.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        if state.outbox.flushing || state.outbox.is_empty() {
+            return;
+        }
+        state.outbox.flushing = true;
+        let _flushing = Flushing(self);
+        while let Some((link, frame)) = state.next_frame() {
+            drop(state);
+            // When it fails the link is cut, and its own thread says that it is lost.
+            if let Err(error) = link.send(&frame) {
+                debug!("event=upstream-write-failed session={} error=\"{error}\"", self.name());
+            }
+            state = self.lock();
+            state.changed = true;
+        }
+    }
+}
