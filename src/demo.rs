@@ -1,31 +1,25 @@
 //! A small ActionCable server on 127.0.0.1, for a first try and for debugging without Rails.
 //!
-//! Confirms every channel but `RejectedChannel`, sends each `send` back to all who subscribed the
-//! same identifier, tells the time each second on `ClockChannel`, and pings as Rails does.
-//! Owns: its listener, two threads a connection (one reads, one writes what is queued for it), and
-//! one thread that ticks. `demo/room` knows who subscribed what.
+//! Confirms every channel but `RejectedChannel`, sends each `send` back to all who subscribed the same identifier, tells the
+//! time each second on `ClockChannel`, and as Turbo's markup on `Turbo::StreamsChannel`, and pings as Rails does.
+//! Owns: its listener, two threads a connection (one reads, one writes what is queued for it), and one thread that ticks.
+//! `demo/room` knows who subscribed what.
 //! Never: waits for a client. One whose queue is full is cut off.
 
 mod room;
 mod wire;
 
+use crate::report::debug;
+use crate::upstream::Url;
+use crossbeam_channel::{after, bounded, tick};
+use room::{Peer, Room};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use crossbeam_channel::{after, bounded, tick};
 use tungstenite::Message;
-
-use crate::report::debug;
-use crate::upstream::Url;
-use room::{Peer, Room};
 use wire::Socket;
-
-/// Connections at a time; one more is closed at once.
-const CONNECTIONS_MAX: usize = 10_000;
 
 /// Messages queued for one client. It reads slower than others write: it is cut off.
 const QUEUE_MAX: usize = 1024;
@@ -49,14 +43,9 @@ pub fn start() -> io::Result<Url> {
     let url = format!("ws://{}/cable", listener.local_addr()?);
     let room = Arc::new(Room::default());
     let weak = Arc::downgrade(&room);
-    Builder::new()
-        .name("demo-clock".into())
-        .stack_size(WRITER_STACK)
-        .spawn(move || run_clock(&weak))?;
-    Builder::new()
-        .name("demo-accept".into())
-        .stack_size(WRITER_STACK)
-        .spawn(move || accept(&listener, &room))?;
+    let thread = |name: &str| Builder::new().name(name.to_owned()).stack_size(WRITER_STACK);
+    thread("demo-clock").spawn(move || run_clock(&weak))?;
+    thread("demo-accept").spawn(move || accept(&listener, &room))?;
     Ok(Url::parse(&url).expect("an address and a path make a URL"))
 }
 
@@ -69,37 +58,27 @@ fn run_clock(room: &Weak<Room>) {
             let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             room.everyone(&Message::text(wire::ping(seconds)));
         }
-        room.tell_time(&wire::time(now));
+        room.tell("ClockChannel", &wire::time(now));
+        room.tell("Turbo::StreamsChannel", &wire::turbo_time(now));
     }
 }
 
 fn accept(listener: &TcpListener, room: &Arc<Room>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for (number, socket) in listener.incoming().enumerate() {
-        let started = socket.and_then(|socket| start_reader(number, socket, room, &open));
+    for (number, stream) in listener.incoming().enumerate() {
+        let started = stream.and_then(|stream| start_reader(number, stream, room));
         if let Err(error) = started {
-            debug!("event=demo-accept error=\"{}\"", error);
+            debug!("event=demo-accept error=\"{error}\"");
             let _ = after(ACCEPT_REST).recv();
         }
     }
 }
 
-fn start_reader(
-    number: usize,
-    socket: TcpStream,
-    room: &Arc<Room>,
-    open: &Arc<AtomicUsize>,
-) -> io::Result<()> {
-    let place = Place::take(open);
-    if open.load(Ordering::Relaxed) > CONNECTIONS_MAX {
-        return Ok(());
-    }
-    let (socket, room) = (Socket::new(socket)?, room.clone());
+fn start_reader(number: usize, stream: TcpStream, room: &Arc<Room>) -> io::Result<()> {
+    let (socket, room) = (Socket::new(stream)?, Arc::clone(room));
     let serve = move || {
-        let _place = place;
         // After a close frame the writer still has the answer to send, and cuts by itself.
         if let Err(error) = serve(number, &socket, &room) {
-            debug!("event=demo-end connection={} error=\"{}\"", number, error);
+            debug!("event=demo-end connection={number} error=\"{error}\"");
             socket.cut();
         }
     };
@@ -108,18 +87,15 @@ fn start_reader(
 }
 
 /// One connection from its handshake to its end.
-fn serve(number: usize, socket: &Socket, room: &Room) -> Result<(), Box<tungstenite::Error>> {
+fn serve(number: usize, socket: &Socket, room: &Room) -> io::Result<()> {
     let mut incoming = wire::handshake(socket)?;
     let (queue, outgoing) = bounded(QUEUE_MAX);
     let writing = socket.clone();
-    Builder::new()
-        .name(format!("demo-write-{number}"))
-        .stack_size(WRITER_STACK)
-        .spawn(move || wire::write(&writing, &outgoing))
-        .map_err(|error| Box::new(error.into()))?;
-    let mut member = room.enter(Peer::new(number, queue, socket.clone()));
+    let writer = Builder::new().name(format!("demo-write-{number}")).stack_size(WRITER_STACK);
+    writer.spawn(move || wire::write(writing, &outgoing))?;
+    let mut member = room.enter(Peer { number, queue, socket: socket.clone() });
     loop {
-        match incoming.read().map_err(Box::new)? {
+        match incoming.read().map_err(io::Error::other)? {
             Message::Text(text) => member.obey(&text),
             Message::Ping(data) => member.tell(Message::Pong(data)),
             Message::Close(frame) => {
@@ -128,22 +104,6 @@ fn serve(number: usize, socket: &Socket, room: &Room) -> Result<(), Box<tungsten
             }
             _ => {}
         }
-    }
-}
-
-/// One of the connections there may be, given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Place {
-        open.fetch_add(1, Ordering::Relaxed);
-        Place(open.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// Bytes of an identifier as a client sent it; one more is an error of that item, or of that GET.
 const IDENTIFIER_BYTES_MAX: usize = 4096;
@@ -154,6 +155,20 @@ impl Identifier {
         &self.text
     }
 
+    /// The same as a JSON string: what the field `identifier` of a frame holds.
+    pub fn wire(&self) -> &str {
+        &self.wire
+    }
+
+    /// The name of the channel's class.
+    pub fn channel(&self) -> String {
+        #[derive(Deserialize)]
+        struct Named {
+            channel: String,
+        }
+        serde_json::from_str(&self.text).map_or_else(|_| String::new(), |Named { channel }| channel)
+    }
+
     /// Whether this is the channel that a frame speaks of. The escaped text is compared first: that is how it nearly
     /// always comes back, and it costs no allocation.
     pub fn is(&self, echo: Echo<'_>) -> bool {
@@ -181,6 +196,14 @@ impl Identifier {
 impl PartialEq for Identifier {
     fn eq(&self, other: &Identifier) -> bool {
         self.canonical == other.canonical
+    }
+}
+
+impl Eq for Identifier {}
+
+impl Hash for Identifier {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical.hash(state);
     }
 }
 

@@ -205,17 +205,15 @@ fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {
 }
 
 fn say_how_to_try(gate: &Gate) {
-    let curl = match gate.address() {
-        Address::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
-        tcp => format!("curl http://{tcp}"),
+    let (curl, page) = match gate.address() {
+        Address::Unix(path) => (format!("curl --unix-socket {}", path.display()), None),
+        tcp => ("curl".to_owned(), Some(format!("http://{tcp}"))),
     };
-    eprint!(
-        "\
-Try it. A stream, in another terminal:
-  {curl}/try-me -N -H 'Accept: text/event-stream'
-Then subscribe, and say something:
-  {curl}/try-me -d '[{{\"identifier\":{{\"channel\":\"ChatChannel\"}},\"subscribe\":true}}]'
-  {curl}/try-me -d '[{{\"identifier\":{{\"channel\":\"ChatChannel\"}},\"send\":{{\"text\":\"hello\"}}}}]'
-"
+    let site = page.as_deref().unwrap_or("http://localhost");
+    eprintln!(
+        "  {curl} -N -H 'Accept: text/event-stream' '{site}/try-me?channel=ClockChannel&raw=1'"
     );
+    if let Some(page) = &page {
+        eprintln!("  {page}/-/ is a page to try it with");
+    }
 }

@@ -11,15 +11,17 @@ use crate::session::Table;
 use std::sync::Arc;
 
 const HINT: &str = "\
-actioncable-to-eventsource carries ActionCable over Server-Sent Events and long polls.
+curl -N -H 'Accept: text/event-stream' 'http://HOST/try-me?channel=ClockChannel&raw=1'
+shows a channel of the cable server; http://HOST/-/ is a page to try it with.
 
-Make up a long random id and open a stream:
-  curl -N -H 'Accept: text/event-stream' http://HOST/ID
-Subscribe, in another terminal:
+The path names your session: make up a long random one in place of try-me.
+Without raw=1 each event is an object that says which channel it is of.
+With an identifier that has more than a name:
+  curl -N -G -H 'Accept: text/event-stream' http://HOST/ID --data-urlencode 'identifier={\"channel\":\"ChatChannel\",\"room\":1}'
+Subscribe later, or send, in another terminal:
   curl http://HOST/ID -d '[{\"identifier\":{\"channel\":\"ChatChannel\"},\"subscribe\":true}]'
-Or poll instead of streaming:
-  curl 'http://HOST/ID?timeout=25'
-In a browser, http://HOST/-/ is a page to try it with.
+Poll instead of streaming:
+  curl 'http://HOST/ID?channel=ChatChannel&timeout=25'
 ";
 
 /// The page at this path, if there is one; `host` is how the client calls the bridge.

@@ -1,19 +1,18 @@
 //! Who is connected to the demo, and who subscribed what.
 //!
 //! Owns: the peers, the subscriptions, and what each command of a client does.
-//! Never: waits while the lock is held. A message for a peer whose queue is full ends that peer;
-//! only what a client is told because of its own command may wait, and then only that client does.
+//! Never: waits while the lock is held. A message for a peer whose queue is full ends that peer; only what a client is told
+//! because of its own command may wait, and then only that client does.
 //! Commands that make no sense are ignored, as Rails does.
 
+use super::wire::{self, Command, Socket};
+use crate::frame::Identifier;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
-use parking_lot::Mutex;
 use tungstenite::Message;
-
-use super::wire::{self, Command, Identifier, Socket};
 
 /// Channels of one connection; a subscribe beyond is ignored.
 const CHANNELS_MAX: usize = 4096;
@@ -21,10 +20,7 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-const CLOCK: &str = "ClockChannel";
-const REJECTED: &str = "RejectedChannel";
-
-/// Everyone who is connected.
+/// All that are connected.
 #[derive(Default)]
 pub struct Room {
     /// Guards the two lists. Held for looking up and for queueing, never for I/O that could block.
@@ -34,21 +30,21 @@ pub struct Room {
 #[derive(Default)]
 struct Lists {
     peers: HashMap<usize, Arc<Peer>>,
-    /// By `Identifier::key`.
-    channels: HashMap<String, Vec<Subscriber>>,
+    channels: HashMap<Identifier, Vec<Subscriber>>,
 }
 
 #[derive(Clone)]
 struct Subscriber {
     peer: Arc<Peer>,
+    /// As this one spells it.
     identifier: Identifier,
 }
 
-/// One connection, as others see it.
+/// One connection, as others see it. `number` is its own for ever.
 pub struct Peer {
-    number: usize,
-    queue: Sender<Message>,
-    socket: Socket,
+    pub number: usize,
+    pub queue: Sender<Message>,
+    pub socket: Socket,
 }
 
 /// One connection, as its reader sees it. When it is dropped, the peer has left.
@@ -62,27 +58,22 @@ impl Room {
     /// Lets a peer in; the welcome is the first that it hears.
     pub fn enter(&self, peer: Peer) -> Member<'_> {
         let peer = Arc::new(peer);
-        let mut lists = self.lists.lock();
-        peer.offer_or_cut(Message::text(wire::WELCOME));
-        lists.peers.insert(peer.number, peer.clone());
-        drop(lists);
+        peer.offer(Message::text(wire::WELCOME));
+        self.lists.lock().peers.insert(peer.number, Arc::clone(&peer));
         Member { room: self, peer, subscribed: Vec::new() }
     }
 
     pub fn everyone(&self, message: &Message) {
-        for peer in self.lists.lock().peers.values() {
-            peer.offer_or_cut(message.clone());
-        }
+        self.lists.lock().peers.values().for_each(|peer| peer.offer(message.clone()));
     }
 
-    /// Tells `time`, a JSON value, to all who subscribed a clock.
-    pub fn tell_time(&self, time: &str) {
+    /// Sends a JSON value to all who subscribed a channel of this name.
+    pub fn tell(&self, channel: &str, json: &str) {
+        let message = format!(r#""message":{json}"#);
         let lists = self.lists.lock();
-        let subscribers = lists.channels.values().flatten();
-        for Subscriber { peer, identifier } in
-            subscribers.filter(|subscriber| subscriber.identifier.channel == CLOCK)
-        {
-            peer.offer_or_cut(Message::text(wire::message(identifier, time)));
+        let named = lists.channels.iter().filter(|(key, _)| key.channel() == channel);
+        for Subscriber { peer, identifier } in named.flat_map(|(_, subscribers)| subscribers) {
+            peer.offer(wire::frame(identifier, &message));
         }
     }
 
@@ -91,70 +82,57 @@ impl Room {
         let lists = self.lists.lock();
         lists.peers.is_empty() && lists.channels.is_empty()
     }
-
-    fn subscribers(&self, key: &str) -> Vec<Subscriber> {
-        self.lists.lock().channels.get(key).cloned().unwrap_or_default()
-    }
 }
 
 impl Member<'_> {
     /// Does what one text frame of the client asks for.
     pub fn obey(&mut self, text: &str) {
-        match Command::parse(text) {
-            Some(Command::Subscribe(identifier)) => self.subscribe(identifier),
-            Some(Command::Unsubscribe(identifier)) => self.unsubscribe(&identifier),
-            Some(Command::Message(identifier, data)) => self.send_back(&identifier, &data),
-            None => {}
+        let Ok(command) = serde_json::from_str::<Command<'_>>(text) else { return };
+        let Some(identifier) = command.identifier() else { return };
+        match &*command.command {
+            "subscribe" => self.subscribe(identifier),
+            "unsubscribe" => {
+                // Rails confirms none.
+                self.subscribed.retain(|subscribed| *subscribed != identifier);
+                self.forget(&identifier);
+            }
+            "message" if command.has_data() => self.send_back(&identifier, &command.data),
+            _ => {}
         }
     }
 
     /// Queues something for this very client, whose reader may wait for its writer.
     pub fn tell(&self, message: Message) {
-        if let Err(SendTimeoutError::Timeout(_)) =
-            self.peer.queue.send_timeout(message, OWN_QUEUE_WAIT)
-        {
+        if self.peer.queue.send_timeout(message, OWN_QUEUE_WAIT).is_err() {
             self.peer.socket.cut();
         }
     }
 
     fn subscribe(&mut self, identifier: Identifier) {
-        if identifier.channel == REJECTED {
-            return self.tell(Message::text(wire::reject(&identifier)));
+        if identifier.channel() == "RejectedChannel" {
+            return self.tell(wire::frame(&identifier, r#""type":"reject_subscription""#));
         }
-        let confirm = Message::text(wire::confirm(&identifier));
-        if self.subscribed.contains(&identifier) {
-            return self.tell(confirm);
+        let known = self.subscribed.contains(&identifier);
+        if !known && self.subscribed.len() == CHANNELS_MAX {
+            return;
         }
-        if self.subscribed.len() == CHANNELS_MAX {
+        // Before the subscription: a message that comes meanwhile follows it.
+        self.tell(wire::frame(&identifier, r#""type":"confirm_subscription""#));
+        if known {
             return;
         }
         self.subscribed.push(identifier.clone());
-        let subscriber = Subscriber { peer: self.peer.clone(), identifier };
-        // Queued under the lock, so that the confirmation comes before the first message.
-        let mut lists = self.room.lists.lock();
-        let key = subscriber.identifier.key.clone();
-        lists.channels.entry(key).or_default().push(subscriber);
-        let full = self.peer.offer(confirm);
-        drop(lists);
-        if let Err(confirm) = full {
-            self.tell(confirm);
-        }
-    }
-
-    /// Rails confirms no unsubscribe.
-    fn unsubscribe(&mut self, identifier: &Identifier) {
-        self.subscribed.retain(|subscribed| subscribed != identifier);
-        self.forget(identifier);
+        let subscriber =
+            Subscriber { peer: Arc::clone(&self.peer), identifier: identifier.clone() };
+        self.room.lists.lock().channels.entry(identifier).or_default().push(subscriber);
     }
 
     fn forget(&self, identifier: &Identifier) {
         let mut lists = self.room.lists.lock();
-        if let Some(subscribers) = lists.channels.get_mut(&identifier.key) {
-            subscribers.retain(|subscriber| {
-                subscriber.peer.number != self.peer.number || subscriber.identifier != *identifier
-            });
+        if let Some(subscribers) = lists.channels.get_mut(identifier) {
+            subscribers.retain(|subscriber| subscriber.peer.number != self.peer.number);
             if subscribers.is_empty() {
-                lists.channels.remove(&identifier.key);
+                lists.channels.remove(identifier);
             }
         }
     }
@@ -163,41 +141,26 @@ impl Member<'_> {
         if !self.subscribed.contains(identifier) {
             return;
         }
-        for Subscriber { peer, identifier } in self.room.subscribers(&identifier.key) {
-            let message = Message::text(wire::message(&identifier, data));
-            match peer.number == self.peer.number {
-                true => self.tell(message),
-                false => peer.offer_or_cut(message),
-            }
+        let message = format!(r#""message":{data}"#);
+        let subscribers = self.room.lists.lock().channels.get(identifier).cloned();
+        for Subscriber { peer, identifier } in subscribers.unwrap_or_default() {
+            let frame = wire::frame(&identifier, &message);
+            if peer.number == self.peer.number { self.tell(frame) } else { peer.offer(frame) }
         }
     }
 }
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        for identifier in &self.subscribed {
-            self.forget(identifier);
-        }
+        self.subscribed.iter().for_each(|identifier| self.forget(identifier));
         self.room.lists.lock().peers.remove(&self.peer.number);
     }
 }
 
 impl Peer {
-    /// A peer with its queue of outgoing messages. `number` is its own for ever.
-    pub fn new(number: usize, queue: Sender<Message>, socket: Socket) -> Peer {
-        Peer { number, queue, socket }
-    }
-
-    /// Queues a message; gives it back when the queue is full. A peer that has left takes all.
-    fn offer(&self, message: Message) -> Result<(), Message> {
-        match self.queue.try_send(message) {
-            Err(TrySendError::Full(message)) => Err(message),
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-        }
-    }
-
-    fn offer_or_cut(&self, message: Message) {
-        if self.offer(message).is_err() {
+    /// Queues a message. A peer that does not read, and one that has left, is cut off.
+    fn offer(&self, message: Message) {
+        if self.queue.try_send(message).is_err() {
             self.socket.cut();
         }
     }

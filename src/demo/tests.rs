@@ -1,7 +1,6 @@
 use super::*;
-use std::io::{ErrorKind, Read, Write};
-
 use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
 use tungstenite::WebSocket;
 use tungstenite::client::IntoClientRequest;
 
@@ -76,15 +75,15 @@ fn a_client_is_welcomed_with_or_without_a_subprotocol() {
 }
 
 #[test]
-fn a_channel_is_confirmed_with_its_identifier_byte_for_byte() {
+fn a_channel_is_confirmed_with_its_identifier_as_it_is_spelled() {
     let mut client = Client::to(&start().unwrap());
     let identifier = r#""{\"room\": 1.0,\u0022channel\":\"Caf\u00e9\"}""#;
 
     client.text(format!(r#"{{"command":"subscribe","identifier":{identifier}}}"#));
 
     assert_eq!(
-        client.next(),
-        format!(r#"{{"identifier":{identifier},"type":"confirm_subscription"}}"#)
+        client.json(),
+        json!({ "identifier": serde_json::from_str::<String>(identifier).unwrap(), "type": "confirm_subscription" })
     );
 }
 
@@ -111,6 +110,34 @@ fn the_order_of_keys_makes_no_other_channel() {
     one.command("message", CHAT, Some("{}"));
 
     assert_eq!(two.json(), json!({ "identifier": other, "message": {} }));
+}
+
+#[test]
+fn another_spelling_of_a_number_makes_another_channel() {
+    let url = start().unwrap();
+    let mut one = Client::subscribed(&url, r#"{"channel":"C","n":1.0}"#);
+    let mut two = Client::subscribed(&url, r#"{"channel":"C","n":1.00}"#);
+
+    one.command("message", r#"{"channel":"C","n":1.0}"#, Some("1"));
+    assert_eq!(one.json()["message"], 1);
+    two.command("message", r#"{"channel":"C","n":1.00}"#, Some("2"));
+
+    assert_eq!(two.json()["message"], 2);
+}
+
+#[test]
+fn turbos_channel_tells_the_time_as_markup() {
+    let identifier = r#"{"channel":"Turbo::StreamsChannel","signed_stream_name":"x"}"#;
+    let mut client = Client::subscribed(&start().unwrap(), identifier);
+
+    let told = client.json();
+
+    let markup = told["message"].as_str().unwrap();
+    assert!(
+        markup.starts_with(r#"<turbo-stream action="update" target="clock"><template>2"#),
+        "{markup}"
+    );
+    assert!(markup.ends_with("Z</template></turbo-stream>"), "{markup}");
 }
 
 #[test]
@@ -186,8 +213,8 @@ fn what_is_no_command_is_ignored() {
 }
 
 #[test]
-fn an_identifier_as_deep_as_json_goes_is_taken() {
-    let deep = format!(r#"{{"channel":"Deep","x":{}{}}}"#, "[".repeat(120), "]".repeat(120));
+fn an_identifier_as_deep_as_the_bridge_takes_is_taken() {
+    let deep = format!(r#"{{"channel":"Deep","x":{}{}}}"#, "[".repeat(60), "]".repeat(60));
 
     Client::subscribed(&start().unwrap(), &deep);
 }
@@ -255,7 +282,7 @@ fn who_left_is_forgotten() {
     let (queue, messages) = bounded(QUEUE_MAX);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut member = room.enter(Peer::new(0, queue, Socket::new(socket).unwrap()));
+    let mut member = room.enter(Peer { number: 0, queue, socket: Socket::new(socket).unwrap() });
     member.obey(&json!({ "command": "subscribe", "identifier": CHAT }).to_string());
     assert_eq!(messages.len(), 2);
 

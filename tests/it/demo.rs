@@ -85,12 +85,28 @@ fn its_pings_keep_the_link_from_being_stale() {
 }
 
 #[test]
-fn it_prints_curl_lines_that_work_as_they_stand() {
+fn turbos_channel_sends_markup_each_second() {
+    let (bridge, mut stream) = demo(&[]);
+    bridge.subscribe("/a", r#"{"channel":"Turbo::StreamsChannel","signed_stream_name":"x"}"#);
+    stream.expect("connected");
+
+    let markup = stream.received();
+
+    assert!(markup.starts_with(r#""<turbo-stream action="#), "{markup}");
+}
+
+#[test]
+fn its_first_words_are_a_curl_line_and_the_address_of_the_page() {
     let (bridge, _stream) = demo(&[]);
+    let site = format!("http://{}", bridge.address);
 
     let log = bridge.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("curl")).collect();
+    let told: Vec<&str> = log.lines().filter(|line| line.starts_with("  ")).collect();
 
-    assert!((2..=3).contains(&lines.len()), "{log}");
-    assert!(lines.iter().all(|line| line.contains(&bridge.address.to_string())), "{lines:?}");
+    let line = format!(
+        "curl -N -H 'Accept: text/event-stream' '{site}/try-me?channel=ClockChannel&raw=1'"
+    );
+    assert_eq!(told[0].trim(), line);
+    assert!(told[1].contains(&format!("{site}/-/")), "{told:?}");
+    assert_eq!(bridge.get("/").send().text().lines().next(), Some(&*line));
 }
