@@ -110,7 +110,7 @@ impl Serve for Http {
     }
 
     fn decorate(&self, head: &Head, answer: &mut Answer) {
-        answer.headers.extend(self.settings.origins.cors(head));
+        answer.headers.extend(self.cors(head));
         answer.headers.push(("X-Accel-Buffering", "no".to_owned()));
     }
 
@@ -150,25 +150,34 @@ impl Http {
 
     fn answer(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
         let head = &exchange.head;
-        let cors = self.settings.origins.cors(head);
         let outcome = match self.door {
             Door::Public => self.route(exchange, body),
             Door::Admin => self.admin(head).into(),
         };
         match outcome {
             Outcome::Now(mut answer) => {
-                if self.settings.origins.admits(head) {
-                    answer.headers.extend(cors);
-                }
+                answer.headers.extend(self.cors(head));
                 Outcome::Now(answer)
             }
             later => later,
         }
     }
 
+    /// What the operator reads is for no page.
+    fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
+        match self.door {
+            Door::Public => self.settings.origins.cors(head),
+            Door::Admin => Vec::new(),
+        }
+    }
+
     fn route(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
         let head = &exchange.head;
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        if origin::is_invalid(head) {
+            return error(400, "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT")
+                .into();
+        }
         if !self.settings.origins.admits(head) {
             return error(
                 403,
@@ -227,6 +236,11 @@ impl Http {
     }
 
     fn admin(&self, head: &Head) -> Answer {
+        let site = head.first("sec-fetch-site").unwrap_or(b"none");
+        let own = [&b"none"[..], b"same-origin"].iter().any(|own| site.eq_ignore_ascii_case(own));
+        if !own || head.first("origin").is_some() {
+            return error(403, "this address is for no page: open it by itself, or ask with curl");
+        }
         if !matches!(head.method.as_str(), "GET" | "HEAD") {
             return not_allowed("GET, HEAD");
         }

@@ -2,14 +2,15 @@
 //!
 //! Owns: the wait, and the signs of life on a connection that waits for long.
 //! Never: keeps state between requests; what a poll goes on from is in the session.
-//! At the limit: without a forced reply it waits however long, and says every heartbeat that it lives.
+//! At the limit: without a forced reply it waits however long. It says every heartbeat that it lives: proxies cut what is
+//! silent, and some take the bridge for dead then.
 
 use crate::session::{Poll, PollStep, Reply};
 use std::io;
 use std::time::{Duration, Instant};
 
 /// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
-/// `still_here` is called each `heartbeat` of a wait without a timeout.
+/// `still_here` is called each `heartbeat` of the wait.
 ///
 /// # Errors
 /// What `still_here` returns: the client's socket failed.
@@ -27,17 +28,13 @@ pub fn wait(
             PollStep::Answer(reply) => return Ok(Some(reply)),
             PollStep::Left => return Ok(None),
             PollStep::AnswerAt(at) if at <= now => return Ok(poll.forced()),
-            PollStep::AnswerAt(at) => at,
-            PollStep::Wait => match forced_at {
-                Some(at) => at,
-                None if alive_at <= now => {
-                    still_here()?;
-                    alive_at = now + heartbeat;
-                    alive_at
-                }
-                None => alive_at,
-            },
+            PollStep::AnswerAt(at) => Some(at),
+            PollStep::Wait => forced_at,
         };
-        poll.wait(answer_at);
+        if alive_at <= now {
+            still_here()?;
+            alive_at = now + heartbeat;
+        }
+        poll.wait(answer_at.map_or(alive_at, |at| at.min(alive_at)));
     }
 }

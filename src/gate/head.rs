@@ -75,7 +75,8 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// Where the head in `bytes` ends, looking only from `from` on: after an empty line, whichever way lines end.
+/// Where the head in `bytes` ends, looking only from `from` on: after an empty line. One that ends with a bare LF is found
+/// too, so that its client hears at once that `parse` refuses it.
 pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(found) = bytes[at..].iter().position(|&byte| byte == b'\n') {
@@ -91,6 +92,11 @@ pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Parses a whole head. It must be a head to its last byte: httparse and `end_of` have to agree where it ends.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
+    // httparse takes a bare LF for the end of a line; what another reader in front takes for part of one must not end it.
+    let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    if !line_ends.all(|(at, _)| at > 0 && bytes[at - 1] == b'\r') {
+        return Err(bad("the lines of a request must end with CRLF"));
+    }
     // Not an array: the stack of a thread that then waits for hours has one page less of it.
     let mut headers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);

@@ -70,25 +70,27 @@ impl Reader {
 
     /// The next head. It must be whole by the deadline, however steadily its bytes drip.
     pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, Ended> {
-        let mut seen = 0;
+        let (mut seen, mut blank) = (0, 0);
         let end = loop {
-            seen -= self.skip_blank_lines()?.min(seen);
+            let skipped = self.skip_blank_lines()?;
+            blank += skipped;
+            seen -= skipped.min(seen);
             // The end may lie across two reads: `\n\r` and `\n`.
             let from = usize::saturating_sub(seen, 3);
             if let Some(end) = head::end_of(self.unused(), from) {
                 break end;
             }
             seen = self.unused().len();
-            if seen >= HEAD_MAX {
-                break seen + 1;
+            if blank + seen >= HEAD_MAX {
+                break HEAD_MAX + 1;
             }
             self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
                 // Some clients send an empty line after a body; that begins no request.
-                [] => Ended::Gone,
+                [] | b"\r" => Ended::Gone,
                 _ => ended(error, "the request's head did not come in time"),
             })?;
         };
-        if end > HEAD_MAX {
+        if blank + end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
             return Err(Refusal::new(431, text).into());
         }
@@ -193,16 +195,17 @@ impl Reader {
         }
     }
 
-    /// Empty lines before a request are ignored (RFC 9112, 2.2). Anything else that begins no method is no HTTP.
+    /// Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head. Anything else that
+    /// begins no method is no HTTP.
     fn skip_blank_lines(&mut self) -> Result<usize, Refusal> {
-        let blank =
-            self.unused().iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
+        let blank = 2 * self.unused().chunks(2).take_while(|two| *two == b"\r\n").count();
         self.start += blank;
-        match self.unused().first() {
-            Some(byte) if !byte.is_ascii_graphic() => Err(bad(
+        match self.unused() {
+            [] | b"\r" => Ok(blank),
+            [first, ..] if first.is_ascii_graphic() => Ok(blank),
+            _ => Err(bad(
                 "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front",
             )),
-            _ => Ok(blank),
         }
     }
 
@@ -318,7 +321,7 @@ mod tests {
     fn a_head_may_come_byte_by_byte_with_empty_lines_before_it() {
         let (mut reader, mut peer) = pair();
         let writer = std::thread::Builder::new().spawn(move || {
-            for byte in b"\r\n\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\nrest" {
+            for byte in b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nrest" {
                 peer.write_all(&[*byte]).unwrap();
             }
         });
@@ -345,6 +348,16 @@ mod tests {
 
             assert_eq!(status, if fits { 200 } else { 431 });
         }
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_count_towards_its_head() {
+        let (mut reader, mut peer) = pair();
+        peer.write_all("\r\n".repeat(HEAD_MAX / 2).as_bytes()).unwrap();
+
+        let Err(Ended::Refused(refusal)) = reader.head(soon()) else { panic!("not refused") };
+
+        assert_eq!(refusal.status, 431);
     }
 
     #[test]

@@ -198,10 +198,12 @@ fn what_is_no_valid_request_is_refused() {
 }
 
 #[test]
-fn lines_that_end_in_a_bare_lf_are_understood() {
+fn lines_that_end_in_a_bare_lf_are_refused_at_once() {
     let gate = Web::new().open();
 
-    assert_eq!(Peer::sends(&gate, "GET / HTTP/1.1\nHost: test\n\n").got().status(), 200);
+    for head in ["GET / HTTP/1.1\nHost: test\n\n", "GET / HTTP/1.1\r\nHost: test\nA: b\r\n\r\n"] {
+        assert_eq!(Peer::sends(&gate, head).got().status(), 400);
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::sse::retry_within;
 /// When an EventSource that cannot be served now comes back, in milliseconds.
 const RETRY_FULL: std::ops::RangeInclusive<u32> = 5000..=15_000;
 
+/// With its charset, which every event stream has: some clients read Latin-1 where none is named.
+pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
 /// One sentence for everybody whose session it is not: it tells nothing about the session.
 const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
 
@@ -67,9 +70,9 @@ pub fn denied_stream(problem: &SessionError, tunnel: bool) -> Answer {
         SessionError::EndedForGood(_) => Answer::new(204),
         // Who carries a tunnel is no EventSource, and reads a status.
         SessionError::Failed(_) if tunnel => denied(problem),
-        SessionError::Full | SessionError::Draining | SessionError::Failed(_) => Answer::new(200)
-            .with("Content-Type", "text/event-stream")
-            .body(retry_within(RETRY_FULL)),
+        SessionError::Full | SessionError::Draining | SessionError::Failed(_) => {
+            Answer::new(200).with("Content-Type", EVENT_STREAM).body(retry_within(RETRY_FULL))
+        }
         _ => denied(problem),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::answers::error;
+use super::origin::is_token;
 use super::query;
 use crate::gate::{Answer, Exchange, Head};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
@@ -17,8 +18,8 @@ const TIMEOUT: (Duration, Duration) = (Duration::from_secs(25), Duration::from_s
 const PADDING_MAX: u64 = 64 * 1024;
 
 /// The headers that are handed on to the upstream, with those that begin with `X-Forwarded-`.
-const HANDED_ON: [&str; 7] =
-    ["cookie", "authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
+const HANDED_ON: [&str; 6] =
+    ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 /// A request for a session.
 pub struct Ask {
@@ -88,26 +89,40 @@ impl Ask {
         self.join.tunnel || self.seq.is_some()
     }
 
-    /// Who upgrades to a WebSocket is at the wrong server, and waits for nothing else.
-    /// A link or an image of somebody who knows the id would be fetched with the user's cookies: it opens nothing.
+    /// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
+    /// opens nothing. A request for a WebSocket is at the wrong server.
     pub fn refuse_what_is_no_client(&self) -> Option<Answer> {
         let is =
             |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
-        if is("upgrade", b"websocket") == Some(true) {
-            let why = "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here";
-            return Some(self.error(400, why));
-        }
-        let navigates =
-            is("sec-fetch-mode", b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html"));
-        if navigates {
-            let why = "this is no page: use an EventSource, fetch or curl; /-/ is a page to try the bridge with";
-            return Some(self.error(406, why));
-        }
-        let foreign = is("sec-fetch-site", b"cross-site") == Some(true)
-            || is("sec-fetch-site", b"same-site") == Some(true);
-        let why =
-            "a request of another site needs an Origin: use an EventSource, or fetch with CORS";
-        (foreign && self.head.first("origin").is_none()).then(|| self.error(403, why))
+        let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
+        let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
+        let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
+            (Some(true), _) | (_, Some(false)) => true,
+            (None, None) => is_of_element(&self.head),
+            _ => false,
+        };
+        let refusal = if is("upgrade", b"websocket") == Some(true) {
+            (
+                400,
+                "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
+            )
+        } else if mode(b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html")) {
+            (
+                406,
+                "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
+            )
+        } else if (site(b"cross-site") || site(b"same-site")) && self.head.first("origin").is_none()
+        {
+            (
+                403,
+                "a request of another site needs an Origin: use an EventSource, or fetch with CORS",
+            )
+        } else if of_element {
+            (403, "no element of a page may load a session: use an EventSource, or fetch")
+        } else {
+            return None;
+        };
+        Some(self.error(refusal.0, refusal.1))
     }
 
     /// An error about a session.
@@ -132,10 +147,22 @@ impl Ask {
 
 /// Whether Accept names this media type, in any case, with any q.
 pub fn accepts(head: &Head, media_type: &str) -> bool {
-    let named = |part: &[u8]| {
-        let name = part.split(|byte| *byte == b';').next().unwrap_or(part);
-        name.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+    names_type(head, |name| name.eq_ignore_ascii_case(media_type.as_bytes()))
+}
+
+/// Whether Accept is that of an `<img>`, a style sheet, a video: what older browsers, and any on plain HTTP, tell of where
+/// the request comes from.
+fn is_of_element(head: &Head) -> bool {
+    let kinds: [&[u8]; 4] = [b"image/", b"text/css", b"video/", b"audio/"];
+    let begins = |name: &[u8], kind: &[u8]| {
+        name.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
     };
+    names_type(head, |name| kinds.iter().any(|kind| begins(name, kind)))
+}
+
+fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
+    let named =
+        |part: &[u8]| is(part.split(|byte| *byte == b';').next().unwrap_or(part).trim_ascii());
     head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
 }
 
@@ -146,7 +173,9 @@ fn join_request(
     settings: &Settings,
 ) -> Result<JoinRequest, String> {
     let head = &exchange.head;
-    let start = start(head, query)?;
+    let last = last_event_id(head, query);
+    let came_back = last.is_some();
+    let start = last.map_or_else(|| after(query), Ok)?;
     let protocols = protocols(query)?;
     let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
     let credentials = Credentials {
@@ -160,10 +189,10 @@ fn join_request(
     let with_channels = is_get && protocols.is_none();
     Ok(JoinRequest {
         path: path.to_owned(),
+        came_back: is_stream && came_back,
         start: if is_get { start } else { Start::Fresh },
         kind: if is_stream { Kind::Stream } else { Kind::Poll },
         tunnel: protocols.is_some(),
-        came_back: is_stream && head.first("last-event-id").is_some(),
         queue: None,
         channels: if with_channels { query::channels(query)? } else { Vec::new() },
         handshake: handshake(head, exchange.peer, &credentials, protocols),
@@ -179,6 +208,10 @@ fn handshake(
     protocols: Option<String>,
 ) -> Handshake {
     let mut headers = Vec::new();
+    // HTTP/2 sends cookies in pieces (RFC 9113, 8.2.3), and Rails wants them whole.
+    if let Some(cookie) = &credentials.cookie {
+        headers.push(("Cookie".to_owned(), cookie.clone()));
+    }
     for (name, value) in head.headers() {
         let lower = name.to_ascii_lowercase();
         let forwarded = lower.starts_with("x-forwarded-") && lower != "x-forwarded-for";
@@ -198,34 +231,28 @@ fn handshake(
     Handshake { query: credentials.query.clone(), headers, speech }
 }
 
-/// `Last-Event-ID` counts where it is there, whatever it is; else `after`.
-fn start(head: &Head, query: &str) -> Result<Start, String> {
-    let after = query::first(query, "after").map(|text| {
-        let number = || query::whole_number("after", &text).ok().map(Start::Number);
-        Start::from_event_id(&text)
-            .or_else(number)
-            .ok_or("after: use the last_event_id or the msg_id that you have".to_owned())
-    });
-    match (head.first("last-event-id"), after) {
-        (Some(id), _) => {
-            let id = std::str::from_utf8(id).ok().map(str::trim);
-            Ok(id.and_then(Start::from_event_id).unwrap_or(Start::Fresh))
-        }
-        (None, Some(after)) => after,
-        (None, None) => Ok(Start::Fresh),
-    }
+/// The event id that a client comes back with: `Last-Event-ID`, or else `lastEventId` in the query, by which those send it
+/// that may set no header. What has not the form of one is none.
+fn last_event_id(head: &Head, query: &str) -> Option<Start> {
+    let header = head.first("last-event-id").and_then(|id| std::str::from_utf8(id).ok());
+    let header = header.and_then(|id| Start::from_event_id(id.trim()));
+    header.or_else(|| Start::from_event_id(query::first(query, "lastEventId")?.trim()))
+}
+
+/// Where a client that has no event id goes on: what it acknowledges by `after`.
+fn after(query: &str) -> Result<Start, String> {
+    let Some(text) = query::first(query, "after") else { return Ok(Start::Fresh) };
+    let number = || query::whole_number("after", &text).ok().map(Start::Number);
+    Start::from_event_id(&text)
+        .or_else(number)
+        .ok_or("after: use the last_event_id or the msg_id that you have".to_owned())
 }
 
 /// `protocol`: tokens (RFC 9110, 5.6.2) with commas between them, or nothing.
 fn protocols(query: &str) -> Result<Option<String>, String> {
     let Some(list) = query::first(query, "protocol") else { return Ok(None) };
-    let special = b"!#$%&'*+-.^_`|~";
-    let is_token = |token: &str| {
-        !token.is_empty()
-            && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte))
-    };
     let tokens: Vec<&str> = list.split(',').map(str::trim).collect();
-    if !list.is_empty() && !tokens.iter().all(|token| is_token(token)) {
+    if !list.is_empty() && !tokens.iter().copied().all(is_token) {
         return Err(
             "protocol: use names of subprotocols with commas between them, or nothing".to_owned()
         );

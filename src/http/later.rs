@@ -1,7 +1,7 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
 use super::Settings;
-use super::answers::{denied, denied_stream, error};
+use super::answers::{EVENT_STREAM, denied, denied_stream, error};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
@@ -42,7 +42,7 @@ pub fn stream(
     let _watch = client.on_leave(stream.disconnect_hook());
     stream.evict_displaced();
     let head = Answer::new(200)
-        .with("Content-Type", "text/event-stream")
+        .with("Content-Type", EVENT_STREAM)
         .with("X-Session-Id", stream.session_id());
     let head = ask.answer(head);
     client.begin(head.status, &head.headers)?;
@@ -108,6 +108,8 @@ pub fn post(
     body: &[u8],
     client: &mut Client,
 ) -> io::Result<()> {
+    // Some editors and libraries write a byte order mark first.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
         ask.join.tunnel = true;
         frames(table, &ask, body)

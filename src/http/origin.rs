@@ -1,33 +1,67 @@
 //! Where a request comes from: CORS, and the `Origin` that the upstream sees.
+//!
+//! Owns: what is an origin, which ones may use the bridge, and the headers that tell a browser so.
+//! Never: echoes a value that no browser sends: a long one fills the header buffer of a proxy in front, which then takes
+//! the bridge for broken.
 
 use crate::gate::Head;
+
+/// Bytes of a host name (RFC 1035, 2.3.4).
+const HOST_MAX: usize = 253;
+
+/// Bytes of a scheme. The longest in use are those of browser extensions and of apps that are named after a domain.
+const SCHEME_MAX: usize = 64;
+
+/// Bytes of the header names that a preflight asks for and gets, beside those in `HEADERS`.
+const ASKED_MAX: usize = 1024;
+
+/// The headers that any page may send.
+const HEADERS: &str = "Content-Type, Last-Event-ID, Cache-Control, Authorization";
 
 /// What the options say about origins.
 #[derive(Clone, Debug)]
 pub struct Origins {
     /// `--allow-origin`; none given means any.
     pub allowed: Vec<String>,
-    /// `--origin`: for requests that have none and cannot be somebody else's.
+    /// `--origin`: for requests that have none and cannot be of another site.
     pub default: Option<String>,
 }
 
+/// The `Origin` header of a request.
+enum Sent<'a> {
+    None,
+    Valid(&'a str),
+    Invalid,
+}
+
+impl<'a> Sent<'a> {
+    fn by(head: &'a Head) -> Sent<'a> {
+        match head.first("origin") {
+            None => Sent::None,
+            Some(bytes) => std::str::from_utf8(bytes)
+                .ok()
+                .filter(|text| is_null(text) || Parts::of(text).is_some())
+                .map_or(Sent::Invalid, Sent::Valid),
+        }
+    }
+}
+
 impl Origins {
-    /// Whether the request's `Origin` may use the bridge. Its own is always one of those, and so is none.
+    /// Whether the request's `Origin` may use the bridge. The site's own may always, and a request without one.
     pub fn admits(&self, head: &Head) -> bool {
-        let Some(origin) = head.first("origin") else { return true };
-        self.allowed.is_empty()
-            || self.allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
-            || own_origin(head).is_some_and(|own| origin.eq_ignore_ascii_case(&own))
+        let origin = match Sent::by(head) {
+            Sent::None => return true,
+            Sent::Invalid => return false,
+            Sent::Valid(origin) => origin,
+        };
+        let same = |allowed: &String| origin.eq_ignore_ascii_case(allowed);
+        self.allowed.is_empty() || self.allowed.iter().any(same) || is_own(origin, head)
     }
 
     /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
     pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let Some(origin) = head.first("origin").and_then(|origin| std::str::from_utf8(origin).ok())
-        else {
-            return Vec::new();
-        };
-        // A header that no browser sends cannot be echoed either.
-        if !self.admits(head) || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let Sent::Valid(origin) = Sent::by(head) else { return Vec::new() };
+        if !self.admits(head) {
             return Vec::new();
         }
         vec![
@@ -35,10 +69,7 @@ impl Origins {
             ("Vary", "Origin".to_owned()),
             ("Access-Control-Allow-Credentials", "true".to_owned()),
             ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS".to_owned()),
-            (
-                "Access-Control-Allow-Headers",
-                "Content-Type, Last-Event-ID, Cache-Control, Authorization".to_owned(),
-            ),
+            ("Access-Control-Allow-Headers", allowed_headers(head)),
             ("Access-Control-Expose-Headers", "X-Session-Id, Retry-After".to_owned()),
             ("Access-Control-Max-Age", "7200".to_owned()),
             ("Timing-Allow-Origin", origin.to_owned()),
@@ -52,7 +83,7 @@ impl Origins {
             return Some(origin.to_vec());
         }
         if let Some(origin) = head.first("referer").and_then(origin_of) {
-            return Some(origin);
+            return Some(origin.into_bytes());
         }
         let site = head.first("sec-fetch-site");
         let own = site.is_none_or(|site| site.eq_ignore_ascii_case(b"same-origin"));
@@ -60,27 +91,133 @@ impl Origins {
     }
 }
 
-fn own_origin(head: &Head) -> Option<Vec<u8>> {
-    let forwarded = head.first("x-forwarded-proto").unwrap_or(b"http");
-    let scheme = forwarded.split(|byte| *byte == b',').next().unwrap_or(forwarded).trim_ascii();
-    Some([scheme, b"://", head.first("host")?].concat())
+/// Whether the `Origin` header is none that a browser sends: the request is a 400.
+pub fn is_invalid(head: &Head) -> bool {
+    matches!(Sent::by(head), Sent::Invalid)
+}
+
+/// Pages without an origin of their own; a web view calls that of a file `file://`.
+fn is_null(origin: &str) -> bool {
+    origin == "null" || origin == "file://"
+}
+
+/// An origin, taken apart (RFC 6454, 6.2).
+#[derive(PartialEq, Eq)]
+struct Parts {
+    scheme: String,
+    host: String,
+    /// Not the default port of the scheme.
+    port: Option<u16>,
+}
+
+impl Parts {
+    fn of(origin: &str) -> Option<Parts> {
+        let (scheme, authority) = origin.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+            && scheme.len() <= SCHEME_MAX
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        // The colons of an IPv6 address are within brackets.
+        let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        let (host, port) = match colon {
+            Some(at) => (&authority[..at], Some(digits(&authority[at + 1..])?)),
+            None => (authority, None),
+        };
+        let default = match scheme.as_str() {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => None,
+        };
+        let port = port.filter(|_| port != default);
+        (is_scheme && is_host(host)).then(|| Parts {
+            scheme,
+            host: host.to_ascii_lowercase(),
+            port,
+        })
+    }
+}
+
+fn digits(port: &str) -> Option<u16> {
+    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
+}
+
+fn is_host(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => (1..=HOST_MAX).contains(&host.len()) && host.bytes().all(is_name),
+    }
+}
+
+/// Whether an origin is that of the site which the request came to, as the browser calls it: by `Host`, or by what a proxy
+/// says of it. A page of another site can set none of these headers.
+fn is_own(origin: &str, head: &Head) -> bool {
+    let Some(origin) = Parts::of(origin) else { return false };
+    let scheme = list(head, "x-forwarded-proto").next();
+    let scheme = scheme.or_else(|| forwarded(head, "proto").next()).unwrap_or("http");
+    let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
+    let mut hosts =
+        host.into_iter().chain(list(head, "x-forwarded-host")).chain(forwarded(head, "host"));
+    hosts.any(|host| Parts::of(&format!("{scheme}://{host}")).is_some_and(|own| own == origin))
+}
+
+/// The elements of a comma separated header.
+fn list<'a>(head: &'a Head, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = head.all(name).filter_map(|value| std::str::from_utf8(value).ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// The values of one parameter of `Forwarded` (RFC 7239, 4).
+fn forwarded<'a>(head: &'a Head, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let pairs = list(head, "forwarded").flat_map(|element| element.split(';'));
+    pairs.filter_map(move |pair| {
+        let (key, value) = pair.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// `HEADERS`, and what a preflight asks for: a page with tracing or a CSRF token sends more. But never what a proxy says
+/// about the client.
+fn allowed_headers(head: &Head) -> String {
+    let mut allowed = HEADERS.to_owned();
+    for name in list(head, "access-control-request-headers") {
+        let there = allowed.split(", ").any(|other| other.eq_ignore_ascii_case(name));
+        if !there && is_token(name) && !is_of_proxies(name) {
+            if allowed.len() + 2 + name.len() > HEADERS.len() + ASKED_MAX {
+                break;
+            }
+            allowed = allowed + ", " + name;
+        }
+    }
+    allowed
+}
+
+/// A token (RFC 9110, 5.6.2).
+pub fn is_token(text: &str) -> bool {
+    let special = b"!#$%&'*+-.^_`|~";
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte))
+}
+
+fn is_of_proxies(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
 }
 
 /// Scheme, host and port of an http(s) URL.
-fn origin_of(url: &[u8]) -> Option<Vec<u8>> {
-    let scheme: &[u8] = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
-        url.len() > scheme.len() && url[..scheme.len()].eq_ignore_ascii_case(scheme)
-    })?;
-    let rest = &url[scheme.len()..];
-    let authority = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\')).next()?;
-    let host = authority.rsplit(|byte| *byte == b'@').next()?;
-    let plain = !host.is_empty() && host.iter().all(u8::is_ascii_graphic);
-    plain.then(|| [scheme.to_ascii_lowercase().as_slice(), host].concat())
+fn origin_of(url: &[u8]) -> Option<String> {
+    let (scheme, rest) = std::str::from_utf8(url).ok()?.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let scheme = scheme.to_ascii_lowercase();
+    let origin = format!("{scheme}://{host}");
+    (matches!(scheme.as_str(), "http" | "https") && Parts::of(&origin).is_some()).then_some(origin)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::origin_of;
+    use super::{Parts, origin_of};
 
     #[test]
     fn the_origin_of_a_referer_is_its_scheme_host_and_port() {
@@ -94,11 +231,50 @@ mod tests {
             ("https:///path", None),
             ("ftp://app.example/", None),
         ] {
-            assert_eq!(
-                origin_of(url.as_bytes()),
-                origin.map(|text| text.as_bytes().to_vec()),
-                "{url}"
-            );
+            assert_eq!(origin_of(url.as_bytes()), origin.map(str::to_owned), "{url}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port() {
+        let longest = format!("https://{}", "a".repeat(253));
+        for origin in [
+            "https://app.example",
+            "http://localhost:3000",
+            "http://[::1]:3000",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnop",
+            &longest,
+        ] {
+            assert!(Parts::of(origin).is_some(), "{origin}");
+        }
+        let long = format!("https://{}", "a".repeat(254));
+        let scheme = format!("{}://a", "a".repeat(65));
+        for none in [
+            "",
+            "https://",
+            "app.example",
+            "://app.example",
+            "https://a/",
+            "https://a b",
+            "https://a:",
+            "https://a:b",
+            "https://a:65536",
+            "https://a:1:2",
+            "https://u@a",
+            "https://[::1",
+            "1s://a",
+            &long,
+            &scheme,
+        ] {
+            assert!(Parts::of(none).is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn the_default_port_is_none() {
+        assert!(Parts::of("https://a:443") == Parts::of("HTTPS://A"));
+        assert!(Parts::of("http://a:80") == Parts::of("http://a"));
+        assert!(Parts::of("https://a:80") != Parts::of("https://a"));
     }
 }

@@ -29,7 +29,9 @@ pub fn file(path: &str, head: &Head) -> Option<Answer> {
         "/-/client.mjs" => script([include_str!("client.js"), EXPORT].concat()),
         _ => return None,
     };
-    Some(unless_there(answer, head))
+    // Else a shared cache gives what it got without CORS headers to a page that needs them.
+    let vary = if head.first("origin").is_none() { answer.with("Vary", "Origin") } else { answer };
+    Some(unless_there(vary, head))
 }
 
 fn html(page: &str, version: &str) -> Answer {

@@ -327,3 +327,29 @@ fn the_pages_for_browsers_are_there() {
     assert!(script.status == 200 && script.header("content-type").unwrap().contains("javascript"));
     assert!(page.status == 200 && page.header("content-type").unwrap().starts_with("text/html"));
 }
+
+#[test]
+fn no_page_reads_the_metrics() {
+    let watched = Watched::start("pages", &[]);
+    let asked = |headers: &str| {
+        let mut stream = watched.admin.begin("/metrics", headers);
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        answer
+    };
+
+    for headers in [
+        "Origin: https://a.example\r\n",
+        "Origin: null\r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+    ] {
+        let answer = asked(&format!("{headers}Connection: close\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 403"), "{headers}: {answer}");
+        assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+    }
+    for headers in ["Sec-Fetch-Site: none\r\n", "Sec-Fetch-Site: same-origin\r\n"] {
+        let answer = asked(&format!("{headers}Connection: close\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{headers}: {answer}");
+    }
+}

@@ -151,3 +151,81 @@ fn a_request_without_an_origin_is_not_stopped_by_allow_origin() {
 
     let (_stream, _link) = bridge.open(&upstream, "/a");
 }
+
+#[test]
+fn an_origin_that_no_browser_sends_is_400_and_not_echoed() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+    let long = format!("https://{}", "a".repeat(2500));
+
+    for origin in [&long, "app.example", "https://", "https://a/b", "https://a b", ""] {
+        for request in
+            [bridge.request("OPTIONS", "/a"), bridge.get("/a").sse(), bridge.get("/-/client.js")]
+        {
+            let response = request.header("Origin", origin).send();
+            response.refused(400);
+            assert_no_cors(&response);
+        }
+    }
+}
+
+#[test]
+fn an_origin_of_a_file_counts_as_null() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+
+    let response = bridge.request("OPTIONS", "/a").header("Origin", "file://").send();
+
+    assert_eq!(response.status, 204);
+    // What a web view compares with is what it sent.
+    assert_eq!(response.header("access-control-allow-origin"), Some("file://"));
+}
+
+#[test]
+fn a_preflight_allows_the_tokens_that_it_asks_for_but_never_what_proxies_say() {
+    let bridge = Bridge::start(&FakeUpstream::start());
+    let asked = |headers: &str| {
+        let request = bridge.request("OPTIONS", "/a").header("Origin", ORIGIN);
+        let response = request.header("Access-Control-Request-Headers", headers).send();
+        response.header("access-control-allow-headers").unwrap().to_owned()
+    };
+    let always = ALWAYS[4].1;
+
+    assert_eq!(
+        asked("traceparent,x-csrf-token, content-type,forwarded,x-forwarded-host,X-Real-IP,a b,é"),
+        format!("{always}, traceparent, x-csrf-token")
+    );
+    let many: Vec<String> = (0..1000).map(|n| format!("x-{n}")).collect();
+    assert!(asked(&many.join(",")).len() <= always.len() + 1024);
+}
+
+#[test]
+fn the_requests_own_origin_is_known_by_what_proxies_tell() {
+    let bridge = Bridge::with(&FakeUpstream::start(), &["--allow-origin", ORIGIN]);
+
+    for (origin, headers) in [
+        ("https://own.example", &[("Host", "own.example:443"), ("X-Forwarded-Proto", "https")][..]),
+        ("http://own.example:80", &[("Host", "own.example")]),
+        (
+            "https://own.example",
+            &[("Host", "own.example"), ("Forwarded", "for=1.2.3.4;Proto=https")],
+        ),
+        (
+            "https://own.example",
+            &[
+                ("Host", "inner:3000"),
+                ("X-Forwarded-Proto", "https"),
+                ("X-Forwarded-Host", "own.example"),
+            ],
+        ),
+        (
+            "https://own.example:8443",
+            &[("Host", "inner"), ("Forwarded", "proto=https; host=\"own.example:8443\"")],
+        ),
+    ] {
+        let request = bridge.request("OPTIONS", "/a").header("Origin", origin);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        assert_eq!(request.send().status, 204, "{origin} {headers:?}");
+    }
+    let request = bridge.request("OPTIONS", "/a").header("Host", "own.example:8443");
+    request.header("Origin", "http://own.example").send().refused(403);
+}

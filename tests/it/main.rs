@@ -10,6 +10,7 @@ mod admin;
 mod bodies;
 mod bounds;
 mod chaos;
+mod clients;
 mod cors;
 mod demo;
 mod ending;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::support::*;
 
+/// It has the form of an event id, and no bridge wrote it.
+const UNKNOWN_ID: &str = "00112233445566778899aabbccddeeff.7";
+
 const NOT_FOR_GOOD: [u16; 8] = [200, 302, 408, 429, 500, 502, 503, 504];
 const FOR_GOOD: [u16; 5] = [400, 401, 403, 404, 410];
 
@@ -306,11 +309,11 @@ fn a_session_that_tries_since_its_opening_takes_a_4xx_for_a_passing_one() {
 }
 
 #[test]
-fn a_stream_that_comes_back_with_any_event_id_outlives_a_4xx() {
+fn a_stream_that_comes_back_with_an_event_id_known_or_not_outlives_a_4xx() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
-    let asked = bridge.get("/a").sse().header("Last-Event-ID", "never-heard-of").begin();
+    let asked = bridge.get("/a").sse().header("Last-Event-ID", UNKNOWN_ID).begin();
     upstream.accept().answer(404);
 
     let mut stream = asked.stream();
@@ -444,7 +447,7 @@ fn an_error_changes_nothing() {
 fn a_session_that_gets_nothing_but_4xx_since_its_opening_ends_after_a_minute() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--heartbeat", "5m"]);
-    let asked = bridge.get("/a").sse().header("Last-Event-ID", "x").begin();
+    let asked = bridge.get("/a").sse().header("Last-Event-ID", UNKNOWN_ID).begin();
     upstream.accept().answer(401);
     let mut stream = asked.stream().patient(Duration::from_secs(30));
     stream.expect_joined();

@@ -113,7 +113,10 @@ fn event_stream_in_accept_opens_a_stream_in_any_case_and_with_any_q() {
     for (n, accept) in ["Text/Event-STREAM", "*/*, text/event-stream;q=0.1"].iter().enumerate() {
         let asked = bridge.get(&format!("/{n}")).header("Accept", accept).begin();
         links.push(upstream.welcome());
-        assert_eq!(asked.stream().head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(
+            asked.stream().head.header("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
     }
 }
 

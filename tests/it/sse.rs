@@ -10,7 +10,7 @@ fn a_stream_is_a_200_with_the_type_of_an_event_stream() {
     let (stream, _link) = bridge.open(&upstream, "/a");
 
     assert_eq!(stream.head.status, 200);
-    assert_eq!(stream.head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(stream.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(stream.head.header("content-length"), None);
 }
 

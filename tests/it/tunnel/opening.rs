@@ -29,7 +29,7 @@ fn on_101_the_first_event_is_open_without_a_welcome() {
 
     let mut stream = asked.stream();
 
-    assert_eq!(stream.head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(stream.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
     let open = stream.expect_named("open");
     assert_eq!(open.keys(), ["protocol", "resumed", "session_id"]);
     assert_eq!((open.text("protocol").as_str(), open.flag("resumed")), ("p2", false));
