@@ -12,7 +12,7 @@
 //! | `session`, `mailbox` | what is remembered between requests |
 //! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
-//! | `report`, `heap` | what a person reads; what is given back to the machine |
+//! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
 
 #[cfg(test)]
 mod corpus;
@@ -23,6 +23,7 @@ mod heap;
 mod http;
 mod limits;
 mod mailbox;
+mod names;
 mod options;
 mod pages;
 mod poll;
@@ -57,6 +58,7 @@ const DRAIN_PACE: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     heap::begin();
+    names::begin();
     let outcome = match options::from_command_line() {
         Ok(config) => run(config),
         Err(Stop::Say(text)) => {

@@ -12,6 +12,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod tls;
 mod url;
 mod wire;
 mod workers;
@@ -20,16 +21,14 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-
 use crate::frame::Frame;
 use crate::report;
-use crate::report::{debug, info};
+use crate::report::debug;
 use crate::stats::Stats;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use socket::Socket;
 use thread::{Line, Session};
+use tls::Tls;
 pub use url::{Url, UrlError};
 use wire::text_frame;
 use workers::Workers;
@@ -165,7 +164,7 @@ impl Drop for Upstream {
 /// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect, the counters.
 pub struct Connector {
     settings: Settings,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
     workers: Workers,
     /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
     permits: (Sender<()>, Receiver<()>),
@@ -173,17 +172,14 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Loads the roots where the URL asks for TLS: the machine's (`SSL_CERT_FILE` and `SSL_CERT_DIR` count),
-    /// or, where it has none, those that are built in.
+    /// Loads the roots where the URL asks for TLS.
     pub fn new(settings: Settings) -> Result<Arc<Connector>, report::Error> {
-        let tls = if settings.url.tls { Some(tls(roots(), &settings.url)?) } else { None };
+        let tls =
+            if settings.url.tls { Some(tls::tls(tls::roots()?, &settings.url)?) } else { None };
         Ok(Connector::with_tls(settings, tls))
     }
 
-    fn with_tls(
-        settings: Settings,
-        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    ) -> Arc<Connector> {
+    fn with_tls(settings: Settings, tls: Option<Tls>) -> Arc<Connector> {
         let permits = bounded(RECONNECTS_MAX);
         for _ in 0..RECONNECTS_MAX {
             let _ = permits.0.try_send(());
@@ -244,36 +240,6 @@ impl Connector {
     fn connect_timeout(&self) -> humantime::FormattedDuration {
         humantime::format_duration(self.settings.connect_timeout)
     }
-}
-
-fn tls(
-    roots: RootCertStore,
-    url: &Url,
-) -> Result<(Arc<ClientConfig>, ServerName<'static>), report::Error> {
-    let start = |why: String| report::Error::Start(format!("--server: {url}: {why}"));
-    let name = ServerName::try_from(url.host.clone())
-        .map_err(|_| start("the host is no name that a certificate can have".to_owned()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| start(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok((Arc::new(config), name))
-}
-
-fn roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        debug!("event=roots-unreadable error={:?}", error.to_string());
-    }
-    roots.add_parsable_certificates(native.certs);
-    if roots.is_empty() {
-        info!("event=roots source=built_in");
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
 }
 
 /// Leave for one handshake; gives its token back when it is dropped.

@@ -15,8 +15,9 @@ const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Longest text of a duration. humantime panics where a sum passes 2^64 seconds, which takes more digits.
 const DURATION_TEXT_MAX: usize = 20;
 
-/// Largest count or size; more is a slip of the keyboard, and twice as much still fits a word.
-const NUMBER_MAX: usize = 1_000_000_000_000;
+/// Largest count or size; more is a slip of the keyboard, and twice as much still fits a word of 64 or 32 bits.
+const NUMBER_MAX: usize =
+    if usize::BITS < 64 { 1_000_000_000 } else { 1_000_000_000_000_u64 as usize };
 
 /// Longest path of a Unix socket: 108 bytes with the NUL, `sun_path` in unix(7).
 const SOCKET_PATH_MAX: usize = 107;

@@ -16,6 +16,7 @@ use tungstenite::{Error, Message};
 use super::handshake::{Reply, reply, request};
 use super::socket::{Socket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
+use super::tls::explain;
 use super::wire::Wire;
 use super::{Connector, Down, Handshake, Speech};
 use crate::frame::Frame;
@@ -59,7 +60,7 @@ impl Attempt {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => {
                 format!("unreachable: no connection within {}", self.connector.connect_timeout())
             }
-            ErrorKind::InvalidData => format!("unreachable: TLS: {error}"),
+            ErrorKind::InvalidData => format!("unreachable: TLS: {}", explain(error)),
             _ => format!("unreachable: {}", brief(error)),
         })
     }

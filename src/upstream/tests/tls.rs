@@ -1,5 +1,6 @@
 //! The same over TLS, with a certificate made for the test.
 
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
@@ -16,9 +17,16 @@ struct TlsServer {
 
 impl TlsServer {
     fn start() -> TlsServer {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = made.cert.der().clone();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        TlsServer::with(|_| {})
+    }
+
+    /// With a certificate that signs itself, for `localhost`, after this was done to it.
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> TlsServer {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let signing_key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&signing_key).unwrap().der().clone();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -40,7 +48,7 @@ impl TlsServer {
 
     fn client(&self) -> Client {
         let settings = self.settings();
-        let tls = tls(self.roots.clone(), &settings.url).unwrap();
+        let tls = super::super::tls::tls(self.roots.clone(), &settings.url).unwrap();
         Client::start(&Connector::with_tls(settings, Some(tls)), cable(), Next::Stop)
     }
 
@@ -77,18 +85,61 @@ fn a_certificate_that_is_trusted_lets_it_come_up() {
     assert_eq!(web.read().unwrap(), Message::text("hello"));
 }
 
+/// The handshake fails, and the reason begins so.
+#[track_caller]
+fn is_refused(server: &TlsServer, client: &Client, reason: &str) {
+    // The handshake runs with the first read.
+    assert!(server.accept().read(&mut [0]).is_err());
+
+    let (told, _) = client.lost();
+    assert!(
+        told.starts_with(&format!("unreachable: TLS: the upstream's certificate {reason}")),
+        "{told}"
+    );
+}
+
 #[test]
-fn a_certificate_that_is_not_trusted_is_a_failure_that_says_so() {
+fn a_certificate_that_is_not_trusted_is_a_failure_that_says_what_to_do() {
     let server = TlsServer::start();
     let connector = Connector::new(server.settings()).unwrap();
     let client = Client::start(&connector, cable(), Next::Stop);
 
-    // The handshake runs with the first read.
-    let read = server.accept().read(&mut [0]);
+    is_refused(
+        &server,
+        &client,
+        "is from an authority that is not trusted here: name its PEM file",
+    );
+}
 
-    assert!(read.is_err());
-    let (reason, _) = client.lost();
-    assert!(reason.starts_with("unreachable: TLS: invalid peer certificate"), "{reason}");
+#[test]
+fn each_fault_of_a_certificate_says_what_to_do() {
+    type Fault = fn(&mut CertificateParams);
+    let faults: [(Fault, &str); 6] = [
+        (
+            |it| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            "is an authority's own (CA:TRUE)",
+        ),
+        (|it| it.not_after = rcgen::date_time_ymd(2020, 1, 1), "has expired: renew it"),
+        (|it| it.not_before = rcgen::date_time_ymd(3000, 1, 1), "is not valid yet: set the clock"),
+        (|it| it.subject_alt_names.clear(), "has no name in its subjectAltName"),
+        (
+            |it| {
+                it.subject_alt_names =
+                    CertificateParams::new(["a.test".to_owned()]).unwrap().subject_alt_names
+            },
+            "is for a.test: write",
+        ),
+        (
+            |it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            "is not one for servers: make it with",
+        ),
+    ];
+    for (change, reason) in faults {
+        let server = TlsServer::with(change);
+        let client = server.client();
+
+        is_refused(&server, &client, reason);
+    }
 }
 
 #[test]
@@ -101,14 +152,14 @@ fn a_handshake_that_hangs_is_a_failure_in_time() {
 }
 
 #[test]
-fn a_port_without_tls_is_a_failure() {
+fn a_port_without_tls_is_a_failure_that_says_so() {
     let server = TlsServer::start();
     let client = server.client();
 
     server.tcp.accept().tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
 
     let (reason, _) = client.lost();
-    assert!(reason.starts_with("unreachable: "), "{reason}");
+    assert!(reason.contains("does not speak TLS; if it is meant, write ws://"), "{reason}");
 }
 
 #[test]

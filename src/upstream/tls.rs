@@ -1,0 +1,183 @@
+//! What is trusted where the upstream is `wss://`, and what to do when its certificate is not.
+//!
+//! Owns: the roots (`SSL_CERT_FILE`, `SSL_CERT_DIR`, the machine's, those built in), the sentence for each failure of TLS.
+//! Never: opens a socket. What is named in the environment and cannot be used is an error at the start, and never passed over.
+
+use std::env;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+
+use super::Url;
+use crate::report;
+use crate::report::{debug, info};
+
+/// What each connection begins with: the settings, and the name that the certificate must have.
+pub type Tls = (Arc<ClientConfig>, ServerName<'static>);
+
+const FILE: &str = "SSL_CERT_FILE";
+const DIRECTORY: &str = "SSL_CERT_DIR";
+
+/// As much of the names in a certificate as a sentence repeats, in characters.
+const NAMES_SHOWN: usize = 80;
+
+pub fn tls(roots: RootCertStore, url: &Url) -> Result<Tls, report::Error> {
+    let start = |why: String| report::Error::Start(format!("--server: {url}: {why}"));
+    let name = ServerName::try_from(url.host.clone())
+        .map_err(|_| start("the host is no name that a certificate can have".to_owned()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| start(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((Arc::new(config), name))
+}
+
+/// What the environment names; else what the machine trusts; else what is built in. An empty variable names nothing.
+pub fn roots() -> Result<RootCertStore, report::Error> {
+    let set = |variable| env::var_os(variable).filter(|value| !value.is_empty());
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = set(FILE) {
+        let file = Path::new(&file);
+        take(&mut roots, FILE, file, load_certs_from_paths(Some(file), None))?;
+    }
+    let directories = set(DIRECTORY).unwrap_or_default();
+    for directory in env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty()) {
+        take(&mut roots, DIRECTORY, &directory, load_certs_from_paths(None, Some(&directory)))?;
+    }
+    if roots.is_empty() {
+        let native = load_native_certs();
+        for error in &native.errors {
+            debug!("event=roots-unreadable error={:?}", error.to_string());
+        }
+        roots.add_parsable_certificates(native.certs);
+    }
+    if roots.is_empty() {
+        info!("event=roots source=built_in");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    Ok(roots)
+}
+
+/// Adds what was read from `path`, all of it or nothing: a root that is missing would be noticed much later.
+fn take(
+    roots: &mut RootCertStore,
+    variable: &str,
+    path: &Path,
+    read: CertificateResult,
+) -> Result<(), report::Error> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let path = path.display();
+        report::Error::Start(format!(
+            "{variable}: {path}: {why}, name readable PEM files of the authority that signed the upstream's certificate"
+        ))
+    };
+    if let Some(error) = read.errors.first() {
+        return Err(wrong(error));
+    }
+    match roots.add_parsable_certificates(read.certs) {
+        (1.., 0) => Ok(()),
+        (0, 0) => Err(wrong(&"holds no certificate")),
+        (_, bad) => Err(wrong(&format_args!("{bad} of its certificates cannot be read"))),
+    }
+}
+
+/// Why TLS failed, and what to do about it.
+pub fn explain(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => of_certificate(why),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "what listens there does not speak TLS; if it is meant, write ws:// in --server"
+                .to_owned()
+        }
+        Some(rustls::Error::PeerIncompatible(why)) => {
+            format!("the upstream has to speak TLS 1.2 or 1.3 ({why:?})")
+        }
+        Some(rustls::Error::AlertReceived(alert)) => of_alert(*alert),
+        _ => error.to_string(),
+    }
+}
+
+fn of_alert(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => {
+            format!("the upstream has to speak TLS 1.2 or 1.3 with a usual cipher ({alert:?})")
+        }
+        AlertDescription::CertificateRequired | AlertDescription::BadCertificate => {
+            format!(
+                "the upstream asks for a client certificate, which the bridge has not ({alert:?})"
+            )
+        }
+        AlertDescription::UnrecognisedName => {
+            "the upstream does not know the name that --server has".to_owned()
+        }
+        alert => format!("the upstream ends it ({alert:?})"),
+    }
+}
+
+fn of_certificate(why: &CertificateError) -> String {
+    let (what, remedy) = match why {
+        CertificateError::UnknownIssuer => (
+            "is from an authority that is not trusted here",
+            "name its PEM file in SSL_CERT_FILE, and let the upstream send the certificates in between",
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("has expired", "renew it, or set this machine's clock")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            ("is not valid yet", "set the clock of this machine, or of the one that made it")
+        }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => (
+            "has no name in its subjectAltName, and a CN does not count",
+            "make it with subjectAltName=DNS: and the name in --server, or IP: and the address",
+        ),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            // rustls writes them as `DnsName("a.example")`.
+            let names = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+            let names: String =
+                names.collect::<Vec<_>>().join(", ").chars().take(NAMES_SHOWN).collect();
+            return format!(
+                "the upstream's certificate is for {names}: write a name that it has in --server, or make one whose \
+                 subjectAltName has the name in --server"
+            );
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            ("is not one for servers", "make it with extendedKeyUsage=serverAuth, or without any")
+        }
+        CertificateError::BadSignature => (
+            "is not signed by the authority that is trusted here under that name",
+            "name the PEM file of the one that did in SSL_CERT_FILE",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            "is signed in a way that is not secure or not known",
+            "make it with RSA of 2048 bits or ECDSA, and SHA-256",
+        ),
+        other => return of_its_form(other),
+    };
+    format!("the upstream's certificate {what}: {remedy}")
+}
+
+/// What is told by rustls as an error of the library beneath, of which only the name can be had.
+fn of_its_form(why: &CertificateError) -> String {
+    let text = why.to_string();
+    let remedy = match text.as_str() {
+        text if text.contains("CaUsedAsEndEntity") => {
+            "is an authority's own (CA:TRUE): make it with basicConstraints=critical,CA:FALSE, or let the authority sign one"
+        }
+        text if text.contains("EndEntityUsedAsCa") => {
+            "is signed by one that is no authority: make that one with basicConstraints=critical,CA:TRUE"
+        }
+        text if text.contains("UnsupportedCertVersion") => {
+            "is of version 1: make it with a subjectAltName, which makes it version 3"
+        }
+        text => return format!("the upstream's certificate is refused: {text}"),
+    };
+    format!("the upstream's certificate {remedy}")
+}
