@@ -31,7 +31,7 @@ use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
 use crate::report::info;
 use crate::stats::Stats;
-use crate::upstream::{Link, Upstream};
+use crate::upstream::{Handshake, Link, Upstream};
 use channels::Channels;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
@@ -115,6 +115,10 @@ struct State {
     mode: Mode,
     mailbox: Mailbox,
     link: Option<Arc<Link>>,
+    /// What the next attempt carries.
+    handshake: Arc<Handshake>,
+    /// The credentials in it.
+    shown: Fingerprint,
     outbox: Outbox,
     /// While the link is lost: what a stream that joins is told.
     away: Option<Notice>,
@@ -182,6 +186,21 @@ impl Session {
             Phase::Ended(_) => true,
         };
         self.wait_until(self.lock(), None, ready).phase.clone()
+    }
+
+    /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
+    fn renew_credentials(&self, shown: &Credentials, print: &Fingerprint) {
+        if self.rules.strict_headers || print.origin != self.opened_with.origin {
+            return;
+        }
+        let mut state = self.lock();
+        let before = state.shown;
+        state.shown.renew(print, shown);
+        if state.shown != before {
+            shown.renew(Arc::make_mut(&mut state.handshake));
+            // What was denied was another login.
+            state.denied_since = None;
+        }
     }
 
     /// Ends the session: its listeners are told, its upstream is closed, the threads that wait for it go on. Only the first end

@@ -73,6 +73,9 @@ pub enum Speech {
 
 /// The session, as its upstream sees it. All calls come from the one thread of the upstream, in order.
 pub trait Owner: Send + Sync + 'static {
+    /// What the next attempt carries. What is spoken stays the same.
+    fn handshake(&self) -> Arc<Handshake>;
+
     /// The link is there: welcomed, or switched where the speech is raw.
     fn up(&self, link: Arc<Link>);
 
@@ -203,17 +206,12 @@ impl Connector {
 
     /// Starts the thread `upstream-<name>`, which connects at once. The owner may hear of it before this
     /// returns. An error means that no thread could be started.
-    pub fn start(
-        self: &Arc<Self>,
-        name: &str,
-        handshake: Handshake,
-        owner: Arc<dyn Owner>,
-    ) -> io::Result<Upstream> {
+    pub fn start(self: &Arc<Self>, name: &str, owner: Arc<dyn Owner>) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
         let session = Session {
             connector: Arc::clone(self),
             name: name.to_owned(),
-            handshake: Arc::new(handshake),
+            speech: owner.handshake().speech.clone(),
             owner,
             line: Arc::clone(&line),
         };

@@ -95,6 +95,21 @@ pub(super) struct Fingerprint {
     pub origin: u64,
 }
 
+impl Credentials {
+    /// Puts what is shown in the place of what an older request showed. What is not shown stays.
+    pub(super) fn renew(&self, handshake: &mut Handshake) {
+        for (name, shown) in [("Cookie", &self.cookie), ("Authorization", &self.authorization)] {
+            if let Some(value) = shown {
+                handshake.headers.retain(|(header, _)| !header.eq_ignore_ascii_case(name));
+                handshake.headers.push((name.to_owned(), value.clone()));
+            }
+        }
+        if !self.query.is_empty() {
+            handshake.query.clone_from(&self.query);
+        }
+    }
+}
+
 impl Fingerprint {
     pub fn of(credentials: &Credentials, keys: &RandomState) -> Fingerprint {
         let Credentials { cookie, authorization, query, origin } = credentials;
@@ -109,6 +124,19 @@ impl Fingerprint {
     /// All but the `Origin`: what an application goes by.
     pub fn login(&self) -> [u64; 3] {
         [self.cookie, self.authorization, self.query]
+    }
+
+    /// Takes over what `newer` is the print of, where `shown` has it.
+    pub fn renew(&mut self, newer: &Fingerprint, shown: &Credentials) {
+        if shown.cookie.is_some() {
+            self.cookie = newer.cookie;
+        }
+        if shown.authorization.is_some() {
+            self.authorization = newer.authorization;
+        }
+        if !shown.query.is_empty() {
+            self.query = newer.query;
+        }
     }
 }
 

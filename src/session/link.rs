@@ -6,7 +6,7 @@
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
-use crate::upstream::{Down, Link, Next, Owner};
+use crate::upstream::{Down, Handshake, Link, Next, Owner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 const DENIED_FOR_GOOD_AFTER: Duration = Duration::from_secs(60);
 
 impl Owner for Session {
+    fn handshake(&self) -> Arc<Handshake> {
+        Arc::clone(&self.lock().handshake)
+    }
+
     fn up(&self, link: Arc<Link>) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {

@@ -119,6 +119,8 @@ impl Table {
                 _ => match join(&session, request, opened, Arc::clone(client)) {
                     Join::Joined(listener) => {
                         drop(turn);
+                        let shown = &request.credentials;
+                        session.renew_credentials(shown, &Fingerprint::of(shown, &self.keys));
                         session.flush();
                         return Ok(listener);
                     }
@@ -265,13 +267,13 @@ impl Table {
         sessions.insert((&*request.path).into(), Arc::clone(&session));
         drop(sessions);
         let turn = Some(Turn(Arc::clone(&session)));
-        self.connect(&session, request)?;
+        self.connect(&session)?;
         Ok(Found { session, turn })
     }
 
-    fn connect(&self, session: &Arc<Session>, request: &JoinRequest) -> Result<(), SessionError> {
+    fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
         let owner: Arc<dyn Owner> = Arc::clone(session) as Arc<dyn Owner>;
-        match self.connector.start(session.name(), request.handshake.clone(), owner) {
+        match self.connector.start(session.name(), owner) {
             Ok(upstream) => {
                 info!("event=session-opened session={}", session.name());
                 // Nothing else sets it.
@@ -333,11 +335,14 @@ impl Session {
         } else {
             Mode::Managed(Channels::default())
         };
+        let opened_with = Fingerprint::of(&request.credentials, &table.keys);
         let state = State {
             phase: Phase::Opening,
             mode,
             mailbox: Mailbox::new(rules.bounds, Arc::clone(&table.memory)),
             link: None,
+            handshake: Arc::new(request.handshake.clone()),
+            shown: opened_with,
             outbox: Outbox::default(),
             away: None,
             denied_since: None,
@@ -360,7 +365,7 @@ impl Session {
             secret: random(),
             path: (&*request.path).into(),
             is_tunnel: request.tunnel,
-            opened_with: Fingerprint::of(&request.credentials, &table.keys),
+            opened_with,
             first_attempt,
             first_listener_within: if stream { rules.resume_window } else { rules.session },
             kept: AtomicUsize::new(0),

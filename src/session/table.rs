@@ -130,7 +130,7 @@ impl Table {
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
-                refused: session.opened_with,
+                refused: session.lock().shown,
                 reason: reason.clone(),
                 close,
                 until: Instant::now() + lasts,

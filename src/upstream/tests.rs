@@ -42,9 +42,14 @@ impl std::fmt::Debug for Link {
 struct Listener {
     told: Sender<Told>,
     next: Next,
+    handshake: Arc<Handshake>,
 }
 
 impl Owner for Listener {
+    fn handshake(&self) -> Arc<Handshake> {
+        Arc::clone(&self.handshake)
+    }
+
     fn up(&self, link: Arc<Link>) {
         self.told.send(Told::Up(link)).unwrap();
     }
@@ -69,8 +74,9 @@ struct Client {
 impl Client {
     fn start(connector: &Arc<Connector>, handshake: Handshake, next: Next) -> Client {
         let (tell, told) = bounded(10_000);
-        let owner = Arc::new(Listener { told: tell, next });
-        Client { upstream: connector.start("7f3a", handshake, owner).unwrap(), told }
+        let handshake = Arc::new(handshake);
+        let owner = Arc::new(Listener { told: tell, next, handshake });
+        Client { upstream: connector.start("7f3a", owner).unwrap(), told }
     }
 
     fn next(&self) -> Told {

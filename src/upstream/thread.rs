@@ -19,7 +19,7 @@ use tungstenite::{Error, Message};
 use super::attempt::{Attempt, Live};
 use super::socket::{Socket, brief};
 use super::wire::{Wire, close_frame};
-use super::{Connector, Down, Handshake, Link, Next, Owner, Permit, Settings, Speech};
+use super::{Connector, Down, Link, Next, Owner, Permit, Settings, Speech};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
 
@@ -103,7 +103,7 @@ impl Line {
 pub struct Session {
     pub connector: Arc<Connector>,
     pub name: String,
-    pub handshake: Arc<Handshake>,
+    pub speech: Speech,
     pub owner: Arc<dyn Owner>,
     pub line: Arc<Line>,
 }
@@ -146,7 +146,7 @@ impl Session {
         let timeout = self.connector.settings.connect_timeout;
         let attempt = Attempt {
             connector: Arc::clone(&self.connector),
-            handshake: Arc::clone(&self.handshake),
+            handshake: self.owner.handshake(),
             line: Arc::clone(&self.line),
             name: self.name.clone(),
             deadline: Instant::now() + timeout,
@@ -230,7 +230,7 @@ impl Session {
     /// there keepalive has to do.
     fn set_patience(&self, socket: &Socket, protocol: Option<&str>) -> std::io::Result<()> {
         let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
-        match self.handshake.speech {
+        match self.speech {
             Speech::Raw { .. } if !pings => socket.read_patiently(),
             _ => socket.read_timeout(self.connector.settings.stale_after),
         }
@@ -272,7 +272,7 @@ impl Session {
     }
 
     fn take_text(&self, text: &str) -> Option<Down> {
-        let cable = matches!(self.handshake.speech, Speech::Cable);
+        let cable = matches!(self.speech, Speech::Cable);
         let frame = if cable { Frame::parse(text) } else { None };
         let kind = match &frame {
             Some(frame) => frame.kind(),

@@ -12,6 +12,7 @@ mod bounds;
 mod chaos;
 mod clients;
 mod cors;
+mod credentials;
 mod demo;
 mod ending;
 mod headers;

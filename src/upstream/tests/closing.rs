@@ -172,6 +172,10 @@ struct Careless {
 }
 
 impl Owner for Careless {
+    fn handshake(&self) -> Arc<Handshake> {
+        Arc::new(cable())
+    }
+
     fn up(&self, _link: Arc<Link>) {
         panic!("a test's own panic");
     }
@@ -192,7 +196,7 @@ fn a_panic_of_the_owner_ends_its_own_upstream_and_the_owner_is_told() {
     let server = Server::start();
     let (tell, told) = bounded(1);
     let owner = Arc::new(Careless { broken: tell });
-    let _upstream = server.connector().start("7f3a", cable(), owner).unwrap();
+    let _upstream = server.connector().start("7f3a", owner).unwrap();
 
     let mut web = server.welcome();
 
