@@ -303,7 +303,6 @@ impl State {
             return Ok(());
         }
         let Some((channels, mut out)) = self.effects(&session.id) else { return Ok(()) };
-        // A poll comes back by itself: what was rejected it would ask for each time.
         let rejected_too = opened || request.kind == Kind::Stream;
         let max = session.rules.channels_max;
         channels.subscribe_all(&request.channels, rejected_too, max, &mut out)

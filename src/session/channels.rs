@@ -101,49 +101,21 @@ impl Channels {
         max: usize,
         out: &mut Effects<'_>,
     ) -> Outcome {
-        let Some(at) = self.find(&identifier) else {
-            return self.subscribe_new(identifier, max, out);
-        };
-        match self.channels[at].state {
-            ChannelState::Pending => {}
-            ChannelState::Connected => self.tell(out, "connected", at, "{}", None),
-            ChannelState::Rejected => {
-                self.channels[at].state = ChannelState::Pending;
-                out.command(self.channels[at].identifier.subscribe());
+        let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
+        match known {
+            Some((_, ChannelState::Pending)) => {}
+            Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}", None),
+            Some((_, ChannelState::Rejected)) | None => {
+                let id = known.map(|(at, _)| self.channels[at].id.clone());
+                self.room_for(&[&identifier], max).map_err(|why| (why, id))?;
+                return Ok(self.ask_for(identifier, out));
             }
         }
-        Ok(self.channels[at].id.clone())
+        Ok(known.map(|(at, _)| self.channels[at].id.clone()).unwrap_or_default())
     }
 
-    fn subscribe_new(
-        &mut self,
-        identifier: Identifier,
-        max: usize,
-        out: &mut Effects<'_>,
-    ) -> Outcome {
-        if self.channels.len() >= max {
-            let why =
-                format!("the session has {max} channels (--max-channels), unsubscribe one first");
-            return Err((why, None));
-        }
-        let channels = self.channels.iter();
-        let kept: usize = channels.map(|channel| channel.identifier.text().len()).sum();
-        if kept + identifier.text().len() > IDENTIFIERS_BYTES_MAX {
-            let why = format!(
-                "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
-            );
-            return Err((why, None));
-        }
-        out.command(identifier.subscribe());
-        let id = random_id();
-        let state = ChannelState::Pending;
-        // Most sessions have one or two.
-        self.channels.reserve_exact(1);
-        self.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
-        Ok(id)
-    }
-
-    /// Subscribes those of a GET's URL, in its order; what is there already is left alone and told nothing.
+    /// Subscribes those of a GET's URL, in its order; what is there already is left alone and told nothing. A `poll` that did
+    /// not open the session leaves the rejected ones alone too: it comes back by itself, and would ask each time.
     ///
     /// # Errors
     /// There is no room for all of them: a sentence for the client, and nothing is changed.
@@ -154,21 +126,56 @@ impl Channels {
         max: usize,
         out: &mut Effects<'_>,
     ) -> Result<(), String> {
-        let mut wanted: Vec<&Identifier> = Vec::new();
-        for identifier in identifiers {
-            let there = self.find(identifier).map(|at| self.channels[at].state);
-            let skip = there.is_some_and(|state| state != ChannelState::Rejected || !rejected_too);
-            if !skip && !wanted.contains(&identifier) {
-                wanted.push(identifier);
-            }
-        }
-        if self.channels.len() + wanted.len() > max {
-            return Err(format!("the session would have over {max} channels (--max-channels)"));
-        }
+        let is_wanted = |identifier: &&Identifier| match self.find(identifier) {
+            Some(at) => rejected_too && self.channels[at].state == ChannelState::Rejected,
+            None => true,
+        };
+        let wanted: Vec<&Identifier> = identifiers.iter().filter(is_wanted).collect();
+        self.room_for(&wanted, max)?;
         for identifier in wanted {
-            self.subscribe(identifier.clone(), max, out).map_err(|(why, _)| why)?;
+            self.ask_for(identifier.clone(), out);
         }
         Ok(())
+    }
+
+    /// Whether there is room for channels that are new, or rejected so far: those do not count towards `max`.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub fn room_for(&self, wanted: &[&Identifier], max: usize) -> Result<(), String> {
+        let counts = |channel: &&Channel| channel.state != ChannelState::Rejected;
+        if self.channels.iter().filter(counts).count() + wanted.len() > max {
+            return Err(format!(
+                "a session has {max} channels at most (--max-channels), unsubscribe one first"
+            ));
+        }
+        let kept: usize = self.channels.iter().map(|channel| channel.identifier.text().len()).sum();
+        let new = wanted.iter().filter(|identifier| self.find(identifier).is_none());
+        if kept + new.map(|identifier| identifier.text().len()).sum::<usize>()
+            > IDENTIFIERS_BYTES_MAX
+        {
+            return Err(format!(
+                "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks the upstream for a channel that is new, or was rejected, and returns its `chan_id`.
+    fn ask_for(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> String {
+        if let Some(at) = self.find(&identifier) {
+            let channel = &mut self.channels[at];
+            channel.state = ChannelState::Pending;
+            out.command(channel.identifier.subscribe());
+            return channel.id.clone();
+        }
+        out.command(identifier.subscribe());
+        let id = random_id();
+        let state = ChannelState::Pending;
+        // Most sessions have one or two.
+        self.channels.reserve_exact(1);
+        self.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
+        id
     }
 
     pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> Outcome {

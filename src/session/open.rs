@@ -72,7 +72,15 @@ impl Table {
             };
             return Err(SessionError::Gone(close));
         }
+        self.measure(request)?;
         self.open(request)
+    }
+
+    /// Whether a new session has room for what this request subscribes.
+    fn measure(&self, request: &JoinRequest) -> Result<(), SessionError> {
+        let wanted: Vec<_> = request.channels.iter().collect();
+        let fits = Channels::default().room_for(&wanted, self.rules.channels_max);
+        fits.map_err(SessionError::Channels)
     }
 
     /// Joins a session with a stream. Waits for the upstream's welcome, and begins anew where that session has ended.
@@ -126,7 +134,10 @@ impl Table {
                     }
                     Join::Taken(present) if present.leaves_within(STRANGER_GRACE) => {}
                     Join::Taken(_) => return Err(SessionError::NotYours),
-                    Join::Reload => self.end(&session, EndReason::Unused),
+                    Join::Reload => {
+                        self.measure(request)?;
+                        self.end(&session, EndReason::Unused);
+                    }
                     Join::Gone => {
                         return Err(SessionError::Gone(session.last_words(request.start)));
                     }

@@ -240,8 +240,10 @@ impl Session {
             Some((Kind::Stream, present)) if proven.is_none() => return Join::Taken(present),
             present => present,
         };
-        let resumed = proven.is_some() || matches!(start, Start::Number(1..));
-        if let Err(why) = state.subscribe_from_url(self, request, opened, resumed) {
+        let last = state.mailbox.last();
+        let goes_on = proven.is_some()
+            || matches!(start, Start::Number(place) if (1..=last).contains(&place));
+        if let Err(why) = state.subscribe_from_url(self, request, opened, goes_on) {
             return Join::Channels(why);
         }
         let displaced = displaced.and_then(|(kind, displaced)| {

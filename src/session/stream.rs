@@ -158,7 +158,8 @@ impl Session {
         }
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());
-        if let Err(why) = state.subscribe_from_url(self, request, opened, known.is_some()) {
+        let goes_on = known.is_some() && start != Start::Number(0);
+        if let Err(why) = state.subscribe_from_url(self, request, opened, goes_on) {
             return Join::Channels(why);
         }
         let displaced = if reuse { None } else { self.replace_first(&mut state) };

@@ -26,6 +26,7 @@ mod machine;
 mod messages;
 mod names;
 mod navigations;
+mod one_get;
 mod opening;
 mod options;
 mod paths;
