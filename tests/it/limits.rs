@@ -271,7 +271,7 @@ fn identifiers_over_256_kib_in_a_session_are_an_error_of_the_item() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let (_stream, mut link) = bridge.open(&upstream, "/a");
-    let big = |n: usize| format!(r#"{{"channel":"C","n":{n:03},"x":"{}"}}"#, "x".repeat(4000));
+    let big = |n: usize| format!(r#"{{"channel":"C","n":"{n:03}","x":"{}"}}"#, "x".repeat(4000));
     let fit = 256 * 1024 / big(0).len();
     let items: Vec<String> = (0..=fit).map(|n| subscribe(&big(n))).collect();
 
