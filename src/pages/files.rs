@@ -25,6 +25,8 @@ pub fn file(path: &str, head: &Head) -> Option<Answer> {
         "/-/" => html(include_str!("try.html"), env!("CARGO_PKG_VERSION")),
         "/-/try.css" => body("text/css", CHECKED, include_str!("try.css")),
         "/-/try.js" => body("text/javascript", CHECKED, include_str!("try.js")),
+        "/-/get.js" => body("text/javascript", CHECKED, include_str!("get.js")),
+        "/-/log.js" => body("text/javascript", CHECKED, include_str!("log.js")),
         "/-/client.js" => script(include_str!("client.js")),
         "/-/client.mjs" => script([include_str!("client.js"), EXPORT].concat()),
         _ => return None,

@@ -1,12 +1,6 @@
 // The page that tries the transport: it speaks the cable's protocol by hand, so that all of it can be seen.
 import client from "./client.mjs"
-
-// Lines kept on the page; a clock that ticks for days must not fill the memory.
-const LINES = 500
-
-const parts = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 }
-const time = new Intl.DateTimeFormat("en-GB", parts)
-const clock = () => time.format()
+import { clear, clock, note as line } from "./log.js"
 
 const $ = (id) => document.getElementById(id)
 const page = new URL("/cable", location)
@@ -29,7 +23,7 @@ $("message").addEventListener("submit", (event) => {
   event.preventDefault()
   if (isJson($("data"))) command("message", { data: $("data").value })
 })
-$("clear").addEventListener("click", () => $("log").replaceChildren())
+$("clear").addEventListener("click", () => clear($("log")))
 for (const id of ["identifier", "data"]) $(id).addEventListener("input", () => $(id).setCustomValidity(""))
 
 function connect() {
@@ -92,13 +86,5 @@ function set(id, text) {
 }
 
 function note(kind, text) {
-  const log = $("log"), line = document.createElement("li")
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 8
-  line.className = kind
-  for (const [name, content] of [["time", clock()], ["b", kind], ["span", text]]) {
-    line.append(Object.assign(document.createElement(name), { textContent: content }))
-  }
-  log.append(line)
-  while (log.children.length > LINES) log.firstChild.remove()
-  if (atEnd) log.scrollTop = log.scrollHeight
+  line($("log"), kind, text)
 }

@@ -3,6 +3,8 @@
 // Screenshots of `/-/` in both colour schemes go to SCREENSHOTS, or a new folder that is named at the end.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { applications, openGreeted } from "./parts/applications.js";
 import { Bridge } from "./parts/bridge.js";
 import { Browser, missingFor as missingForBrowser, names } from "./parts/browsers.js";
-import { useOwnPage } from "./parts/own-page.js";
+import { useOneGet, useOwnPage } from "./parts/own-page.js";
 import { missingFor } from "./parts/rails.js";
 import { needing } from "./parts/skips.js";
 import { stageIn } from "./parts/stage.js";
@@ -47,6 +49,14 @@ function ownPage(browserName) {
       }
     });
   }
+  test("one GET: with --demo, raw or not", { timeout: 60_000 }, async () => {
+    const browser = await Browser.start(browserName);
+    try {
+      await oneGet(await browser.tab(), `${bridge.url}/-/`, browserName);
+    } finally {
+      await browser.stop();
+    }
+  });
   for (const road of ["sse", "poll"]) {
     test(`works at once with --demo: ${road}`, { timeout: 60_000 }, async () => {
       const browser = await Browser.start(browserName);
@@ -57,6 +67,23 @@ function ownPage(browserName) {
       }
     });
   }
+}
+
+const MARKUP = '<turbo-stream action="update" target="clock">';
+
+/** What the pane says to type does what the pane does. */
+async function oneGet(tab, url, name) {
+  await tab.open(url);
+  const curl = await useOneGet(tab, `{"channel":"Turbo::StreamsChannel","signed_stream_name":"it's %41"}`, MARKUP);
+  await tab.screenshot(join(folder, `${name}-get-used.png`), SIZES.wide);
+  assert.deepEqual(tab.console, []);
+  await tab.run(() => document.getElementById("get-close").click());
+
+  const shell = spawn("timeout", ["10", "sh", "-c", curl], { stdio: ["ignore", "pipe", "ignore"] });
+  let came = "";
+  shell.stdout.on("data", (bytes) => (came += bytes) && came.includes(MARKUP) && shell.kill());
+  await once(shell, "close");
+  assert.ok(came.includes(`data: ${MARKUP}`), came);
 }
 
 async function works(tab, url, road, name) {

@@ -18,3 +18,26 @@ export async function useOwnPage(tab, road) {
   }
   assert.match(await tab.run(() => document.getElementById("road").textContent), SAYS[road]);
 }
+
+/** The second pane: a plain EventSource on the URL that it makes, as it is and raw. */
+export async function useOneGet(tab, identifier, comes) {
+  for (const raw of [false, true]) {
+    await tab.run(fillIn, identifier, raw);
+    const shown = (text) => document.getElementById("get-log").textContent.includes(text);
+    await tab.until("the channel is connected", PATIENCE_MS, shown, raw ? "connected: {" : '"type":"connected"');
+    await tab.until(`${comes} comes`, PATIENCE_MS, shown, raw ? comes : JSON.stringify(comes).slice(1, -1));
+    assert.equal(await tab.run(() => document.getElementById("get-state").textContent), "open");
+  }
+  const curl = await tab.run(() => document.getElementById("get-curl").textContent);
+  assert.match(curl, /^curl -N -H 'Accept: text\/event-stream' 'http:[^']+\?(channel|identifier)=[^']+&raw=1'$/);
+  return curl;
+}
+
+function fillIn(identifier, raw) {
+  const [field, tick] = ["get-identifier", "get-raw"].map((id) => document.getElementById(id));
+  document.getElementById("get-clear").click();
+  field.value = identifier;
+  tick.checked = raw;
+  for (const one of [field, tick]) one.dispatchEvent(new Event("input"));
+  document.getElementById("get-open").click();
+}
