@@ -462,3 +462,33 @@ fn a_session_that_gets_nothing_but_4xx_since_its_opening_ends_after_a_minute() {
     assert!(told.text("reason").contains("401"), "{}", told.text("reason"));
     stream.expect_end();
 }
+
+#[test]
+fn a_stream_that_opens_a_session_says_that_it_resumed_nothing_whatever_its_after() {
+    for after in ["0", "7"] {
+        let upstream = FakeUpstream::start();
+        let bridge = Bridge::start(&upstream);
+        let asked = bridge.get(&format!("/a?after={after}")).sse().begin();
+        let _link = upstream.welcome();
+
+        assert!(!asked.stream().expect_joined().flag("resumed"), "{after}");
+    }
+}
+
+#[test]
+fn of_streams_that_wait_for_a_new_session_the_one_that_opened_it_joins() {
+    for _ in 0..20 {
+        let upstream = FakeUpstream::start();
+        let bridge = Bridge::start(&upstream);
+        let first = bridge.get("/a").sse().begin_seen();
+        let mut link = upstream.accept();
+        let others: Vec<_> = (0..4).map(|_| bridge.get("/a").sse().begin_seen()).collect();
+        bridge.settle();
+
+        link.welcome();
+
+        let mut stream = first.stream();
+        stream.expect_joined();
+        others.into_iter().for_each(|other| drop(other.response().refused(403)));
+    }
+}

@@ -412,3 +412,19 @@ fn a_message_over_64_kib_is_an_answer_of_its_own() {
 
     assert_eq!(counts, [1; 4]);
 }
+
+#[test]
+fn a_poll_that_was_replaced_by_one_with_after_tells_no_more_than_it_carried() {
+    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let id = bridge.get("/a?timeout=1&poll-queue=5").poll().json.text("last_event_id");
+    let first = bridge.waiting_poll("/a");
+    let second = bridge.get(&format!("/a?timeout=0&after={id}")).begin();
+    assert!(second.has_answer_within(PATIENCE), "no sign of life");
+    sent(&bridge, &mut link, 0..20);
+
+    let first = first.poll();
+
+    assert_eq!(second.poll().bodies().first().map(String::as_str), Some("0"));
+    assert!(first.messages.is_empty());
+    assert_eq!((first.json.number("dropped"), first.json.text("last_event_id")), (0, id));
+}

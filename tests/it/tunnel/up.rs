@@ -129,3 +129,25 @@ fn more_than_10_000_frames_in_a_post_are_a_400_and_none_is_sent() {
     assert_eq!(bridge.post("/t", "\"next\"").send().status, 204);
     expect_up(&mut link, "next");
 }
+
+#[test]
+fn a_seq_of_0_is_a_400_and_drops_nothing_silently() {
+    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+
+    bridge.post("/t?seq=0", "\"lost\"").send().refused(400);
+
+    assert_eq!(bridge.post("/t?seq=1", "\"one\"").send().status, 204);
+    expect_up(&mut link, "one");
+}
+
+#[test]
+fn a_post_that_waits_for_the_one_before_it_when_the_tunnel_closes_is_410() {
+    let (_upstream, bridge, mut stream, link) = opened(&[]);
+    let post = bridge.post("/t?seq=2", "\"two\"").begin_seen();
+    bridge.settle();
+
+    link.close(1001, "bye");
+    stream.expect_named("close");
+
+    assert_eq!(gone(&post.response()).unwrap().number("code"), 1001);
+}
