@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod outbox;
 mod poll;
+mod room;
 mod stream;
 mod table;
 mod tunnel;
@@ -53,7 +54,7 @@ pub enum EndReason {
     Failed(String),
     /// By the upstream or by DELETE. Listeners are told this event; clients that come back are told why.
     ForGood { told: Notice, reason: String },
-    /// No client came back in time, or a reloaded page wanted a new one. There is no listener to be told.
+    /// No client came back in time, or it made room for others, or a reloaded page wanted a new one. There is no listener to be told.
     Unused,
     /// The bridge stops.
     Drained,

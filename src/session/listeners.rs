@@ -74,7 +74,10 @@ pub(super) struct Listeners {
     list: Vec<Listener>,
     /// Those of the list, to be woken when the lock is free.
     wakes: Arc<[Arc<Wake>]>,
+    pub had_any: bool,
     pub had_stream: bool,
+    /// When the last one went, or the session began.
+    pub empty_since: Instant,
     /// Without a listener the session lives until then.
     pub alive_until: Instant,
 }
@@ -84,7 +87,9 @@ impl Listeners {
         Listeners {
             list: Vec::with_capacity(1),
             wakes: Arc::default(),
+            had_any: false,
             had_stream: false,
+            empty_since: Instant::now(),
             alive_until: Instant::now(),
         }
     }
@@ -120,12 +125,14 @@ impl Listeners {
         let wake = Arc::new(Wake { left: AtomicBool::new(false), sender });
         let (state, answering) = (ListenerState::Here, false);
         self.list.push(Listener { key, kind, state, answering, client, wake: Arc::clone(&wake) });
+        self.had_any = true;
         self.note_wakes();
         (wake, woken)
     }
 
     fn remove(&mut self, key: Key) {
         self.list.retain(|listener| listener.key != key);
+        self.empty_since = Instant::now();
         self.note_wakes();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
 //! Never: waits with a lock held.
-//! At the limit: over `--max-sessions` a request that would open one more is refused.
+//! At the limit: see `room`.
 
 use super::channels::Channels;
 use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
@@ -14,10 +14,9 @@ use super::table::Table;
 use super::tunnel::Tunnel;
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State, random, random_id};
 use crate::mailbox::Mailbox;
-use crate::report::{info, warning};
+use crate::report::info;
 use crate::upstream::Owner;
 use parking_lot::Mutex;
-use std::fmt::Display;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,9 +28,6 @@ const TRIES_MAX: usize = 8;
 /// How long a stranger waits for the listener that is there to be gone before it is refused: a page that is reloaded
 /// through a proxy is back before the proxy has closed the old stream.
 const STRANGER_GRACE: Duration = Duration::from_millis(250);
-
-/// How often it is said that there is no room for a session.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a listener of one kind joins a session, which this request has opened or not.
 type Joining<T> = fn(&Arc<Session>, &JoinRequest, bool, Arc<dyn ClientConnection>) -> Join<T>;
@@ -73,7 +69,7 @@ impl Table {
             return Err(SessionError::Gone(close));
         }
         self.measure(request)?;
-        self.open(request)
+        self.open_with_room(request)
     }
 
     /// Whether a new session has room for what this request subscribes.
@@ -258,28 +254,31 @@ impl Table {
         }
     }
 
+    /// Opens a session, unless another request was quicker; `None`: there are as many as there may be.
     #[inline(never)]
-    fn open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        request: &JoinRequest,
+    ) -> Result<Option<Found>, SessionError> {
         let session = Session::new(self, request);
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(&*request.path).cloned() {
             drop(sessions);
-            return Ok(Found { session: self.admit(session, request)?, turn: None });
+            let session = self.admit(session, request)?;
+            return Ok(Some(Found { session, turn: None }));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
         if self.draining.load(Ordering::Relaxed) {
             return Err(SessionError::Draining);
         }
         if sessions.len() >= self.rules.sessions_max {
-            drop(sessions);
-            self.count_refusal(&"as many are open as --max-sessions allows");
-            return Err(SessionError::Full);
+            return Ok(None);
         }
         sessions.insert((&*request.path).into(), Arc::clone(&session));
         drop(sessions);
         let turn = Some(Turn(Arc::clone(&session)));
         self.connect(&session)?;
-        Ok(Found { session, turn })
+        Ok(Some(Found { session, turn }))
     }
 
     fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
@@ -300,19 +299,6 @@ impl Table {
                 self.end(session, EndReason::Failed(why));
                 Err(SessionError::Full)
             }
-        }
-    }
-
-    /// One session that there was no room for: counted, and said once a minute.
-    fn count_refusal(&self, why: &dyn Display) {
-        self.stats.refused_sessions.add(1);
-        let now = Instant::now();
-        let mut said = self.refusal_said.lock();
-        if said.is_none_or(|last| now.duration_since(last) >= SAY_AGAIN) {
-            *said = Some(now);
-            drop(said);
-            let in_all = self.stats.refused_sessions.get();
-            warning!("event=session-refused error=\"{why}\" in_all={in_all}");
         }
     }
 }

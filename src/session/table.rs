@@ -8,6 +8,7 @@
 use super::ended::{Ended, EndedSessions};
 use super::join::Rules;
 use super::listeners::Kind;
+use super::room::Room;
 use super::{EndReason, Phase, Session};
 use crate::heap::Ebb;
 use crate::mailbox::Memory;
@@ -42,8 +43,7 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
-    /// When a refusal was last said. Nothing else is done while it is held.
-    pub(super) refusal_said: Mutex<Option<Instant>>,
+    pub(super) room: Room,
 }
 
 impl Table {
@@ -60,7 +60,7 @@ impl Table {
             draining: AtomicBool::new(false),
             sessions: Mutex::default(),
             ended: Mutex::new(EndedSessions::new(rules.sessions_max)),
-            refusal_said: Mutex::default(),
+            room: Room::default(),
             rules: Arc::new(rules),
         });
         let swept = Arc::downgrade(&table);
@@ -105,7 +105,7 @@ impl Table {
         self.all().iter().map(|session| session.name().to_owned()).collect()
     }
 
-    fn all(&self) -> Vec<Arc<Session>> {
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.sessions.lock().values().cloned().collect()
     }
 

@@ -283,3 +283,75 @@ fn identifiers_over_256_kib_in_a_session_are_an_error_of_the_item() {
     bridge.act("/a", &[unsubscribe(&big(1))]);
     bridge.subscribe("/a", &big(fit));
 }
+
+/// Asks until there is room, and says how long that took.
+fn until_room(request: impl Fn() -> Request, upstream: &FakeUpstream) -> (Link, Duration) {
+    let (start, mut link) = (Instant::now(), None);
+    wait_until(Duration::from_secs(10), || {
+        let asked = request().begin();
+        link = upstream.accept_within(Duration::from_millis(100));
+        if let Some(link) = &mut link {
+            link.welcome();
+            assert_eq!(asked.response().status, 200);
+        }
+        link.is_some()
+    });
+    (link.unwrap(), start.elapsed())
+}
+
+#[test]
+fn at_max_sessions_the_session_without_a_listener_for_longest_makes_room_those_first_that_never_had_one()
+ {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "3"]);
+    let (_stream, _link) = bridge.open(&upstream, "/listens");
+    let (left, _left_link) = bridge.open(&upstream, "/left");
+    left.abort();
+    let _never = bridge.open_by_post(&upstream, "/never", CHAT);
+
+    bridge.get("/new").send().refused(503);
+    let post = format!("[{}]", subscribe(CHAT));
+    let (_new, waited) = until_room(|| bridge.post("/new?poll-queue=1", &post), &upstream);
+
+    assert!(waited > Duration::from_secs(4), "{waited:?}");
+    bridge.delete("/never").send().refused(404);
+    for path in ["/listens", "/left", "/new"] {
+        assert_eq!(bridge.delete(path).send().status, 204, "{path}");
+    }
+}
+
+#[test]
+fn the_id_of_a_session_that_made_room_opens_a_new_one() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (stream, _link) = bridge.open(&upstream, "/a");
+    let id = stream.last_id.clone();
+    stream.abort();
+    let post = format!("[{}]", subscribe(CHAT));
+    until_room(|| bridge.post("/b?poll-queue=1", &post), &upstream);
+    assert_eq!(bridge.delete("/b").send().status, 204);
+
+    let asked = bridge.get("/a").sse().header("Last-Event-ID", &id).begin();
+    let _link = upstream.welcome();
+
+    assert!(!asked.stream().expect_joined().flag("resumed"));
+}
+
+#[test]
+fn a_tunnel_that_made_room_is_410() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let asked = bridge.get("/t?protocol=p1").sse().begin();
+    let mut link = upstream.accept();
+    link.upgrade_with("Sec-WebSocket-Protocol: p1\r\n");
+    let mut stream = asked.stream();
+    stream.expect_named("open");
+    let id = stream.last_id.clone();
+    stream.abort();
+    let post = format!("[{}]", subscribe(CHAT));
+    until_room(|| bridge.post("/b?poll-queue=1", &post), &upstream);
+
+    let back = bridge.get("/t?protocol=p1").sse().header("Last-Event-ID", &id);
+    assert_eq!(back.send().status, 410);
+    assert_eq!(bridge.post("/t?seq=1", "\"one\"").send().status, 410);
+}
