@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::leaks;
+use crate::operation::leaks;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

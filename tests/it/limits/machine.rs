@@ -53,12 +53,12 @@ fn lonely_user() -> u32 {
 /// bound by the limit itself.
 fn bounded(name: &str, bound: Bound, upstream: &str, options: &[&str]) -> Option<Bounded> {
     if !rustix::process::geteuid().is_root() {
-        skipped(&format!("machine::{name}: only root can become another user"));
+        skipped(&format!("limits::machine::{name}: only root can become another user"));
         return None;
     }
     let group = bound.group.and_then(|max| Pids::create(name, max));
     if bound.group.is_some() && group.is_none() {
-        skipped(&format!("machine::{name}: no cgroup with pids.max can be made here"));
+        skipped(&format!("limits::machine::{name}: no cgroup with pids.max can be made here"));
         return None;
     }
     let place = Place::new(name);
