@@ -90,13 +90,20 @@ class ChatChannel < ApplicationCable::Channel
   end
 end
 
-# What turbo-rails serves to `<turbo-cable-stream-source>`, without the signature.
+# What turbo-rails serves to `<turbo-cable-stream-source>`, and a greeting. The key is one that the tests know.
 module Turbo
   class StreamsChannel < ApplicationCable::Channel
     def subscribed
-      stream_from "turbo:#{params[:signed_stream_name]}"
+      name = Turbo.signed_stream_verifier.verified(params[:signed_stream_name])
+      return reject unless name
+
+      stream_from "turbo:#{name}"
       transmit(Turbo.append("hello"))
     end
+  end
+
+  def self.signed_stream_verifier
+    @signed_stream_verifier ||= ActiveSupport::MessageVerifier.new("for tests only", digest: "SHA256", serializer: JSON)
   end
 
   def self.append(text)

@@ -3,21 +3,33 @@
 // `road` is `none` for a page without the bridge (the browser's own WebSocket, nothing in between),
 // `auto` for the bare tag, else the road that the tag forces.
 
+import { randomBytes } from "node:crypto";
+import { signedStreamName } from "./rails.js";
+
+const TURBO = ["/pages/turbo.js", "/node_modules/@hotwired/turbo-rails/app/assets/javascripts/turbo.js"];
+
 const scripts = {
   "actioncable-5.2": ["/node_modules/actioncable-5.2/lib/assets/compiled/action_cable.js", "/pages/chat.js"],
   "actioncable-6.1": ["/node_modules/actioncable-6.1/app/assets/javascripts/action_cable.js", "/pages/chat.js"],
   "actioncable-7.2": ["/node_modules/actioncable-7.2/app/assets/javascripts/actioncable.js", "/pages/chat.js"],
   "actioncable-8.1": ["/node_modules/actioncable-8.1/app/assets/javascripts/actioncable.js", "/pages/chat.js"],
-  turbo: ["/pages/turbo.js", "/node_modules/@hotwired/turbo-rails/app/assets/javascripts/turbo.js"],
+  turbo: TURBO,
+  "turbo-source": TURBO,
+  "turbo-left": TURBO,
   "turbo-module": ["/pages/turbo.js", "/bundles/turbo.js"],
   anycable: ["/pages/anycable.js"],
   graphql: ["/bundles/graphql.js"],
+  "own-post": ["/pages/shown.js", "/pages/own-post.js"],
+  "own-get": ["/pages/shown.js", "/pages/own-get.js"],
 };
 
 /** What `client` may be in a page's query. */
 export const clients = Object.keys(scripts);
 
-const modules = new Set(["turbo", "turbo-module", "anycable", "graphql"]);
+const modules = new Set(["turbo", "turbo-source", "turbo-left", "turbo-module", "anycable", "graphql", "own-post", "own-get"]);
+
+/** Those that have no need of the bridge's script. */
+const alone = new Set(["turbo-source", "turbo-left", "own-post", "own-get"]);
 
 const imports = {
   "@anycable/web": "/node_modules/@anycable/web/index.js",
@@ -35,7 +47,7 @@ export function page(parameters) {
 <meta charset="utf-8">
 <title>${client}</title>
 <link rel="icon" href="data:,">
-${bridgeTag(parameters.get("road") ?? "auto")}
+${bridgeTag(alone.has(client) ? "none" : (parameters.get("road") ?? "auto"))}
 <script type="importmap">${JSON.stringify({ imports })}</script>
 ${scripts[client].map((source) => `<script${kind} src="${source}"></script>`).join("\n")}
 </head>
@@ -53,7 +65,18 @@ function bridgeTag(road) {
 }
 
 function body(client, room) {
-  if (!client.startsWith("turbo")) return "";
-  return `<turbo-cable-stream-source channel="Turbo::StreamsChannel" signed-stream-name="${room}"></turbo-cable-stream-source>
-<ul id="messages"></ul>`;
+  if (client === "turbo" || client === "turbo-module") return `${cableSource(room)}\n<ul id="messages"></ul>`;
+  if (client === "turbo-source") return `${streamSource(room)}\n<ul id="messages"></ul>`;
+  return client === "turbo-left" ? '<p id="left">another page</p><ul id="messages"></ul>' : "";
+}
+
+function cableSource(room) {
+  return `<turbo-cable-stream-source channel="Turbo::StreamsChannel" signed-stream-name="${signedStreamName(room)}"></turbo-cable-stream-source>`;
+}
+
+// What the helper in the README makes.
+function streamSource(room) {
+  const identifier = JSON.stringify({ channel: "Turbo::StreamsChannel", signed_stream_name: signedStreamName(room) });
+  const src = `/bridge/${randomBytes(16).toString("hex")}?${new URLSearchParams({ identifier, raw: "1" })}`;
+  return `<turbo-stream-source src="${src.replaceAll("&", "&amp;")}"></turbo-stream-source>`;
 }

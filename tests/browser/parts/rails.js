@@ -2,6 +2,7 @@
 //
 // `scripts/check` unpacks Rails 7.2 into the target folder; RAILS_7_2 names another place.
 
+import { createHmac } from "node:crypto";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { repository, target } from "./places.js";
@@ -15,6 +16,12 @@ export const versions = ["7.2", "6.1"];
 /** What this version needs and is not there. */
 export function missingFor(version) {
   return version === "6.1" ? missing("/usr/bin/puma") : missing(join(newerRoot, "usr/bin/puma"));
+}
+
+/** What `turbo_stream_from` has as `signed-stream-name`, and the application verifies. */
+export function signedStreamName(stream) {
+  const data = Buffer.from(JSON.stringify(stream)).toString("base64");
+  return `${data}--${createHmac("sha256", "for tests only").update(data).digest("hex")}`;
 }
 
 export class Rails {
@@ -39,6 +46,11 @@ export class Rails {
   /** What a deploy does first: puma closes its sockets without a word. */
   async stop() {
     await this.#program.stop();
+  }
+
+  /** Without a word to anything. */
+  async kill() {
+    await this.#program.kill();
   }
 
   /** What a deploy does last. */
@@ -69,6 +81,13 @@ export class Rails {
   /** Tells the GraphQL subscribers of this field. */
   broadcastGraphql(field, text) {
     return this.#control("graphql", { field, text });
+  }
+
+  /** How many connections the cable server has. */
+  async connections() {
+    const answer = await fetch(`${this.url}/counts`);
+    await answer.arrayBuffer();
+    return Number(answer.headers.get("connections-open"));
   }
 
   /** Ends all connections of this user. */
