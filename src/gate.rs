@@ -1,10 +1,10 @@
 //! The gate: the clients' sockets, and one clean request at a time to tiny_http.
 //!
 //! Owns: accept, the cap, all deadlines, the inner hop (`inner`), and the threads of the connections.
-//! Never: knows what a path means. What waits is handed back by `http` (`Exchange::later`) and runs here, on the
+//! Never: knows what a path means. What waits is handed back by `http` (`Outcome::Later`) and runs here, on the
 //! client's own thread and real socket; that is how a FIN is seen at once and a stuck stream can be cut.
-//! Flow: `accept` -> `table` (a seat) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
-//! When full: who has rested longest is evicted; if nobody rests, 503 and close.
+//! Flow: `accept` -> `table` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
+//! When full: the connection that has rested longest is evicted; if none rests, 503 and close.
 //!
 //! Why a fixed set of inner connections, and no tiny_http in front: bare, it strands connections that arrive
 //! together, and dies of one Content-Length or one EMFILE. A kept inner connection for each client strands in the
@@ -46,13 +46,14 @@ use parking_lot::Mutex;
 
 pub use address::{Address, Listener, bind};
 pub use answer::Answer;
-pub use client::{Client, Hangup};
+pub use bodies::Body;
+pub use client::{Client, ClientHandle};
 pub use head::Head;
-pub use ticket::{Exchange, Later, TICKET, Tickets};
+pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
+pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
 
 use answer::Refusal;
 use bodies::Bodies;
-use inner::Inner;
 use refuse::Refuser;
 use socket::Socket;
 use table::Table;
@@ -60,9 +61,9 @@ use watch::Watcher;
 
 use crate::report::{self, Error};
 
-/// Descriptors of one gate beside those of its connections: the listener, the watcher's epoll, the inner set, and
-/// those of connections that were refused or evicted a moment ago.
-pub const DESCRIPTORS: usize = 2 + inner::DESCRIPTORS + refuse::REFUSED_MAX + table::LEAVING_MAX;
+/// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
+/// connections that were refused or evicted a moment ago.
+pub const DESCRIPTORS: usize = 2 + refuse::REFUSED_MAX + table::LEAVING_MAX;
 
 /// Stack of a client's thread. `http`'s waiting work runs on it, JSON included; of an idle one two pages are
 /// touched, whatever the size.
@@ -83,9 +84,9 @@ pub struct Limits {
     pub body: usize,
 }
 
-/// How long the gate waits for what.
+/// How long the gate waits for each thing.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct Timeouts {
     /// From the connect to a whole first head; then 408.
     first: Duration,
     /// From the first byte of a later head to its last; then 408.
@@ -108,8 +109,8 @@ struct Patience {
     evict: Duration,
 }
 
-impl Patience {
-    const USUAL: Patience = Patience {
+impl Timeouts {
+    const USUAL: Timeouts = Timeouts {
         first: Duration::from_secs(10),
         head: Duration::from_secs(10),
         body: Duration::from_secs(30),
@@ -125,10 +126,9 @@ impl Patience {
 
 /// What stands behind the gate; `http` implements it, so that the gate need not know tiny_http.
 pub trait Serve: Send + Sync + 'static {
-    /// Starts a server on this listener with `threads` threads that answer at once and never wait, each request
-    /// redeeming its `TICKET` header first; one that does not redeem is answered 403, its body unread, and the
-    /// gate sends such itself to see whether a connection lives. A body is to be read before it is answered.
-    /// Called again, with another listener, when the first server breaks. Returns what stops those threads.
+    /// Starts a server on this listener with `threads` threads that never wait: each takes a request, and answers it with
+    /// what `Tickets::answer` returns for its `TICKET` header. Called again, with another listener, when a connection to the
+    /// first server breaks. Returns what stops those threads.
     fn serve(
         &self,
         listener: UnixListener,
@@ -137,7 +137,7 @@ pub trait Serve: Send + Sync + 'static {
     ) -> io::Result<Box<dyn FnOnce() + Send>>;
 
     /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
-    fn decorate(&self, _head: &Head, _answer: &mut Answer) {}
+    fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}
 
     /// The answer to a request for which no thread can be started, where a 503 is not the right one.
     fn refusal(&self, _head: &Head) -> Option<Answer> {
@@ -156,43 +156,49 @@ pub struct Gate {
 /// What all connections of one gate have in common.
 struct Shared {
     limits: Limits,
-    patience: Patience,
+    timeouts: Timeouts,
     table: Arc<Table>,
     bodies: Arc<Bodies>,
-    inner: Inner,
+    inner: Arc<Inner>,
     watcher: Arc<Watcher>,
-    serve: Arc<dyn Serve>,
+    door: Door,
 }
 
 impl Gate {
     /// Starts to serve; when it returns, it serves. More than one gate may be open in a process.
-    pub fn open(listener: Listener, limits: Limits, serve: Arc<dyn Serve>) -> Result<Gate, Error> {
-        Gate::open_with(listener, limits, Patience::USUAL, serve)
+    pub fn open(
+        door: Door,
+        listener: Listener,
+        limits: Limits,
+        inner: &Arc<Inner>,
+    ) -> Result<Gate, Error> {
+        Gate::open_with(door, listener, limits, Timeouts::USUAL, inner)
             .map_err(|error| Error::Start(format!("the gate cannot be opened: {error}")))
     }
 
     fn open_with(
+        door: Door,
         listener: Listener,
         limits: Limits,
-        patience: Patience,
-        serve: Arc<dyn Serve>,
+        timeouts: Timeouts,
+        inner: &Arc<Inner>,
     ) -> io::Result<Gate> {
         let address = listener.address()?;
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
             limits,
-            patience,
-            table: Table::new(limits.connections, patience.evict),
+            timeouts,
+            table: Table::new(limits.connections, timeouts.evict),
             bodies: Bodies::new(limits.body),
-            inner: Inner::open(serve.clone(), patience)?,
+            inner: inner.clone(),
             watcher: Watcher::shared()?,
-            serve: serve.clone(),
+            door,
         });
         let (open, closed) = crossbeam_channel::bounded(0);
         let accept = Accept {
             listener: listener.clone(),
             closed,
-            refuser: Refuser::start(patience.linger, serve)?,
+            refuser: Refuser::start(timeouts.linger, door, inner.serve.clone())?,
             shared: shared.clone(),
             logged: HashMap::new(),
         };
@@ -255,16 +261,16 @@ impl Accept {
         }
     }
 
-    /// Gives the client a seat and a thread, or tells it that there is none.
+    /// Gives the client a slot and a thread, or tells it that there is none.
     fn admit(&mut self, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket::new(fd));
-        let Some(seat) = self.shared.table.admit(&socket, Instant::now()) else {
+        let Some(slot) = self.shared.table.admit(&socket, Instant::now()) else {
             self.complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket, &full());
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
-        if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, seat)) {
+        if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, slot)) {
             self.complain("thread-failed", &error);
             self.refuser.refuse_politely(socket, full());
         }

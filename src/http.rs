@@ -12,17 +12,15 @@ mod later;
 mod origin;
 mod query;
 
-use crate::gate::{Answer, Exchange, Head, Serve, TICKET, Tickets};
+use crate::gate::{Answer, Body, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets};
 use crate::pages;
-use crate::report::{info, warning};
+use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
 use answers::{denied_stream, error, not_allowed};
 use ask::Ask;
 pub use origin::Origins;
-use std::fmt;
 use std::io::{self, Cursor};
 use std::os::unix::net::UnixListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -43,41 +41,11 @@ pub struct Settings {
     pub server_query: String,
 }
 
-/// Which address a request came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    Public,
-    /// `--admin`: nothing but `/metrics` and `/sessions`.
-    Admin,
-}
-
-impl fmt::Display for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Door::Public => "public",
-            Door::Admin => "admin",
-        })
-    }
-}
-
-/// The HTTP API on one address.
+/// The HTTP API.
 #[derive(Clone)]
 pub struct Http {
-    pub door: Door,
     pub table: Arc<Table>,
     pub settings: Arc<Settings>,
-}
-
-/// What comes of a request.
-enum Outcome {
-    Now(Answer),
-    Later(crate::gate::Later),
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Outcome {
-        Outcome::Now(answer)
-    }
 }
 
 impl Serve for Http {
@@ -98,7 +66,10 @@ impl Serve for Http {
                 while !stopped.load(Ordering::Relaxed) {
                     // One error comes when the listening socket is shut, one from `unblock`: neither ends the requests.
                     if let Ok(request) = server.recv() {
-                        http.take(request, &tickets);
+                        let header = request.headers().iter().find(|it| it.field.equiv(TICKET));
+                        let ticket = header.map_or("", |header| header.value.as_str());
+                        let answer = tickets.answer(ticket, |exchange| http.answer(exchange));
+                        respond(request, answer);
                     }
                 }
             })?;
@@ -109,8 +80,8 @@ impl Serve for Http {
         }))
     }
 
-    fn decorate(&self, head: &Head, answer: &mut Answer) {
-        answer.headers.extend(self.cors(head));
+    fn decorate(&self, door: Door, head: &Head, answer: &mut Answer) {
+        answer.headers.extend(self.cors(door, head));
         answer.headers.push(("X-Accel-Buffering", "no".to_owned()));
     }
 
@@ -120,43 +91,15 @@ impl Serve for Http {
 }
 
 impl Http {
-    /// Takes one request from `tiny_http`. A panic is that request's 500 and nothing else's.
-    fn take(&self, mut request: tiny_http::Request, tickets: &Tickets) {
-        let ticket = request.headers().iter().find(|header| header.field.equiv(TICKET));
-        let Some(exchange) = ticket.and_then(|header| tickets.redeem(header.value.as_str())) else {
-            // Another process of this machine found the inner listener.
-            respond(request, Answer::new(403));
-            return;
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut body = Vec::new();
-            request.as_reader().read_to_end(&mut body)?;
-            Ok::<_, io::Error>(self.answer(&exchange, body))
-        }));
-        let answer = match outcome {
-            Ok(Ok(Outcome::Now(answer))) => answer,
-            Ok(Ok(Outcome::Later(later))) => {
-                exchange.later(later);
-                Answer::new(204)
-            }
-            Ok(Err(broken)) => {
-                warning!("event=inner-request-broken error=\"{broken}\"");
-                error(500, "the request was lost inside the bridge, send it again")
-            }
-            Err(_) => error(500, "the bridge failed at this request; its log has the reason"),
-        };
-        respond(request, answer);
-    }
-
-    fn answer(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
-        let head = &exchange.head;
-        let outcome = match self.door {
-            Door::Public => self.route(exchange, body),
-            Door::Admin => self.admin(head).into(),
+    fn answer(&self, exchange: Exchange) -> Outcome {
+        let (door, head) = (exchange.door, Arc::clone(&exchange.head));
+        let outcome = match door {
+            Door::Public => self.route(exchange),
+            Door::Admin => self.admin(&head).into(),
         };
         match outcome {
             Outcome::Now(mut answer) => {
-                answer.headers.extend(self.cors(head));
+                answer.headers.extend(self.cors(door, &head));
                 Outcome::Now(answer)
             }
             later => later,
@@ -164,15 +107,16 @@ impl Http {
     }
 
     /// What the operator reads is for no page.
-    fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        match self.door {
+    fn cors(&self, door: Door, head: &Head) -> Vec<(&'static str, String)> {
+        match door {
             Door::Public => self.settings.origins.cors(head),
             Door::Admin => Vec::new(),
         }
     }
 
-    fn route(&self, exchange: &Exchange, body: Vec<u8>) -> Outcome {
-        let head = &exchange.head;
+    fn route(&self, exchange: Exchange) -> Outcome {
+        let head = Arc::clone(&exchange.head);
+        let head = &*head;
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         if origin::is_invalid(head) {
             return error(400, "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT")
@@ -207,13 +151,13 @@ impl Http {
         if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
             return error(404, "no session can have this path").into();
         }
-        match Ask::read(exchange, path, query, &self.settings) {
-            Ok(ask) => self.session(ask, body),
+        match Ask::read(&exchange, path, query, &self.settings) {
+            Ok(ask) => self.session(ask, exchange.body),
             Err(answer) => answer.into(),
         }
     }
 
-    fn session(&self, ask: Box<Ask>, body: Vec<u8>) -> Outcome {
+    fn session(&self, ask: Box<Ask>, body: Body) -> Outcome {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
         match ask.head.method.as_str() {
             "POST" => {
@@ -229,7 +173,7 @@ impl Http {
                     }))
                 }
                 None => Outcome::Later(Box::new(move |client| {
-                    later::poll(&table, &ask, &settings, client)
+                    later::poll(&table, ask, &settings, client)
                 })),
             },
         }
@@ -255,10 +199,12 @@ fn host(head: &Head) -> &str {
 }
 
 fn respond(request: tiny_http::Request, answer: Answer) {
-    let headers = answer.headers.iter().filter_map(|(name, value)| {
-        // A value that is no ASCII cannot pass through tiny_http; none of ours is.
-        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
-    });
+    // tiny_http takes ASCII, and would write a line break as it is: none of ours has either.
+    let is_plain = |value: &str| !value.contains(|byte: char| byte.is_ascii_control());
+    let headers =
+        answer.headers.iter().filter(|(_, value)| is_plain(value)).filter_map(|(name, value)| {
+            tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+        });
     let length = answer.body.len();
     let response = tiny_http::Response::new(
         tiny_http::StatusCode(answer.status),

@@ -17,7 +17,8 @@ use crate::report::{info, warning};
 const SESSIONS_MAX: usize = 10_000;
 
 /// Descriptors of the gate beside those of its connections.
-const GATE_DESCRIPTORS: u64 = crate::gate::DESCRIPTORS as u64;
+const GATE_DESCRIPTORS: u64 =
+    (2 * crate::gate::DESCRIPTORS + crate::gate::INNER_DESCRIPTORS) as u64;
 
 /// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
 /// signals, and 6 for what comes and goes, such as name look-ups.

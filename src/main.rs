@@ -33,8 +33,8 @@ mod sse;
 mod stats;
 mod upstream;
 
-use crate::gate::{Address, Gate, Limits, Listener};
-use crate::http::{Door, Http, Origins, Settings};
+use crate::gate::{Address, Door, Gate, Inner, Limits, Listener};
+use crate::http::{Http, Origins, Settings};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
 use crate::options::{Config, Stop};
@@ -148,9 +148,9 @@ fn open_gates(
         server_query: config.server.query.clone().unwrap_or_default(),
     });
     let limits = Limits { connections: plan.connections, body: config.max_body };
+    let inner = Inner::open(Arc::new(Http { table: Arc::clone(table), settings }))?;
     let open = |(door, listener)| {
-        let http = Http { door, table: Arc::clone(table), settings: Arc::clone(&settings) };
-        let gate = Gate::open(listener, limits, Arc::new(http))?;
+        let gate = Gate::open(door, listener, limits, &inner)?;
         info!("event=listening address={} door={door}", gate.address());
         Ok(gate)
     };

@@ -39,7 +39,7 @@ pub fn run(
     padding: usize,
     heartbeat: Duration,
     raw: bool,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0, raw };
     writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
@@ -65,7 +65,7 @@ pub fn run(
                 writer.place = place;
                 writer.notice(&notice)?;
                 stream.close_told();
-                return Ok(());
+                return Ok(End::Orderly);
             }
             last => return writer.end(last),
         }
@@ -81,6 +81,15 @@ pub fn retry_within(range: RangeInclusive<u32>) -> String {
     // Without random bytes all would come back together: late, and at once, but they would.
     let random = getrandom::u64().unwrap_or(0);
     format!("retry: {}\n\n", u64::from(*range.start()) + random % spread)
+}
+
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing comes after it.
+    Orderly,
+    /// Its client shall come back, and some do not after an orderly end.
+    Cut,
 }
 
 struct Writer<'a> {
@@ -158,15 +167,19 @@ impl Writer<'_> {
         }
     }
 
-    fn end(&mut self, last: Step) -> io::Result<()> {
+    fn end(&mut self, last: Step) -> io::Result<End> {
         match last {
             Step::Replaced => {
                 self.out.write_all(format!("retry: {RETRY_REPLACED}\n\n").as_bytes())?;
-                self.named("replaced", "{}")
+                self.named("replaced", "{}")?;
             }
-            Step::Drained => self.out.write_all(retry_within(RETRY_DRAINED).as_bytes()),
-            Step::Over(Some(notice)) => self.notice(&notice),
-            _ => Ok(()),
+            Step::Drained => {
+                self.out.write_all(retry_within(RETRY_DRAINED).as_bytes())?;
+                return Ok(End::Cut);
+            }
+            Step::Over(Some(notice)) => self.notice(&notice)?,
+            _ => {}
         }
+        Ok(End::Orderly)
     }
 }

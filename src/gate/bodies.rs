@@ -27,21 +27,50 @@ impl Bodies {
         Arc::new(Bodies { held: AtomicUsize::new(0), max })
     }
 
-    /// The share of a body that is about to come.
-    pub(super) fn share(self: &Arc<Self>) -> Share {
+    /// A body that is about to come.
+    pub(super) fn begin(self: &Arc<Self>) -> Body {
+        Body { bytes: Vec::new(), share: Some(self.share()) }
+    }
+
+    fn share(self: &Arc<Self>) -> Share {
         Share { bodies: Arc::clone(self), counted: 0 }
     }
 }
 
+/// One body, with its share of the memory: it is counted for as long as anything holds it.
+#[derive(Default)]
+pub struct Body {
+    bytes: Vec<u8>,
+    share: Option<Share>,
+}
+
+impl Body {
+    pub(super) fn extend(&mut self, more: &[u8]) -> Result<(), Refusal> {
+        if let Some(share) = &mut self.share {
+            share.grow(self.bytes.len() + more.len())?;
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What one body takes, until it is dropped.
-pub(super) struct Share {
+struct Share {
     bodies: Arc<Bodies>,
     counted: usize,
 }
 
 impl Share {
     /// The body has so many bytes now.
-    pub(super) fn grow(&mut self, length: usize) -> Result<(), Refusal> {
+    fn grow(&mut self, length: usize) -> Result<(), Refusal> {
         let more = length.saturating_sub(FREE).saturating_sub(self.counted);
         if more == 0 {
             return Ok(());

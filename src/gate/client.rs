@@ -1,13 +1,16 @@
 //! The client's real socket, in the hands of the work that waits.
 //!
-//! Owns: what was said to the client so far (nothing, a whole answer, the begin of a body).
+//! Owns: what was sent to the client so far (nothing, a whole answer, the begin of a body), and how a body is framed.
 //! Never: waits for the client longer than a stuck write, or lets a second answer follow the first.
+//! A body of unknown length is chunked, a write a chunk: without framing a client cannot tell a cut from an end, and some
+//! collect small pieces before they hand them over (RFC 9112, 6.3). HTTP/1.0 has the end of the connection for it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::answer::{Answer, Manner, text};
+use super::answer::{Answer, ResponseMode, header_lines};
+use super::reply::Reply;
 use super::socket::Socket;
 use super::table::Table;
 use super::watch::{Watch, Watcher};
@@ -17,18 +20,20 @@ pub struct Client {
     pub(super) socket: Arc<Socket>,
     watcher: Arc<Watcher>,
     table: Arc<Table>,
-    manner: Manner,
+    mode: ResponseMode,
     stuck: Duration,
-    said: Said,
+    sent: Sent,
 }
 
-/// What the client was told so far.
+/// What was sent to the client so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Sent {
     Nothing,
+    /// The head of an answer and perhaps some of its body.
+    Begun,
     /// A whole answer; the connection goes on.
     Whole,
-    /// A body that ends with the connection, or an answer that says so.
+    /// A whole answer, and the connection ends.
     Last,
 }
 
@@ -37,76 +42,95 @@ impl Client {
         socket: Arc<Socket>,
         watcher: Arc<Watcher>,
         table: Arc<Table>,
-        manner: Manner,
+        mode: ResponseMode,
         stuck: Duration,
     ) -> Client {
-        Client { socket, watcher, table, manner, stuck, said: Said::Nothing }
+        Client { socket, watcher, table, mode, stuck, sent: Sent::Nothing }
     }
 
-    pub(super) fn said(&self) -> Said {
-        self.said
+    pub(super) fn sent(&self) -> Sent {
+        self.sent
     }
 
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        let manner = self.manner_now();
-        self.say_whole(manner, &manner.whole(&answer))
+        let mode = self.begin_answer()?;
+        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
+        self.socket.write_all(&mode.whole(&answer), self.stuck)
     }
 
     /// Sends an answer after which the connection ends.
-    pub(super) fn answer_last(&mut self, answer: &Answer) -> io::Result<()> {
-        let manner = self.manner.closing();
-        self.say_whole(manner, &manner.whole(answer))
+    pub(super) fn answer_last(&mut self, answer: Answer) -> io::Result<()> {
+        self.close_after();
+        self.answer(answer)
     }
 
-    /// Sends the bytes of a whole answer that was encoded in this manner.
-    pub(super) fn say_whole(&mut self, manner: Manner, bytes: &[u8]) -> io::Result<()> {
-        self.say(if manner.keep { Said::Whole } else { Said::Last })?;
-        self.socket.write_all(bytes, self.stuck)
+    /// The connection ends with the answer that comes now.
+    pub fn close_after(&mut self) {
+        self.mode = self.mode.closing();
     }
 
-    /// Sends the head of an answer whose body ends with the connection; the body goes through `write_all`.
+    /// Sends what `http` answered through tiny_http.
+    pub(super) fn relay(&mut self, reply: &Reply) -> io::Result<()> {
+        let mode = self.begin_answer()?;
+        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
+        let head = reply.head(mode);
+        self.socket
+            .write_pieces(&mut [&head, &reply.body].map(|piece| IoSlice::new(piece)), self.stuck)
+    }
+
+    /// Sends the head of an answer whose body comes in pieces, through `write_all`, and ends with `end`.
     pub fn begin(&mut self, status: u16, headers: &[(&'static str, String)]) -> io::Result<()> {
-        self.say(Said::Last)?;
-        let bytes = self.manner.closing().head(status, text(headers), None);
+        let mode = self.begin_answer()?;
+        // What ends with the connection cannot promise to keep it.
+        self.mode = if mode.http10 { mode.closing() } else { mode };
+        self.sent = Sent::Begun;
+        let bytes = self.mode.head(status, &header_lines(headers), None);
         self.socket.write_all(&bytes, self.stuck)
     }
 
     /// Sends bytes of the body. `TimedOut` when the client takes none of them for 30 s; nobody's time is lost
     /// by that but this thread's. To a HEAD nothing is sent.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.manner.head_only {
+        if self.mode.head_only || bytes.is_empty() {
             return Ok(());
         }
-        self.socket.write_all(bytes, self.stuck)
+        if self.mode.http10 {
+            return self.socket.write_all(bytes, self.stuck);
+        }
+        let size = format!("{:x}\r\n", bytes.len());
+        let chunk: [&[u8]; 3] = [size.as_bytes(), bytes, b"\r\n"];
+        self.socket.write_pieces(&mut chunk.map(IoSlice::new), self.stuck)
+    }
+
+    /// The body is whole. One that is not, because its client shall come back, ends with the connection and without this.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.sent = if self.mode.keep { Sent::Whole } else { Sent::Last };
+        if self.mode.head_only || self.mode.http10 {
+            return Ok(());
+        }
+        self.socket.write_all(b"0\r\n\r\n", self.stuck)
     }
 
     /// A handle for other threads. It does not keep the socket open.
-    pub fn hangup(&self) -> Hangup {
-        Hangup(Arc::downgrade(&self.socket))
+    pub fn handle(&self) -> ClientHandle {
+        ClientHandle(Arc::downgrade(&self.socket))
     }
 
     /// While the guard lives, `wake` is called, once, when the client's FIN, RST or an error is seen; at once if
-    /// it is there already; a `cut` counts too. It runs on the one thread that watches all clients: wake somebody and return.
-    /// One watch at a time: a later one takes the place of an earlier one.
-    pub fn on_leave(&self, wake: impl Fn() + Send + Sync + 'static) -> Watch {
+    /// it is there already; a `cut` counts too. It runs on the one thread that watches all clients: it takes no lock that is
+    /// held for long, wakes a thread and returns. One watch at a time: a later one takes the place of an earlier one.
+    pub fn on_disconnect(&self, wake: impl Fn() + Send + Sync + 'static) -> Watch {
         self.watcher.watch(&self.socket, Arc::new(wake))
     }
 
-    pub(super) fn manner_now(&self) -> Manner {
-        if self.manner.keep && self.table.is_closing() {
-            self.manner.closing()
-        } else {
-            self.manner
-        }
-    }
-
-    fn say(&mut self, what: Said) -> io::Result<()> {
-        if self.said != Said::Nothing {
+    /// How the one answer to this request is sent.
+    fn begin_answer(&self) -> io::Result<ResponseMode> {
+        if self.sent != Sent::Nothing {
             return Err(io::Error::other("the client has its answer already"));
         }
-        self.said = what;
-        Ok(())
+        let keep = self.mode.keep && !self.table.is_closing();
+        Ok(ResponseMode { keep, ..self.mode })
     }
 }
 
@@ -122,9 +146,9 @@ impl io::Write for Client {
 
 /// Sees and ends one client's connection from another thread.
 #[derive(Clone)]
-pub struct Hangup(Weak<Socket>);
+pub struct ClientHandle(Weak<Socket>);
 
-impl Hangup {
+impl ClientHandle {
     /// Whether the client's FIN or RST is here, or the connection is over. Never waits.
     pub fn has_left(&self) -> bool {
         self.0.upgrade().is_none_or(|socket| socket.has_left())
@@ -147,11 +171,12 @@ mod tests {
 
     use super::*;
     use crate::gate::testing::*;
-    use crate::gate::{Gate, Later, Patience};
+    use crate::gate::ticket::Later;
+    use crate::gate::{Gate, Timeouts};
 
     /// A gate whose `/later` runs this work with the sending half of a channel, and the receiving half.
     fn gate_that<T: Send + 'static>(
-        patience: Patience,
+        patience: Timeouts,
         work: fn(&mut Client, &Sender<T>) -> io::Result<()>,
     ) -> (Gate, Receiver<T>) {
         let (tell, told) = bounded(8);
@@ -176,29 +201,82 @@ mod tests {
 
     #[test]
     fn a_stream_is_written_on_the_real_socket_and_ends_with_the_connection() {
-        let (gate, _) = gate_that::<()>(Patience::USUAL, |client, _| {
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |client, _| {
             client.begin(200, &[("Content-Type", "text/event-stream".to_owned())])?;
             client.write_all(b"data: 1\n\n")?;
-            client.write_all(b"data: 2\n\n")
+            client.write_all(b"data: 2\n\n")?;
+            client.end()
+        });
+
+        let mut peer = Peer::sends(&gate, [get("/later"), get("/")].concat());
+
+        let got = peer.got_head();
+        assert_eq!(got.header("Connection"), None);
+        assert_eq!(got.header("Content-Length"), None);
+        assert_eq!(got.header("Content-Type"), Some("text/event-stream"));
+        assert_eq!(got.header("Transfer-Encoding"), Some("chunked"));
+        let lines = ["9", "data: 1", "", "", "9", "data: 2", "", "", "0", ""];
+        assert_eq!(lines.map(|_| peer.line()), lines);
+        assert_eq!(peer.got().body, "hello", "the connection goes on");
+    }
+
+    #[test]
+    fn http_1_0_gets_no_chunks() {
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |client, _| {
+            client.begin(200, &[])?;
+            client.write_all(b"one")?;
+            client.end()
+        });
+
+        let request = "GET /later HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+        let mut peer = Peer::sends(&gate, request);
+
+        let got = peer.got_head();
+        assert_eq!(got.header("Connection"), Some("close"));
+        assert_eq!(got.header("Transfer-Encoding"), None);
+        assert_eq!(peer.rest(), b"one");
+    }
+
+    #[test]
+    fn a_body_that_is_not_ended_ends_without_its_last_chunk() {
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |client, _| {
+            client.begin(200, &[])?;
+            client.write_all(b"one")
         });
 
         let mut peer = Peer::sends(&gate, get("/later"));
 
-        let got = peer.got_head();
-        assert_eq!(got.header("Connection"), Some("close"));
-        assert_eq!(got.header("Content-Length"), None);
-        assert_eq!(got.header("Content-Type"), Some("text/event-stream"));
-        assert_eq!(peer.rest(), b"data: 1\n\ndata: 2\n\n");
+        assert_eq!(peer.got_head().status(), 200);
+        assert_eq!(peer.rest(), b"3\r\none\r\n");
+    }
+
+    #[test]
+    fn an_earlier_watch_that_is_dropped_takes_nothing_away_from_a_later_one() {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
+            let (wake, woken) = bounded(1);
+            let earlier = client.on_disconnect(|| {});
+            let _later = client.on_disconnect(move || wake.send(()).unwrap());
+            drop(earlier);
+            tell.send(false).unwrap();
+            tell.send(woken.recv_timeout(SOON).is_ok()).unwrap();
+            Ok(())
+        });
+
+        let peer = Peer::sends(&gate, get("/later"));
+        assert_eq!(told.recv_timeout(SOON), Ok(false));
+        peer.leave();
+
+        assert_eq!(told.recv_timeout(2 * SOON), Ok(true));
     }
 
     #[test]
     fn a_fin_is_seen_at_once_and_a_pipelined_request_is_none() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
             let (wake, woken) = bounded(8);
-            let _watch = client.on_leave(move || wake.send(()).unwrap());
-            tell.send((client.hangup().has_left(), 0)).unwrap();
+            let _watch = client.on_disconnect(move || wake.send(()).unwrap());
+            tell.send((client.handle().has_left(), 0)).unwrap();
             woken.recv().unwrap();
-            tell.send((client.hangup().has_left(), woken.len())).unwrap();
+            tell.send((client.handle().has_left(), woken.len())).unwrap();
             Ok(())
         });
 
@@ -211,10 +289,10 @@ mod tests {
 
     #[test]
     fn a_client_that_left_before_the_watch_is_told_at_once_each_time() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
             for _ in 0..2 {
                 let (wake, woken) = bounded(1);
-                let _watch = client.on_leave(move || wake.send(()).unwrap());
+                let _watch = client.on_disconnect(move || wake.send(()).unwrap());
                 woken.recv().unwrap();
             }
             tell.send(()).unwrap();
@@ -230,12 +308,12 @@ mod tests {
 
     #[test]
     fn a_reset_is_seen_too() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
             let (wake, woken) = bounded(1);
-            let _watch = client.on_leave(move || wake.send(()).unwrap());
+            let _watch = client.on_disconnect(move || wake.send(()).unwrap());
             client.answer(Answer::new(200))?;
             woken.recv().unwrap();
-            tell.send(client.hangup().has_left()).unwrap();
+            tell.send(client.handle().has_left()).unwrap();
             Ok(())
         });
 
@@ -258,43 +336,43 @@ mod tests {
 
     #[test]
     fn cut_ends_a_stuck_write_at_once() {
-        let (give, given) = bounded::<Hangup>(1);
+        let (give, given) = bounded::<ClientHandle>(1);
         let (tell, told) = bounded(1);
         let web = Web::with_later(move |_| -> Later {
             let (give, tell) = (give.clone(), tell.clone());
             Box::new(move |client| {
-                give.send(client.hangup()).unwrap();
+                give.send(client.handle()).unwrap();
                 flood(client, &tell)
             })
         });
         let gate = web.open();
         let mut peer = Peer::sends(&gate, get("/later"));
         assert_eq!(peer.got_head().status(), 200);
-        let hangup = given.recv_timeout(SOON).unwrap();
-        assert!(!hangup.has_left());
+        let handle = given.recv_timeout(SOON).unwrap();
+        assert!(!handle.has_left());
 
         let start = Instant::now();
-        hangup.cut();
+        handle.cut();
 
         assert_eq!(told.recv_timeout(SOON), Ok(io::ErrorKind::BrokenPipe));
         assert!(start.elapsed() < SOON);
-        assert!(hangup.has_left());
+        assert!(handle.has_left());
     }
 
     #[test]
     fn cut_wakes_work_that_waits() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
             let (wake, woken) = bounded(1);
-            let _watch = client.on_leave(move || wake.send(()).unwrap());
-            tell.send(Some(client.hangup())).unwrap();
+            let _watch = client.on_disconnect(move || wake.send(()).unwrap());
+            tell.send(Some(client.handle())).unwrap();
             woken.recv().unwrap();
             tell.send(None).unwrap();
             Ok(())
         });
         let mut peer = Peer::sends(&gate, get("/later"));
 
-        let hangup = told.recv_timeout(SOON).unwrap().unwrap();
-        hangup.cut();
+        let handle = told.recv_timeout(SOON).unwrap().unwrap();
+        handle.cut();
 
         assert!(told.recv_timeout(SOON).unwrap().is_none());
         assert!(peer.rest().is_empty());
@@ -302,26 +380,26 @@ mod tests {
 
     #[test]
     fn a_handle_does_not_keep_the_connection_open() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
-            tell.send(client.hangup()).unwrap();
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
+            tell.send(client.handle()).unwrap();
             client.begin(200, &[])
         });
         let mut peer = Peer::sends(&gate, get("/later"));
-        let hangup = told.recv_timeout(SOON).unwrap();
+        let handle = told.recv_timeout(SOON).unwrap();
 
         assert_eq!(peer.got_head().status(), 200);
         assert!(peer.rest().is_empty());
         drop(peer);
 
         assert!(eventually(|| gate.connections() == 0));
-        assert!(hangup.has_left());
-        hangup.cut();
+        assert!(handle.has_left());
+        handle.cut();
     }
 
     #[test]
     fn work_that_panics_or_says_nothing_is_a_500() {
-        let (panics, _) = gate_that::<()>(Patience::USUAL, |_, _| panic!("a test asked for it"));
-        let (silent, _) = gate_that::<()>(Patience::USUAL, |_, _| Ok(()));
+        let (panics, _) = gate_that::<()>(Timeouts::USUAL, |_, _| panic!("a test asked for it"));
+        let (silent, _) = gate_that::<()>(Timeouts::USUAL, |_, _| Ok(()));
 
         for gate in [panics, silent] {
             let mut peer = Peer::sends(&gate, get("/later"));
@@ -332,14 +410,14 @@ mod tests {
 
     #[test]
     fn work_that_fails_closes_the_connection() {
-        let (gate, _) = gate_that::<()>(Patience::USUAL, |_, _| Err(io::Error::other("gone")));
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |_, _| Err(io::Error::other("gone")));
 
         assert!(Peer::sends(&gate, get("/later")).rest().is_empty());
     }
 
     #[test]
     fn a_second_answer_is_an_error_and_reaches_nobody() {
-        let (gate, told) = gate_that(Patience::USUAL, |client, tell| {
+        let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
             client.answer(Answer::new(200).body("one"))?;
             tell.send(client.answer(Answer::new(200).body("two")).is_err()).unwrap();
             Ok(())
@@ -354,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_control_character_in_a_header_becomes_a_space() {
-        let (gate, _) = gate_that::<()>(Patience::USUAL, |client, _| {
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |client, _| {
             client.answer(Answer::new(200).with("X-Odd", "a\r\nb\0c"))
         });
 
@@ -365,7 +443,7 @@ mod tests {
 
     #[test]
     fn an_answer_on_its_way_to_a_reader_that_is_slow_arrives_whole() {
-        let (gate, _) = gate_that::<()>(Patience::USUAL, |client, _| {
+        let (gate, _) = gate_that::<()>(Timeouts::USUAL, |client, _| {
             client.answer(Answer::new(200).body(vec![b'x'; 20_000_000]))
         });
         let mut peer = Peer::connect(&gate);

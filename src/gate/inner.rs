@@ -1,8 +1,8 @@
 //! The inner hop: a fixed set of kept connections to tiny_http, each lent for one request and its answer.
 //!
-//! Owns: the set, the order in which it is opened, and its rebuilding when one of it breaks.
+//! Owns: the set, which all gates share, the order in which it is opened, and its replacement when one of it breaks.
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
-//! When all are lent: the next request waits, at most `Patience::lend`, then it is a 503. `http` never waits, so
+//! When all are lent: the next request waits, at most `Timeouts::lend`, then it is a 503. `http` never waits, so
 //! that is microseconds.
 //!
 //! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and
@@ -11,52 +11,48 @@
 //! once costs 15.6 KB of RSS (1,000 of them), 12 of it stack.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
-use super::head::Head;
 use super::reply::{self, Reply};
-use super::ticket::{Exchange, Later, TICKET, Tickets, random_name};
-use super::{Patience, Serve};
+use super::ticket::{Exchange, Later, Progress, TICKET, Tickets, random_name};
+use super::{Serve, Timeouts};
 use crate::report;
 
 /// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that never waits.
 const HOPS: usize = 4;
 
 /// Our end, tiny_http's end and its clone of that; the listener and its clone while the set is opened.
-pub(super) const DESCRIPTORS: usize = 3 * HOPS + 2;
+pub const DESCRIPTORS: usize = 3 * HOPS + 2;
 
 /// After a set could not be built, requests are refused for this long before the next attempt.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) struct Inner {
-    serve: Arc<dyn Serve>,
+/// The way to `http` and back, one for the process.
+pub struct Inner {
+    pub(super) serve: Arc<dyn Serve>,
     tickets: Arc<Tickets>,
-    patience: Patience,
-    /// Guards who may use which connection. Nothing is read, written or built while it is held.
-    pool: Mutex<Pool>,
-    /// A connection came back, or the set changed.
-    changed: Condvar,
+    timeouts: Timeouts,
+    /// Guards which set is in use. A new one is built under it: who waits for the lock needs that set.
+    current: Mutex<Current>,
 }
 
 #[derive(Default)]
-struct Pool {
-    /// The set that is in use; None while there is none.
+struct Current {
     set: Option<Arc<Set>>,
-    free: Vec<UnixStream>,
-    building: bool,
     failed: Option<Instant>,
 }
 
-/// One server of `http`. It is stopped when the last connection to it is given up.
+/// One server of `http` and the connections to it. It is stopped when the last request that uses it is through.
 struct Set {
     stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// The connections that nobody has. None in the place of one that broke: the set is given up.
+    free: (Sender<Option<UnixStream>>, Receiver<Option<UnixStream>>),
 }
 
 impl Drop for Set {
@@ -67,14 +63,8 @@ impl Drop for Set {
     }
 }
 
-/// A connection that is lent.
-struct Hop {
-    set: Arc<Set>,
-    stream: UnixStream,
-}
-
 /// What became of a request.
-pub(super) enum Outcome {
+pub(super) enum Asked {
     Reply(Reply),
     Later(Later),
 }
@@ -89,142 +79,137 @@ pub(super) enum Failure {
 }
 
 impl Inner {
-    /// Builds the first set. An error means that the program cannot serve.
-    pub(super) fn open(serve: Arc<dyn Serve>, patience: Patience) -> io::Result<Inner> {
-        let inner = Inner {
-            serve,
-            tickets: Arc::new(Tickets::new()?),
-            patience,
-            pool: Mutex::default(),
-            changed: Condvar::new(),
-        };
-        let (set, free) = inner.build()?;
-        *inner.pool.lock() = Pool { set: Some(set), free, ..Pool::default() };
-        Ok(inner)
+    /// Builds the first set.
+    ///
+    /// # Errors
+    /// The program cannot serve.
+    pub fn open(serve: Arc<dyn Serve>) -> Result<Arc<Inner>, report::Error> {
+        Inner::open_with(serve, Timeouts::USUAL)
+            .map_err(|error| report::Error::Start(format!("the gate cannot be opened: {error}")))
+    }
+
+    pub(super) fn open_with(serve: Arc<dyn Serve>, timeouts: Timeouts) -> io::Result<Arc<Inner>> {
+        let tickets = Arc::new(Tickets::new()?);
+        let inner = Inner { serve, tickets, timeouts, current: Mutex::default() };
+        inner.current.lock().set = Some(inner.build()?);
+        Ok(Arc::new(inner))
     }
 
     /// Sends one request through `http` and waits for what becomes of it. One that `http` never saw, because its
     /// connection broke, is sent once more through a new set.
-    pub(super) fn ask(
-        &self,
-        head: &Arc<Head>,
-        peer: Option<IpAddr>,
-        body: &[u8],
-    ) -> Result<Outcome, Failure> {
-        for _ in 0..2 {
-            let hop = self.lend()?;
-            let (exchange, slot) = Exchange::new(head.clone(), peer);
-            let (number, ticket) = self.tickets.issue(exchange);
-            let replied = hop.ask(&request(head, &ticket, body), head.method == "HEAD");
-            let seen = self.tickets.take(number).is_none();
-            match replied {
-                Ok(reply) => {
-                    self.give_back(hop);
-                    let later = slot.take().filter(|_| reply.status == 204);
-                    return Ok(later.map_or(Outcome::Reply(reply), Outcome::Later));
-                }
-                Err(error) => self.broke(hop, &error),
-            }
-            if seen {
-                return Err(Failure::Broken);
-            }
+    pub(super) fn ask(&self, exchange: Exchange) -> Result<Asked, Failure> {
+        let head = Arc::clone(&exchange.head);
+        let head_only = head.method == "HEAD";
+        let ticket = self.tickets.issue(exchange);
+        // Nothing in it can steer tiny_http but what it must know.
+        let request =
+            format!("{} {} HTTP/1.1\r\n{TICKET}: {ticket}\r\n\r\n", head.method, head.target);
+        let mut replied = self.send(request.as_bytes(), head_only);
+        if replied.is_err() && self.tickets.is_waiting(&ticket) {
+            replied = self.send(request.as_bytes(), head_only);
         }
-        Err(Failure::Busy)
+        match (replied, self.tickets.settle(&ticket)) {
+            (Ok(_), Some(Progress::Later(work))) => Ok(Asked::Later(work)),
+            (Ok(reply), _) => Ok(Asked::Reply(reply)),
+            (Err(_), Some(Progress::Waiting(_))) => Err(Failure::Busy),
+            (Err(_), _) => Err(Failure::Broken),
+        }
     }
 
-    fn lend(&self) -> Result<Hop, Failure> {
-        let deadline = Instant::now() + self.patience.lend;
-        let mut pool = self.pool.lock();
+    fn send(&self, request: &[u8], head_only: bool) -> io::Result<Reply> {
+        let deadline = Instant::now() + self.timeouts.lend;
         loop {
-            if pool.set.is_none() && !pool.building {
-                self.rebuild(&mut pool)?;
-            }
-            if let Some(set) = pool.set.clone() {
-                if let Some(stream) = pool.free.pop() {
-                    return Ok(Hop { set, stream });
+            let set = self.set()?;
+            let lent = set.free.1.recv_deadline(deadline).map_err(io::Error::other)?;
+            let replied = lent.as_ref().map(|mut line| {
+                line.write_all(request)?;
+                reply::read(line, head_only)
+            });
+            match replied {
+                Some(Ok(reply)) => {
+                    set.give_back(lent);
+                    return Ok(reply);
                 }
-            }
-            if self.changed.wait_until(&mut pool, deadline).timed_out() {
-                return Err(Failure::Busy);
+                Some(Err(error)) => {
+                    self.give_up(&set, &error);
+                    return Err(error);
+                }
+                // Another request found the set broken; there is a new one, or will be.
+                None => set.give_back(None),
             }
         }
     }
 
-    fn give_back(&self, hop: Hop) {
-        let mut pool = self.pool.lock();
-        if pool.set.as_ref().is_some_and(|set| Arc::ptr_eq(set, &hop.set)) {
-            pool.free.push(hop.stream);
-            drop(pool);
-            self.changed.notify_one();
+    /// The set in use; a new one where the last was given up.
+    fn set(&self) -> io::Result<Arc<Set>> {
+        let mut current = self.current.lock();
+        if let Some(set) = &current.set {
+            return Ok(Arc::clone(set));
+        }
+        if current.failed.is_some_and(|failed| failed.elapsed() < REBUILD_PAUSE) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        match self.build() {
+            Ok(set) => {
+                report::warning!("event=inner-rebuilt");
+                *current = Current { set: Some(Arc::clone(&set)), failed: None };
+                Ok(set)
+            }
+            Err(error) => {
+                report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
+                current.failed = Some(Instant::now());
+                Err(error)
+            }
         }
     }
 
     /// Gives up the whole set: its listening socket is shut, so that one connection cannot be replaced.
-    fn broke(&self, hop: Hop, error: &io::Error) {
-        let mut pool = self.pool.lock();
-        let Some(set) = pool.set.take_if(|set| Arc::ptr_eq(set, &hop.set)) else { return };
-        let free = std::mem::take(&mut pool.free);
-        drop(pool);
-        report::warning!("event=inner-broken error={:?}", error.to_string());
+    fn give_up(&self, set: &Arc<Set>, error: &io::Error) {
+        let mut current = self.current.lock();
+        if current.set.take_if(|current| Arc::ptr_eq(current, set)).is_some() {
+            report::warning!("event=inner-broken error={:?}", error.to_string());
+        }
+        drop(current);
         // Closed before the next set is opened, for the sake of the descriptors.
-        drop((hop, free, set));
-        self.changed.notify_all();
-    }
-
-    /// Builds another set, with the lock open meanwhile.
-    fn rebuild(&self, pool: &mut MutexGuard<'_, Pool>) -> Result<(), Failure> {
-        if pool.failed.is_some_and(|failed| failed.elapsed() < REBUILD_PAUSE) {
-            return Err(Failure::Busy);
-        }
-        pool.building = true;
-        let built = MutexGuard::unlocked(pool, || self.build());
-        pool.building = false;
-        self.changed.notify_all();
-        match built {
-            Ok((set, free)) => {
-                pool.set = Some(set);
-                pool.free = free;
-                pool.failed = None;
-                report::warning!("event=inner-rebuilt");
-                Ok(())
-            }
-            Err(error) => {
-                pool.failed = Some(Instant::now());
-                report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
-                Err(Failure::Busy)
-            }
-        }
+        while set.free.1.try_recv().is_ok() {}
+        set.give_back(None);
     }
 
     /// Opens a set under a new name: the connections one after the other, each confirmed by a request before the
     /// next (tiny_http strands connections that arrive together), then nobody else can come in.
-    fn build(&self) -> io::Result<(Arc<Set>, Vec<UnixStream>)> {
+    fn build(&self) -> io::Result<Arc<Set>> {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;
         let shut = Shut(listener.try_clone()?);
-        let stop = catch_unwind(AssertUnwindSafe(|| {
-            self.serve.serve(listener, HOPS, self.tickets.clone())
-        }))
-        .unwrap_or_else(|_| Err(io::Error::other("the server panicked at its start")))?;
-        let set = Arc::new(Set { stop: Mutex::new(Some(stop)) });
-        let hops = (0..HOPS).map(|_| self.connect(&address)).collect::<io::Result<Vec<_>>>()?;
+        let stop = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets))?;
+        let set = Arc::new(Set { stop: Mutex::new(Some(stop)), free: bounded(HOPS) });
+        for _ in 0..HOPS {
+            set.give_back(Some(self.connect(&address)?));
+        }
         drop(shut);
-        Ok((set, hops))
+        Ok(set)
     }
 
     fn connect(&self, address: &SocketAddr) -> io::Result<UnixStream> {
         let stream = UnixStream::connect_addr(address)?;
-        stream.set_write_timeout(Some(self.patience.inner))?;
-        stream.set_read_timeout(Some(self.patience.confirm))?;
+        stream.set_write_timeout(Some(self.timeouts.inner))?;
+        stream.set_read_timeout(Some(self.timeouts.confirm))?;
         (&stream).write_all(CONFIRM.as_bytes())?;
         reply::read(&stream, false)?;
-        stream.set_read_timeout(Some(self.patience.inner))?;
+        stream.set_read_timeout(Some(self.timeouts.inner))?;
         Ok(stream)
     }
 }
 
+impl Set {
+    /// Never waits: there is room for each connection of the set.
+    fn give_back(&self, line: Option<UnixStream>) {
+        let _ = self.free.0.try_send(line);
+    }
+}
+
 /// No ticket goes with it; `http` refuses it, and that is the answer that is waited for.
-const CONFIRM: &str = "GET / HTTP/1.1\r\nX-Ticket: none\r\nContent-Length: 0\r\n\r\n";
+const CONFIRM: &str = "GET / HTTP/1.1\r\nX-Ticket: none\r\n\r\n";
 
 /// The listening socket of a set; shut when dropped, so that an abandoned set's accept thread ends too.
 struct Shut(UnixListener);
@@ -233,24 +218,4 @@ impl Drop for Shut {
     fn drop(&mut self) {
         let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
     }
-}
-
-impl Hop {
-    fn ask(&self, request: &[u8], head_only: bool) -> io::Result<Reply> {
-        (&self.stream).write_all(request)?;
-        reply::read(&self.stream, head_only)
-    }
-}
-
-/// The canonical request: nothing in it can steer tiny_http but what it must know.
-fn request(head: &Head, ticket: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let mut bytes = Vec::with_capacity(head.target.len() + length + 160);
-    bytes.extend_from_slice(head.method.as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(head.target.as_bytes());
-    let rest = format!(" HTTP/1.1\r\n{TICKET}: {ticket}\r\nContent-Length: {length}\r\n\r\n");
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes.extend_from_slice(body);
-    bytes
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::Refusal;
-use super::bodies::Share;
+use super::bodies::Body;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
 
@@ -104,30 +104,22 @@ impl Reader {
         !self.unused().is_empty()
     }
 
-    /// The whole body, decoded.
+    /// The whole body, decoded, into `body`.
     pub(super) fn body(
         &mut self,
         framing: Framing,
         max: usize,
-        share: &mut Share,
-        deadline: Instant,
-    ) -> Result<Vec<u8>, Ended> {
-        let mut body = Vec::new();
-        match framing {
-            Framing::Nothing => {}
-            Framing::Length(length) => self.take(length, &mut body, share, deadline)?,
-            Framing::Chunked => self.chunks(&mut body, max, share, deadline)?,
-        }
-        Ok(body)
-    }
-
-    fn chunks(
-        &mut self,
-        body: &mut Vec<u8>,
-        max: usize,
-        share: &mut Share,
+        body: &mut Body,
         deadline: Instant,
     ) -> Result<(), Ended> {
+        match framing {
+            Framing::Nothing => Ok(()),
+            Framing::Length(length) => self.take(length, body, deadline),
+            Framing::Chunked => self.chunks(body, max, deadline),
+        }
+    }
+
+    fn chunks(&mut self, body: &mut Body, max: usize, deadline: Instant) -> Result<(), Ended> {
         loop {
             let line = self.line(CHUNK_LINE_MAX, deadline)?;
             let size = chunk_size(&line).ok_or_else(|| bad("a chunk's size is malformed"))?;
@@ -137,7 +129,7 @@ impl Reader {
             if size > (max - body.len()) as u64 {
                 return Err(too_large(max).into());
             }
-            self.take(size as usize, body, share, deadline)?;
+            self.take(size as usize, body, deadline)?;
             if !self.line(2, deadline)?.is_empty() {
                 return Err(bad("a chunk is longer than its size says").into());
             }
@@ -174,18 +166,11 @@ impl Reader {
         }
     }
 
-    fn take(
-        &mut self,
-        length: usize,
-        body: &mut Vec<u8>,
-        share: &mut Share,
-        deadline: Instant,
-    ) -> Result<(), Ended> {
+    fn take(&mut self, length: usize, body: &mut Body, deadline: Instant) -> Result<(), Ended> {
         let mut missing = length;
         loop {
             let here = self.unused().len().min(missing);
-            share.grow(body.len() + here)?;
-            body.extend_from_slice(&self.buffer[self.start..self.start + here]);
+            body.extend(&self.buffer[self.start..self.start + here])?;
             self.start += here;
             missing -= here;
             if missing == 0 {
@@ -254,7 +239,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::gate::bodies::Bodies;
 
     const BODY_MAX: usize = 1000;
 
@@ -272,9 +256,9 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all(bytes.as_bytes()).unwrap();
         drop(peer);
-        let mut share = Bodies::new(BODY_MAX).share();
-        match reader.body(Framing::Chunked, BODY_MAX, &mut share, soon()) {
-            Ok(body) => Ok(String::from_utf8(body).unwrap()),
+        let mut body = Body::default();
+        match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
+            Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
             Err(Ended::Refused(refusal)) => Err(refusal.status),
             Err(Ended::Gone) => Err(0),
         }

@@ -10,16 +10,13 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use super::answer::{Manner, has_body};
+use super::answer::{ResponseMode, has_body};
 
 /// Room for the first read: most answers come whole in it.
 const FIRST_READ: usize = 4 * 1024;
 
 /// Bytes of a head that `http` may write.
 const HEAD_MAX: usize = 64 * 1024;
-
-/// Headers that `http` may write.
-const HEADERS_MAX: usize = 64;
 
 /// Headers about the inner hop, `Date`, which the gate writes into every answer, and `Server`, which would name a program
 /// that no client talks to.
@@ -35,25 +32,18 @@ const NOT_PASSED_ON: [&str; 8] = [
 ];
 
 pub(super) struct Reply {
-    pub(super) status: u16,
-    headers: Vec<(String, Vec<u8>)>,
+    status: u16,
+    /// Their lines.
+    headers: String,
     /// As told by Content-Length; to a HEAD the body itself does not come.
     length: usize,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Reply {
-    /// tiny_http's own word for a handler that panicked.
-    pub(super) fn is_panic(&self) -> bool {
-        self.status == 500 && self.length == 0
-    }
-
-    /// The bytes for the client.
-    pub(super) fn encode(&self, manner: Manner) -> Vec<u8> {
-        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-        let mut bytes = manner.head(self.status, headers, Some(self.length));
-        bytes.extend_from_slice(&self.body);
-        bytes
+    /// The head for the client; the body follows it as it is.
+    pub(super) fn head(&self, mode: ResponseMode) -> Vec<u8> {
+        mode.head(self.status, &self.headers, Some(self.length))
     }
 }
 
@@ -62,8 +52,9 @@ pub(super) fn read(stream: &UnixStream, head_only: bool) -> io::Result<Reply> {
     let mut bytes = Vec::with_capacity(FIRST_READ);
     loop {
         fill(stream, &mut bytes)?;
-        if let Some((mut reply, end)) = parse_head(&bytes)? {
-            bytes.drain(..end);
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let mut reply = parse_head(&bytes[..end])?;
+            bytes.drain(..end + 4);
             let length = if head_only || !has_body(reply.status) { 0 } else { reply.length };
             bytes.reserve_exact(length.saturating_sub(bytes.len()));
             while bytes.len() < length {
@@ -82,36 +73,28 @@ pub(super) fn read(stream: &UnixStream, head_only: bool) -> io::Result<Reply> {
     }
 }
 
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(Reply, usize)>> {
-    // Not an array, for the sake of the stack, as for a request's head.
-    let mut headers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut headers);
-    let end = match response.parse(bytes).map_err(io::Error::other)? {
-        httparse::Status::Complete(end) => end,
-        httparse::Status::Partial => return Ok(None),
-    };
-    let status = response.code.ok_or_else(|| broken("no status"))?;
-    let length = match response.headers.iter().find(|h| is(h.name, "content-length")) {
-        Some(header) => parse_length(header.value)?,
-        None if has_body(status) => return Err(broken("no Content-Length")),
-        None => 0,
-    };
-    let headers = response
-        .headers
-        .iter()
-        .filter(|header| !NOT_PASSED_ON.iter().any(|name| is(header.name, name)))
-        .map(|header| (header.name.to_owned(), header.value.to_vec()))
-        .collect();
-    Ok(Some((Reply { status, headers, length, body: Vec::new() }, end)))
-}
-
-fn parse_length(value: &[u8]) -> io::Result<usize> {
-    let digits = std::str::from_utf8(value).map_err(io::Error::other)?;
-    digits.parse().map_err(io::Error::other)
-}
-
-fn is(name: &str, other: &str) -> bool {
-    name.eq_ignore_ascii_case(other)
+/// tiny_http writes heads of ASCII, each header as `Name: value`.
+fn parse_head(head: &[u8]) -> io::Result<Reply> {
+    let mut lines = std::str::from_utf8(head).map_err(io::Error::other)?.split("\r\n");
+    let status =
+        lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+    let status = status.ok_or_else(|| broken("no status"))?;
+    let mut reply = Reply { status, headers: String::new(), length: 0, body: Vec::new() };
+    let mut length = None;
+    for line in lines {
+        let (name, value) = line.split_once(": ").ok_or_else(|| broken("no header"))?;
+        if name.eq_ignore_ascii_case("content-length") {
+            length = Some(value.parse().map_err(io::Error::other)?);
+        }
+        if !NOT_PASSED_ON.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            reply.headers.push_str(line);
+            reply.headers.push_str("\r\n");
+        }
+    }
+    match length {
+        None if has_body(status) => Err(broken("no Content-Length")),
+        length => Ok(Reply { length: length.unwrap_or_default(), ..reply }),
+    }
 }
 
 fn fill(stream: &UnixStream, bytes: &mut Vec<u8>) -> io::Result<()> {

@@ -3,14 +3,14 @@
 //! Owns: the descriptor. Whoever else wants to see or cut it holds a `Weak`, so that it closes with its connection.
 //! Never: looks inside a byte, or blocks in the kernel without a deadline (`MSG_DONTWAIT` and `poll` throughout).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;
@@ -52,10 +52,22 @@ impl Socket {
     }
 
     /// Writes all of it. `TimedOut` when the client took nothing for as long as `stuck`.
-    pub(super) fn write_all(&self, mut bytes: &[u8], stuck: Duration) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match rustix::net::send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(sent) => bytes = &bytes[sent..],
+    pub(super) fn write_all(&self, bytes: &[u8], stuck: Duration) -> io::Result<()> {
+        self.write_pieces(&mut [IoSlice::new(bytes)], stuck)
+    }
+
+    /// As `write_all`, the pieces one behind the other.
+    pub(super) fn write_pieces(
+        &self,
+        mut pieces: &mut [IoSlice<'_>],
+        stuck: Duration,
+    ) -> io::Result<()> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        // Takes the empty ones away.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
                 Err(Errno::AGAIN) => {
                     if !self.wait(PollFlags::OUT, Instant::now() + stuck)? {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "a stuck write"));

@@ -37,8 +37,8 @@ impl Table {
         Arc::new(Table { max, patience, state: Mutex::default() })
     }
 
-    /// A seat for a new connection, at rest. None: there is no room, and nobody who could make some.
-    pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket>, now: Instant) -> Option<Seat> {
+    /// A slot for a new connection, at rest. None: there is no room, and nobody who could make some.
+    pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket>, now: Instant) -> Option<Slot> {
         let mut state = self.state.lock();
         let mut evicted = None;
         if state.open >= self.max {
@@ -59,7 +59,7 @@ impl Table {
         if let Some(evicted) = evicted {
             evicted.cut();
         }
-        Some(Seat { table: self.clone(), number, resting: Some(place) })
+        Some(Slot { table: self.clone(), number, resting: Some(place) })
     }
 
     /// Cuts the few connections that have rested longest, if they have rested long enough.
@@ -101,15 +101,15 @@ impl State {
 }
 
 /// The place of one open connection; free again when dropped.
-pub(super) struct Seat {
+pub(super) struct Slot {
     table: Arc<Table>,
     number: u64,
     resting: Option<(Instant, u64)>,
 }
 
-impl Seat {
+impl Slot {
     /// The connection waits for its next request. False: the gate is closing, and it should too.
-    pub(super) fn rest(&mut self, socket: &Arc<Socket>, now: Instant) -> bool {
+    pub(super) fn idle(&mut self, socket: &Arc<Socket>, now: Instant) -> bool {
         let place = (now, self.number);
         let mut state = self.table.state.lock();
         if state.closing {
@@ -121,7 +121,7 @@ impl Seat {
     }
 
     /// A request is whole. False: the connection was evicted before it was, and is cut already.
-    pub(super) fn rise(&mut self) -> bool {
+    pub(super) fn busy(&mut self) -> bool {
         match self.resting.take() {
             Some(place) => self.table.state.lock().resting.remove(&place).is_some(),
             None => true,
@@ -129,7 +129,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.table.state.lock();
         if let Some(place) = self.resting {
@@ -165,8 +165,8 @@ mod tests {
         assert!(table.admit(&third, start + PATIENCE).is_some());
 
         assert!(first.has_left(), "the first one is cut");
-        assert!(!one.rise());
-        assert!(two.rise());
+        assert!(!one.busy());
+        assert!(two.busy());
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let (first, _a) = client();
         let (second, _b) = client();
         let mut works = table.admit(&first, start).unwrap();
-        assert!(works.rise());
+        assert!(works.busy());
         let _fresh = table.admit(&second, start + PATIENCE).unwrap();
 
         let (third, _c) = client();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_free_again_when_its_connection_ends() {
+    fn a_slot_is_free_again_when_its_connection_ends() {
         let table = Table::new(1, PATIENCE);
         let now = Instant::now();
         let (first, _a) = client();
@@ -204,7 +204,7 @@ mod tests {
         let admitted: Vec<_> = (0..20)
             .map_while(|_| {
                 let (socket, peer) = client();
-                table.admit(&socket, now).map(|seat| (seat, peer))
+                table.admit(&socket, now).map(|slot| (slot, peer))
             })
             .collect();
 
@@ -219,12 +219,12 @@ mod tests {
         let (works, _b) = client();
         let _one = table.admit(&rests, now).unwrap();
         let mut two = table.admit(&works, now).unwrap();
-        two.rise();
+        two.busy();
 
         table.close();
 
         assert!(rests.has_left());
         assert!(!works.has_left());
-        assert!(!two.rest(&works, now));
+        assert!(!two.idle(&works, now));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Never: a fixed wait. Sockets have a timeout of five seconds that only a failing test meets.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server};
 
+use super::ticket::Later;
 use super::*;
 
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
-pub(super) const BRISK: Patience = Patience {
+pub(super) const BRISK: Timeouts = Timeouts {
     first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
@@ -60,12 +61,13 @@ impl Web {
     }
 
     pub(super) fn open(self) -> Gate {
-        Arc::new(self).open_with(LIMITS, Patience::USUAL)
+        Arc::new(self).open_with(LIMITS, Timeouts::USUAL)
     }
 
-    pub(super) fn open_with(self: Arc<Self>, limits: Limits, patience: Patience) -> Gate {
+    pub(super) fn open_with(self: Arc<Self>, limits: Limits, timeouts: Timeouts) -> Gate {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
-        Gate::open_with(bind(&address).unwrap(), limits, patience, self).unwrap()
+        let inner = Inner::open_with(self, timeouts).unwrap();
+        Gate::open_with(Door::Public, bind(&address).unwrap(), limits, timeouts, &inner).unwrap()
     }
 }
 
@@ -90,8 +92,7 @@ impl Serve for Web {
             let work = move || {
                 while !stopped.load(Ordering::Relaxed) {
                     if let Ok(request) = server.recv() {
-                        let handle = || handle(request, &tickets, &*later, &broken);
-                        let _ = catch_unwind(AssertUnwindSafe(handle));
+                        serve(request, &tickets, &*later, &broken);
                     }
                 }
             };
@@ -103,40 +104,42 @@ impl Serve for Web {
         }))
     }
 
-    fn decorate(&self, _head: &Head, answer: &mut Answer) {
+    fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
         answer.headers.push(("X-Decorated", "yes".to_owned()));
     }
 }
 
-fn handle(mut request: Request, tickets: &Tickets, later: &Work, broken: &AtomicBool) {
+fn serve(request: Request, tickets: &Tickets, later: &Work, broken: &AtomicBool) {
     if broken.swap(false, Ordering::Relaxed) {
         return garbage(request);
     }
-    let ticket = request.headers().iter().find(|header| header.field.equiv(TICKET));
-    let Some(exchange) = ticket.and_then(|header| tickets.redeem(header.value.as_str())) else {
-        return respond(request, 403, b"");
-    };
-    let mut body = Vec::new();
-    request.as_reader().read_to_end(&mut body).unwrap();
-    let target = exchange.head.target.clone();
-    match target.split('?').next().unwrap_or_default() {
-        "/echo" => respond(request, 200, &body),
-        "/target" => respond(request, 200, target.as_bytes()),
+    let header = request.headers().iter().find(|header| header.field.equiv(TICKET));
+    let ticket = header.map_or("", |header| header.value.as_str());
+    let breaks = Cell::new(false);
+    let answer = tickets.answer(ticket, |exchange| handle(exchange, later, &breaks));
+    if breaks.get() { garbage(request) } else { respond(request, answer) }
+}
+
+fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
+    let target = exchange.head.target.as_str();
+    let body = match target.split('?').next().unwrap_or_default() {
+        "/echo" => exchange.body.to_vec(),
+        "/target" => target.into(),
         "/cookie" => {
             let cookie = exchange.head.first("cookie").unwrap_or_default().escape_ascii();
-            respond(request, 200, cookie.to_string().as_bytes());
+            cookie.to_string().into_bytes()
         }
-        "/peer" => respond(request, 200, format!("{:?}", exchange.peer).as_bytes()),
-        "/big" => respond(request, 200, &vec![b'x'; 300_000]),
+        "/peer" => format!("{:?} {:?}", exchange.door, exchange.peer).into_bytes(),
+        "/big" => vec![b'x'; 300_000],
         "/panic" => panic!("a test asked for it"),
-        "/break" => garbage(request),
-        "/later" => {
-            let work = later(exchange.head.clone());
-            exchange.later(work);
-            respond(request, 204, b"");
+        "/break" => {
+            breaks.set(true);
+            Vec::new()
         }
-        _ => respond(request, 200, b"hello"),
-    }
+        "/later" => return Outcome::Later(later(exchange.head.clone())),
+        _ => b"hello".to_vec(),
+    };
+    Answer::new(200).body(body).into()
 }
 
 fn garbage(request: Request) {
@@ -145,10 +148,10 @@ fn garbage(request: Request) {
     writer.flush().unwrap();
 }
 
-fn respond(request: Request, status: u16, body: &[u8]) {
+fn respond(request: Request, answer: Answer) {
     let header = Header::from_bytes(&b"X-From"[..], &b"http"[..]).unwrap();
-    let response = Response::from_data(body)
-        .with_status_code(status)
+    let response = Response::from_data(answer.body)
+        .with_status_code(answer.status)
         .with_header(header)
         .with_chunked_threshold(usize::MAX);
     let _ = request.respond(response);

@@ -1,7 +1,8 @@
-//! Who tells a waiting request that its client has left: one epoll and one thread for the whole process.
+//! Tells a waiting request that its client has left: one epoll and one thread for the whole process.
 //!
 //! Owns: the watches that are out, each for one socket, once.
-//! Never: reads from a socket. Only FIN, RST and errors wake; a pipelined request does not.
+//! Never: reads from a socket, or goes on blind: an epoll that fails ends the process, which the service manager starts
+//! again. Only FIN, RST and errors wake; a pipelined request does not.
 //! When the kernel takes no more watches: the one asked for is never called, and a debug line says so. Its client
 //! is then missed by the next failed write, as without a watch.
 
@@ -9,8 +10,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::thread;
 
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ use crate::report;
 /// Hung-up clients told in one round of the thread.
 const ROUND: usize = 64;
 
-/// Small: it runs what `on_leave` was given, which wakes somebody and returns.
+/// Small: it runs what `on_disconnect` was given, which wakes a thread and returns.
 const STACK: usize = 64 * 1024;
 
 type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -32,7 +33,7 @@ type Wake = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct Watcher {
     epoll: OwnedFd,
     next: AtomicU64,
-    /// Guards whom to wake for which number; nobody is woken while it is held.
+    /// Guards what to call for which number; nothing is called while it is held.
     wakes: Mutex<HashMap<u64, Wake>>,
 }
 
@@ -48,10 +49,13 @@ impl Watcher {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let watcher = Arc::new(Watcher { epoll, next: AtomicU64::new(0), wakes: Mutex::default() });
         let thread = watcher.clone();
-        thread::Builder::new()
-            .name("gate-watch".to_owned())
-            .stack_size(STACK)
-            .spawn(move || thread.run())?;
+        thread::Builder::new().name("gate-watch".to_owned()).stack_size(STACK).spawn(
+            move || {
+                let error = thread.run();
+                report::warning!("event=watcher-failed error={:?}", error.to_string());
+                std::process::exit(1);
+            },
+        )?;
         *shared = Some(watcher.clone());
         Ok(watcher)
     }
@@ -64,24 +68,22 @@ impl Watcher {
         let flags = EventFlags::RDHUP | EventFlags::ONESHOT;
         let mut added = epoll::add(&self.epoll, socket, data, flags);
         if added == Err(Errno::EXIST) {
-            // The earlier watch of this socket is over; the kernel knows a socket once.
+            // The kernel knows a socket once. What an earlier watch left there is still armed, or has fired.
             added = epoll::modify(&self.epoll, socket, data, flags);
         }
         if let Err(error) = added {
             report::debug!("event=watch-failed error={:?}", error.to_string());
         }
-        Watch { watcher: self.clone(), number, socket: Arc::downgrade(socket) }
+        Watch { watcher: self.clone(), number }
     }
 
-    fn run(&self) {
+    /// Watches until the epoll fails.
+    fn run(&self) -> Errno {
         let mut events = Vec::with_capacity(ROUND);
         loop {
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => {
-                    report::warning!("event=watcher-ended error={:?}", error.to_string());
-                    return;
-                }
+                Err(error) => return error,
             }
             for event in events.drain(..) {
                 let number = event.data.u64();
@@ -100,14 +102,25 @@ impl Watcher {
 pub struct Watch {
     watcher: Arc<Watcher>,
     number: u64,
-    socket: Weak<Socket>,
 }
 
 impl Drop for Watch {
+    /// The kernel goes on watching the socket, once at most, and nothing is called then.
     fn drop(&mut self) {
         self.watcher.wakes.lock().remove(&self.number);
-        if let Some(socket) = self.socket.upgrade() {
-            let _ = epoll::delete(&self.watcher.epoll, &socket);
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoll_that_fails_is_told_and_not_survived_in_silence() {
+        let (no_epoll, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let watcher =
+            Watcher { epoll: no_epoll.into(), next: AtomicU64::new(0), wakes: Mutex::default() };
+
+        assert_eq!(watcher.run(), Errno::INVAL);
     }
 }

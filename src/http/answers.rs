@@ -18,11 +18,7 @@ const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a prot
 
 /// An error with the sentence that says what to do.
 pub fn error(status: u16, what_to_do: &str) -> Answer {
-    let sentence = quoted(what_to_do);
-    Answer::new(status)
-        .with("Content-Type", "application/json")
-        .with("Cache-Control", "no-store, no-transform")
-        .body(format!("{{\"error\":{sentence}}}\n"))
+    Answer::error(status, what_to_do)
 }
 
 /// 405 with what is allowed.

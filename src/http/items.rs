@@ -27,6 +27,7 @@ struct Item<'a> {
 /// # Errors
 /// It is no JSON array, or an empty one: a sentence with line and column.
 pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
+    let body = without_mark(body);
     let text = std::str::from_utf8(body).map_err(|error| {
         let (line, column) = position(&body[..error.valid_up_to()]);
         format!("the body is no UTF-8 at line {line} column {column}, send UTF-8")
@@ -47,7 +48,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
 /// # Errors
 /// A sentence with the line that is none.
 pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
-    let lines = body.split(|byte| *byte == b'\n').enumerate();
+    let lines = without_mark(body).split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     if filled.clone().nth(ITEMS_MAX).is_some() {
         return Err(format!("the body has over {ITEMS_MAX} frames, send fewer at a time"));
@@ -60,6 +61,16 @@ pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
             })
         })
         .collect()
+}
+
+/// Whether a tunnel's body is one of a session: its frames are strings.
+pub fn is_array(body: &[u8]) -> bool {
+    without_mark(body).trim_ascii_start().starts_with(b"[")
+}
+
+/// Without the byte order mark that some editors and libraries write first.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 fn position(before: &[u8]) -> (usize, usize) {

@@ -5,24 +5,24 @@ use super::answers::{EVENT_STREAM, denied, denied_stream, error};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, Hangup};
+use crate::gate::{Answer, Client, ClientHandle};
 use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
 use crate::{poll, sse};
 use std::io;
 use std::sync::Arc;
 
-impl ClientConnection for Hangup {
+impl ClientConnection for ClientHandle {
     fn has_left(&self) -> bool {
-        Hangup::has_left(self)
+        ClientHandle::has_left(self)
     }
 
     fn cut(&self) {
-        Hangup::cut(self);
+        ClientHandle::cut(self);
     }
 }
 
 fn connection(client: &Client) -> Arc<dyn ClientConnection> {
-    Arc::new(client.hangup())
+    Arc::new(client.handle())
 }
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
@@ -39,25 +39,32 @@ pub fn stream(
         Ok(stream) => stream,
         Err(problem) => return refuse_stream(&problem, &ask, client),
     };
-    let _watch = client.on_leave(stream.disconnect_hook());
+    let _watch = client.on_disconnect(stream.disconnect_hook());
     stream.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", EVENT_STREAM)
         .with("X-Session-Id", stream.session_id());
     let head = ask.answer(head);
+    // A client that is half open would rest on it.
+    client.close_after();
     client.begin(head.status, &head.headers)?;
     let (padding, raw) = (ask.padding, ask.raw);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
-    sse::run(&mut stream, client, padding, settings.heartbeat, raw)
+    if sse::run(&mut stream, client, padding, settings.heartbeat, raw)? == sse::End::Orderly {
+        client.end()?;
+    }
+    Ok(())
 }
 
-/// Says why there is no stream. One that says no more than when to come back ends with its connection, as they all do.
+/// Says why there is no stream. One that says no more than when to come back is cut: some clients take an orderly end for
+/// the last word.
 fn refuse_stream(problem: &SessionError, ask: &Ask, client: &mut Client) -> io::Result<()> {
     let answer = ask.answer(denied_stream(problem, ask.join.tunnel));
     if answer.status != 200 {
         return client.answer(answer);
     }
+    client.close_after();
     client.begin(answer.status, &answer.headers)?;
     client.write_all(&answer.body)
 }
@@ -65,7 +72,7 @@ fn refuse_stream(problem: &SessionError, ask: &Ask, client: &mut Client) -> io::
 /// Answers a GET for a long poll.
 pub fn poll(
     table: &Arc<Table>,
-    ask: &Ask,
+    ask: Box<Ask>,
     settings: &Settings,
     client: &mut Client,
 ) -> io::Result<()> {
@@ -73,14 +80,16 @@ pub fn poll(
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(&problem))),
     };
-    let watch = client.on_leave(poll.disconnect_hook());
+    let watch = client.on_disconnect(poll.disconnect_hook());
     poll.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", "application/json")
         .with("X-Session-Id", poll.session_id());
-    let head = ask.answer(head);
+    let (head, timeout) = (ask.answer(head), ask.timeout);
+    // A poll may wait for hours: nothing of its request is kept for it.
+    drop(ask);
     let mut begun = false;
-    let reply = poll::wait(&poll, ask.timeout, settings.heartbeat, || {
+    let reply = poll::wait(&poll, timeout, settings.heartbeat, || {
         if !begun {
             begun = true;
             client.begin(head.status, &head.headers)?;
@@ -89,11 +98,12 @@ pub fn poll(
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(reply) = reply.filter(|_| !client.hangup().has_left()) else {
+    let Some(reply) = reply.filter(|_| !client.handle().has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
         client.write_all(reply.json.as_bytes())?;
+        client.end()?;
     } else {
         client.answer(head.body(reply.json.clone()))?;
     }
@@ -108,8 +118,6 @@ pub fn post(
     body: &[u8],
     client: &mut Client,
 ) -> io::Result<()> {
-    // Some editors and libraries write a byte order mark first.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
         ask.join.tunnel = true;
         frames(table, &ask, body)
@@ -152,7 +160,7 @@ fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
         Ok(session) => session,
         Err(problem) => return denied(&problem),
     };
-    if body.trim_ascii_start().starts_with(b"[") {
+    if items::is_array(body) {
         return denied(&SessionError::WrongKind);
     }
     let frames = match items::frames(body) {

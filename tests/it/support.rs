@@ -5,6 +5,7 @@
 mod auto;
 mod bridge;
 mod cgroup;
+mod framed;
 mod http;
 mod json;
 mod place;

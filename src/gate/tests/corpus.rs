@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use proptest::prelude::*;
 
-use super::super::bodies::Bodies;
+use super::super::bodies::Body;
 use super::super::head::{Framing, end_of, framing, parse};
 use super::super::reader::Reader;
 use super::super::*;
@@ -23,15 +23,12 @@ fn decoded(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     theirs.write_all(bytes).unwrap();
     drop(theirs);
     let mut reader = Reader::new(Arc::new(Socket::new(ours)));
-    let mut share = Bodies::new(BODY_MAX).share();
+    let mut body = Body::default();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let body = reader.body(Framing::Chunked, BODY_MAX, &mut share, deadline).ok()?;
-    let mut rest = Vec::with_capacity(64 * 1024);
-    while reader.body(Framing::Length(1), 1, &mut share, deadline).is_ok_and(|byte| {
-        rest.extend(byte);
-        true
-    }) {}
-    Some((body, rest.len()))
+    reader.body(Framing::Chunked, BODY_MAX, &mut body, deadline).ok()?;
+    let mut rest = Body::default();
+    while reader.body(Framing::Length(1), 1, &mut rest, deadline).is_ok() {}
+    Some((body.to_vec(), rest.len()))
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::super::*;
 #[test]
 fn over_the_cap_a_resting_connection_makes_room() {
     let limits = Limits { connections: 10, ..LIMITS };
-    let patience = Patience { evict: Duration::ZERO, ..Patience::USUAL };
-    let gate = Arc::new(Web::new()).open_with(limits, patience);
+    let timeouts = Timeouts { evict: Duration::ZERO, ..Timeouts::USUAL };
+    let gate = Arc::new(Web::new()).open_with(limits, timeouts);
     let mut silent: Vec<Peer> = (0..10).map(|_| Peer::connect(&gate)).collect();
     assert!(eventually(|| gate.connections() == 10));
 
@@ -25,8 +25,8 @@ fn over_the_cap_a_resting_connection_makes_room() {
 #[test]
 fn over_the_cap_a_body_that_does_not_come_makes_room() {
     let limits = Limits { connections: 2, ..LIMITS };
-    let patience = Patience { evict: Duration::ZERO, ..Patience::USUAL };
-    let gate = Arc::new(Web::new()).open_with(limits, patience);
+    let timeouts = Timeouts { evict: Duration::ZERO, ..Timeouts::USUAL };
+    let gate = Arc::new(Web::new()).open_with(limits, timeouts);
     let begun =
         "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
     let mut slow: Vec<Peer> = (0..2).map(|_| Peer::sends(&gate, begun)).collect();
@@ -50,7 +50,7 @@ fn over_the_cap_of_connections_that_work_a_new_one_is_told_503() {
             Ok(())
         })
     });
-    let gate = Arc::new(web).open_with(limits, Patience::USUAL);
+    let gate = Arc::new(web).open_with(limits, Timeouts::USUAL);
     let mut streams: Vec<Peer> = (0..2).map(|_| Peer::sends(&gate, get("/later"))).collect();
     streams.iter_mut().for_each(|stream| assert_eq!(stream.got_head().status(), 200));
 
@@ -84,7 +84,8 @@ fn of_300_that_come_at_once_none_is_stranded() {
 fn a_gate_on_a_socket_file_serves_and_removes_the_file() {
     let path = std::env::temp_dir().join(format!("gate-{}.sock", std::process::id()));
     let listener = bind(&Address::Unix(path.clone())).unwrap();
-    let gate = Gate::open(listener, LIMITS, Arc::new(Web::new())).unwrap();
+    let inner = Inner::open(Arc::new(Web::new())).unwrap();
+    let gate = Gate::open(Door::Admin, listener, LIMITS, &inner).unwrap();
     assert_eq!(gate.address().to_string(), format!("unix:{}", path.display()));
 
     let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
@@ -94,7 +95,7 @@ fn a_gate_on_a_socket_file_serves_and_removes_the_file() {
     std::io::Read::read_to_string(&mut stream, &mut got).unwrap();
     gate.close();
 
-    assert!(got.ends_with("\r\n\r\nNone"), "{got}");
+    assert!(got.ends_with("\r\n\r\nAdmin None"), "{got}");
     assert!(!path.exists());
 }
 
@@ -187,7 +188,8 @@ fn serve_with_64_descriptors(path: &std::path::Path) {
     let limit = Rlimit { current: Some(64), maximum: Some(64) };
     setrlimit(Resource::Nofile, limit).unwrap();
     let listener = bind(&Address::Unix(path.to_owned())).unwrap();
-    let _gate = Gate::open(listener, LIMITS, Arc::new(Web::new())).unwrap();
+    let inner = Inner::open(Arc::new(Web::new())).unwrap();
+    let _gate = Gate::open(Door::Public, listener, LIMITS, &inner).unwrap();
     let _ = std::io::Read::read(&mut std::io::stdin(), &mut [0]);
 }
 
@@ -242,7 +244,7 @@ fn odd_requests_leak_no_thread_and_no_descriptor() {
 #[test]
 fn an_inner_connection_that_breaks_is_replaced_by_a_new_set() {
     let web = Arc::new(Web::new());
-    let gate = web.clone().open_with(LIMITS, Patience::USUAL);
+    let gate = web.clone().open_with(LIMITS, Timeouts::USUAL);
 
     let broke = Peer::sends(&gate, get("/break")).got();
     let next = Peer::sends(&gate, get("/")).got();
@@ -255,7 +257,7 @@ fn an_inner_connection_that_breaks_is_replaced_by_a_new_set() {
 #[test]
 fn a_request_that_http_never_saw_is_sent_again() {
     let web = Arc::new(Web::new());
-    let gate = web.clone().open_with(LIMITS, Patience::USUAL);
+    let gate = web.clone().open_with(LIMITS, Timeouts::USUAL);
     web.break_next.store(true, Ordering::Relaxed);
 
     let got = Peer::sends(&gate, post("/echo", "once")).got();
@@ -267,7 +269,7 @@ fn a_request_that_http_never_saw_is_sent_again() {
 #[test]
 fn while_no_set_can_be_built_clients_are_told_503_and_served_when_one_can() {
     let web = Arc::new(Web::new());
-    let gate = web.clone().open_with(LIMITS, Patience::USUAL);
+    let gate = web.clone().open_with(LIMITS, Timeouts::USUAL);
     web.broken.store(true, Ordering::Relaxed);
     assert_eq!(Peer::sends(&gate, get("/break")).got().status(), 500);
 

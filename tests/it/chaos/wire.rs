@@ -32,6 +32,10 @@ pub struct Event {
 
 pub struct Wire {
     reader: BufReader<TcpStream>,
+    /// Bytes of the chunk that is under way; a body without chunks has no number.
+    chunk: Option<usize>,
+    /// The last chunk has come.
+    ended: bool,
 }
 
 pub struct Head {
@@ -42,7 +46,7 @@ pub struct Head {
 impl Wire {
     pub fn new(socket: TcpStream) -> Wire {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Wire { reader: BufReader::new(socket) }
+        Wire { reader: BufReader::new(socket), chunk: None, ended: false }
     }
 
     /// Sends a GET. That the other side has gone is seen when the answer is read.
@@ -55,14 +59,21 @@ impl Wire {
         let status = self.line().ok_or(Inside::Head)?;
         let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
         let mut head = Head { status: status.expect("a status line"), length: None };
+        let mut chunk = None;
         loop {
             let line = self.line().ok_or(Inside::Head)?;
             match line.trim_end().split_once(": ") {
+                Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    chunk = Some(0);
+                }
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                     head.length = value.parse().ok();
                 }
                 Some(_) => {}
-                None => return Ok(head),
+                None => {
+                    self.chunk = chunk;
+                    return Ok(head);
+                }
             }
         }
     }
@@ -106,17 +117,43 @@ impl Wire {
 
     /// Adds what is there, up to `length` in all. Whether the connection goes on.
     fn more(&mut self, body: &mut Vec<u8>, length: usize) -> bool {
+        if self.chunk == Some(0) && !self.next_chunk() {
+            return false;
+        }
+        let left = (length - body.len()).min(self.chunk.unwrap_or(usize::MAX));
         let (count, error) = match self.reader.fill_buf() {
             Ok(bytes) => {
-                let count = bytes.len().min(length - body.len());
+                let count = bytes.len().min(left);
                 body.extend_from_slice(&bytes[..count]);
                 (count, None)
             }
             Err(error) => (0, Some(error)),
         };
-        self.reader.consume(count);
+        self.consume(count);
         check_silence(error);
         count > 0
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.reader.consume(count);
+        self.chunk = self.chunk.map(|chunk| chunk - count);
+        if self.chunk == Some(0) && count > 0 {
+            check_silence(self.reader.read_until(b'\n', &mut Vec::new()).err());
+        }
+    }
+
+    /// Reads the size of the next chunk. False: it was the last one, or the connection has ended.
+    fn next_chunk(&mut self) -> bool {
+        let mut line = Vec::new();
+        if self.ended {
+            return false;
+        }
+        check_silence(self.reader.read_until(b'\n', &mut line).err());
+        let size = std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix("\r\n"));
+        let size = size.map_or(0, |size| usize::from_str_radix(size, 16).expect("a chunk's size"));
+        self.chunk = Some(size);
+        self.ended = size == 0;
+        size > 0
     }
 
     fn line(&mut self) -> Option<String> {
@@ -127,7 +164,26 @@ impl Wire {
     /// The bytes of one line, and whether it came whole.
     fn bytes(&mut self) -> (Vec<u8>, bool) {
         let mut line = Vec::new();
-        check_silence(self.reader.read_until(b'\n', &mut line).err());
+        while !line.ends_with(b"\n") {
+            if self.chunk == Some(0) && !self.next_chunk() {
+                break;
+            }
+            let (count, error) = match self.reader.fill_buf() {
+                Ok(bytes) => {
+                    let left = bytes.len().min(self.chunk.unwrap_or(usize::MAX));
+                    let end = bytes[..left].iter().position(|byte| *byte == b'\n');
+                    let count = end.map_or(left, |end| end + 1);
+                    line.extend_from_slice(&bytes[..count]);
+                    (count, None)
+                }
+                Err(error) => (0, Some(error)),
+            };
+            self.consume(count);
+            check_silence(error);
+            if count == 0 {
+                break;
+            }
+        }
         let whole = line.ends_with(b"\n");
         (line, whole)
     }

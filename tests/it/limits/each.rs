@@ -31,7 +31,7 @@ fn over_max_sessions_a_stream_is_a_200_with_nothing_but_a_retry_and_the_end() {
     let mut short = bridge.get("/b").sse().stream();
 
     short.expect_end();
-    assert_eq!(short.head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(short.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(short.head.header("x-session-id"), None);
     let retry = short.retry.unwrap();
     assert!((5_000..=15_000).contains(&retry), "{retry}");

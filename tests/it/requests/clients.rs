@@ -129,10 +129,11 @@ fn a_poll_with_a_forced_reply_says_that_it_lives() {
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
 
     let mut asked = bridge.get("/a?timeout=60").begin();
-    assert_eq!(asked.head().status, 200);
+    let head = asked.head();
+    assert_eq!(head.status, 200);
     link.message(CHAT, "1");
 
-    let rest = asked.rest();
+    let rest = asked.rest_of(&head);
     assert!(rest.contains("\"message\":1"), "{rest}");
 }
 
@@ -142,11 +143,12 @@ fn a_poll_that_said_something_answers_what_there_is_when_its_session_ends() {
     let bridge = Bridge::with(&upstream, &["--heartbeat", "100ms"]);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
     let mut asked = bridge.get("/a?timeout=60").begin();
-    assert_eq!(asked.head().status, 200);
+    let head = asked.head();
+    assert_eq!(head.status, 200);
 
     link.disconnect("unauthorized", Some(false));
 
-    let rest = asked.rest();
+    let rest = asked.rest_of(&head);
     assert!(rest.contains("\"messages\":[]") && rest.contains("unauthorized"), "{rest}");
 }
 
@@ -213,4 +215,106 @@ fn the_transport_varies_by_origin_also_where_none_came() {
             assert_eq!((response.header("vary"), vary), (Some("Origin"), 1), "{path}");
         }
     }
+}
+
+#[test]
+fn a_stream_is_chunked_and_ends_with_the_last_chunk_when_its_session_does() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (mut stream, mut link) = bridge.open(&upstream, "/a");
+    assert_eq!(stream.head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(stream.head.header("content-length"), None);
+
+    link.disconnect("unauthorized", Some(false));
+
+    stream.expect_upstream("disconnected");
+    stream.expect_end();
+    assert!(stream.is_whole());
+}
+
+#[test]
+fn a_stream_that_is_replaced_ends_with_the_last_chunk() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (mut stream, _link) = bridge.open(&upstream, "/a");
+    let _next = bridge.get("/a").sse().header("Last-Event-ID", &stream.last_id).stream();
+
+    stream.expect_named("replaced");
+    stream.expect_end();
+
+    assert!(stream.is_whole());
+}
+
+#[test]
+fn a_drain_is_no_orderly_end() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (mut stream, _link) = bridge.open(&upstream, "/a");
+
+    bridge.signal(rustix::process::Signal::TERM);
+
+    stream.expect_end();
+    assert!(stream.retry.is_some());
+    assert!(!stream.is_whole());
+}
+
+#[test]
+fn a_stream_that_finds_no_room_is_no_orderly_end_either() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-sessions", "1"]);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+
+    let mut refused = bridge.get("/b").sse().stream();
+
+    refused.expect_end();
+    assert!(refused.retry.is_some());
+    assert!(!refused.is_whole());
+}
+
+#[test]
+fn to_http_1_0_nothing_is_chunked() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+
+    let asked = bridge.raw("GET /a HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
+    let _link = upstream.welcome();
+    let mut stream = asked.stream();
+
+    assert_eq!(stream.head.header("transfer-encoding"), None);
+    stream.expect_joined();
+}
+
+#[test]
+fn each_write_is_one_chunk() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let mut asked = bridge.get("/a?padding=10").sse().begin();
+    let _link = upstream.welcome();
+    assert_eq!(asked.head().status, 200);
+
+    let mut size = String::new();
+    while !size.ends_with("\r\n") {
+        size.push(char::from(asked.bytes(1)[0]));
+    }
+    let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+    let chunk = String::from_utf8(asked.bytes(size)).unwrap();
+
+    assert!(chunk.starts_with("retry: 2000\n\n:"), "{chunk}");
+    assert!(chunk.contains("\"type\":\"joined\"") && chunk.ends_with("\n\n"), "{chunk}");
+    assert_eq!(asked.bytes(2), b"\r\n");
+}
+
+#[test]
+fn a_poll_that_said_something_keeps_its_connection() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--heartbeat", "100ms"]);
+    let _link = bridge.open_by_post(&upstream, "/a", CHAT);
+
+    let mut asked = bridge.get("/a?timeout=1").begin();
+    let first = asked.next_response();
+    assert_eq!(first.header("transfer-encoding"), Some("chunked"));
+    assert!(first.text().starts_with(' '), "{}", first.text());
+    asked.more(b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+
+    assert_eq!(asked.next_response().text(), "ok\n");
 }

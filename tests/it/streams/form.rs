@@ -15,13 +15,13 @@ fn a_stream_is_a_200_with_the_type_of_an_event_stream() {
 }
 
 #[test]
-fn a_stream_is_not_chunked_and_ends_with_its_connection() {
+fn a_stream_is_chunked_and_ends_with_its_connection() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
 
     let (stream, _link) = bridge.open(&upstream, "/a");
 
-    assert_eq!(stream.head.header("transfer-encoding"), None);
+    assert_eq!(stream.head.header("transfer-encoding"), Some("chunked"));
     assert_eq!(stream.head.header("connection"), Some("close"));
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use super::framed::Framed;
 use super::{Json, PATIENCE, Stream, readable};
 
 pub struct Request {
@@ -167,6 +168,11 @@ impl Asked {
         String::from_utf8(bytes).unwrap()
     }
 
+    /// The rest of a body, between two of its chunks.
+    pub fn rest_of(&mut self, head: &Response) -> String {
+        String::from_utf8(self.body(head)).unwrap()
+    }
+
     /// Reads status line and headers.
     pub fn head(&mut self) -> Response {
         let line = self.line();
@@ -192,15 +198,9 @@ impl Asked {
 
     fn body(&mut self, head: &Response) -> Vec<u8> {
         let mut body = Vec::new();
-        match head.header("content-length") {
-            Some(length) => {
-                body.resize(length.parse().unwrap(), 0);
-                self.reader.read_exact(&mut body).expect("a whole body");
-            }
-            None if head.status == 204 => {}
-            None => {
-                self.reader.read_to_end(&mut body).expect("a body that ends");
-            }
+        if !matches!(head.status, 204 | 304) {
+            let mut framed = Framed::new(head, &mut self.reader);
+            framed.read_to_end(&mut body).expect("a body that ends");
         }
         body
     }

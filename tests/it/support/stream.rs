@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::Json;
+use super::framed::Framed;
 use super::http::{Response, reset};
 
 /// One block that ends with a blank line and has data.
@@ -31,9 +32,7 @@ impl Event {
 /// Dropped, it leaves with a FIN.
 pub struct Stream {
     pub head: Response,
-    reader: BufReader<TcpStream>,
-    /// Bytes of a body whose length was told; a stream that lives has none.
-    left: Option<usize>,
+    body: Framed<BufReader<TcpStream>>,
     /// The last id that came, as a browser would send it back.
     pub last_id: String,
     /// The last `retry:`, in milliseconds.
@@ -44,9 +43,9 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(head: Response, reader: BufReader<TcpStream>) -> Stream {
-        let left = head.header("content-length").map(|length| length.parse().unwrap());
+        let body = Framed::new(&head, reader);
         let (last_id, retry, comments) = (String::new(), None, Vec::new());
-        Stream { head, reader, left, last_id, retry, comments }
+        Stream { head, body, last_id, retry, comments }
     }
 
     pub fn session_id(&self) -> String {
@@ -55,16 +54,10 @@ impl Stream {
 
     /// One line without its end; `None` when the stream has ended.
     pub fn line(&mut self) -> Option<String> {
-        if self.left == Some(0) {
-            return None;
-        }
         let mut line = String::new();
-        match self.reader.read_line(&mut line) {
+        match self.body.read_line(&mut line) {
             Ok(0) => None,
-            Ok(count) => {
-                self.left = self.left.map(|left| left - count);
-                Some(line.trim_end_matches('\n').trim_end_matches('\r').to_owned())
-            }
+            Ok(_) => Some(line.trim_end_matches('\n').trim_end_matches('\r').to_owned()),
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(e) => panic!("nothing came on the stream: {e}, {line:?}"),
         }
@@ -151,20 +144,25 @@ impl Stream {
         assert!(rest.is_empty(), "{rest:?}");
     }
 
+    /// Whether it ended in order: a client that goes by its framing does not come back.
+    pub fn is_whole(&self) -> bool {
+        self.body.whole
+    }
+
     /// For the few events that are due later than five seconds.
     pub fn patient(mut self, patience: Duration) -> Stream {
-        self.reader.get_mut().set_read_timeout(Some(patience)).unwrap();
+        self.body.reader.get_mut().set_read_timeout(Some(patience)).unwrap();
         self
     }
 
     /// Closes the sending side only.
     pub fn half_close(&self) {
-        self.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+        self.body.reader.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Leaves with a reset.
     pub fn abort(self) {
-        reset(self.reader.get_ref());
+        reset(self.body.reader.get_ref());
     }
 }
 

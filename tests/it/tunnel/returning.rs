@@ -58,12 +58,23 @@ fn a_get_with_after_over_0_that_no_tunnel_can_resume_is_410() {
 }
 
 #[test]
-fn whatever_last_event_id_that_is_no_living_tunnels_is_410() {
-    for id in ["x", "17", "0", "🚀", "a.b", UNKNOWN] {
+fn an_event_id_that_is_no_living_tunnels_is_410() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+
+    assert!(gone(&back(&bridge, UNKNOWN).send()).is_none());
+}
+
+#[test]
+fn a_last_event_id_that_has_not_the_form_of_one_opens_a_tunnel() {
+    for id in ["x", "17", "0", "🚀", "a.b"] {
         let upstream = FakeUpstream::start();
         let bridge = Bridge::start(&upstream);
 
-        assert!(gone(&back(&bridge, id).send()).is_none(), "{id}");
+        let asked = back(&bridge, id).begin();
+        let _link = accepted(&upstream);
+
+        assert_eq!(asked.stream().expect_named("open").text("protocol"), "p1", "{id}");
     }
 }
 
