@@ -82,6 +82,8 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's body, decoded; over it 413.
     pub body: usize,
+    /// Between an answer and the next request; then a close.
+    pub idle: Duration,
 }
 
 /// How long the gate waits for each thing.
@@ -93,8 +95,6 @@ struct Timeouts {
     head: Duration,
     /// For a whole body; then 408.
     body: Duration,
-    /// Between an answer and the next request; then a close.
-    idle: Duration,
     /// For a client that takes no byte of what is written; then its connection ends.
     write: Duration,
     /// For a client to read the last answer before the close.
@@ -114,7 +114,6 @@ impl Timeouts {
         first: Duration::from_secs(10),
         head: Duration::from_secs(10),
         body: Duration::from_secs(30),
-        idle: Duration::from_secs(75),
         write: Duration::from_secs(30),
         linger: Duration::from_secs(1),
         lend: Duration::from_secs(10),

@@ -147,7 +147,11 @@ fn open_gates(
         queue_max: config.max_queue,
         server_query: config.server.query.clone().unwrap_or_default(),
     });
-    let limits = Limits { connections: plan.connections, body: config.max_body };
+    let limits = Limits {
+        connections: plan.connections,
+        body: config.max_body,
+        idle: Duration::from_secs(75),
+    };
     let inner = Inner::open(Arc::new(Http { table: Arc::clone(table), settings }))?;
     let open = |(door, listener)| {
         let gate = Gate::open(door, listener, limits, &inner)?;

@@ -55,7 +55,7 @@ impl Connection {
         let arrived = Instant::now() + timeouts.first;
         let mut first = true;
         loop {
-            let rest = if first { arrived } else { Instant::now() + timeouts.idle };
+            let rest = if first { arrived } else { Instant::now() + self.shared.limits.idle };
             let request = match self.reader.wait(rest) {
                 Ok(true) if first => self.request(arrived),
                 Ok(true) => self.request(Instant::now() + timeouts.head),

@@ -23,7 +23,6 @@ pub(super) const BRISK: Timeouts = Timeouts {
     first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
-    idle: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
     lend: Duration::from_secs(5),
@@ -32,7 +31,8 @@ pub(super) const BRISK: Timeouts = Timeouts {
     evict: Duration::from_millis(250),
 };
 
-pub(super) const LIMITS: Limits = Limits { connections: 1000, body: 1024 };
+pub(super) const LIMITS: Limits =
+    Limits { connections: 1000, body: 1024, idle: Duration::from_secs(75) };
 
 type Work = dyn Fn(Arc<Head>) -> Later + Send + Sync;
 

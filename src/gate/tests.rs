@@ -275,7 +275,8 @@ fn a_body_that_does_not_come_is_a_408() {
 
 #[test]
 fn a_connection_that_is_idle_for_long_is_closed_in_silence() {
-    let gate = Arc::new(Web::new()).open_with(LIMITS, BRISK);
+    let limits = Limits { idle: Duration::from_millis(400), ..LIMITS };
+    let gate = Arc::new(Web::new()).open_with(limits, Timeouts::USUAL);
     let mut peer = Peer::sends(&gate, get("/"));
     assert_eq!(peer.got().status(), 200);
 
