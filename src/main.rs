@@ -87,14 +87,14 @@ fn run(mut config: Config) -> Result<(), Error> {
         config.server = demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?;
     }
     let doors = bind(&config)?;
-    info!("event=starting version={} server={}", env!("CARGO_PKG_VERSION"), config.server);
-    let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
     let connector = Connector::new(upstream::Settings {
         url: config.server.clone(),
         connect_timeout: config.connect_timeout,
         stale_after: config.stale_after,
         message_max: config.max_message,
     })?;
+    info!("event=starting version={} server={}", env!("CARGO_PKG_VERSION"), config.server);
+    let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
     connector.warn_of_unknown_name();
     let table = Table::start(rules(&config, &plan), connector)
         .map_err(|error| Error::Start(format!("no thread to start with: {error}")))?;

@@ -135,6 +135,8 @@ impl Attempt {
                 format!("the handshake was not answered within {wait}")
             }
             ErrorKind::UnexpectedEof => "closed by the upstream during the handshake".to_owned(),
+            // TLS 1.3 refuses after its own handshake.
+            ErrorKind::InvalidData => format!("the handshake broke off: TLS: {}", explain(error)),
             _ => format!("the handshake broke off: {}", brief(error)),
         })
     }

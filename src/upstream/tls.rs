@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 
 use super::Url;
+use super::socket::brief;
 use crate::report;
 use crate::report::{debug, info};
 
@@ -71,19 +72,21 @@ fn take(
     path: &Path,
     read: CertificateResult,
 ) -> Result<(), report::Error> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        let path = path.display();
-        report::Error::Start(format!(
-            "{variable}: {path}: {why}, name readable PEM files of the authority that signed the upstream's certificate"
-        ))
+    let wrong = |at: &Path, why: &dyn std::fmt::Display| {
+        let at = at.display();
+        Err(report::Error::Start(format!(
+            "{variable}: {at}: {why}, name readable PEM files of the authority that signed the upstream's certificate"
+        )))
     };
-    if let Some(error) = read.errors.first() {
-        return Err(wrong(error));
+    match read.errors.first().map(|error| &error.kind) {
+        Some(ErrorKind::Io { inner, path }) => return wrong(path, &brief(inner)),
+        Some(_) => return wrong(path, &"is broken off or no PEM"),
+        None => {}
     }
     match roots.add_parsable_certificates(read.certs) {
         (1.., 0) => Ok(()),
-        (0, 0) => Err(wrong(&"holds no certificate")),
-        (_, bad) => Err(wrong(&format_args!("{bad} of its certificates cannot be read"))),
+        (0, 0) => wrong(path, &"holds no certificate"),
+        (_, bad) => wrong(path, &format_args!("{bad} of its certificates cannot be read")),
     }
 }
 

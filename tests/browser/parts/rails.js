@@ -9,7 +9,7 @@ import { repository, target } from "./places.js";
 import { Program, answers, freePort, missing } from "./processes.js";
 
 const application = join(repository, "tests/rails");
-const newerRoot = process.env.RAILS_7_2 ?? join(target, "rails-7.2");
+const newerRoot = process.env.RAILS_7_2 ?? join(target, "roots", "rails-7.2");
 
 export const versions = ["7.2", "6.1"];
 

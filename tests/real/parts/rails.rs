@@ -38,7 +38,7 @@ impl Version {
 
 /// Where `scripts/check` unpacks Rails 7.2.
 fn newer_root() -> PathBuf {
-    target_folder().join("rails-7.2")
+    target_folder().join("roots/rails-7.2")
 }
 
 fn puma(mut command: Command, application: &Path) -> Command {
