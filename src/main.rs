@@ -66,8 +66,7 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(Stop::Usage(text)) => Err(Error::Usage(text)),
-        Err(Stop::Fail(text)) => Err(Error::Start(text)),
+        Err(Stop::Wrong(error)) => Err(error),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,27 +78,28 @@ fn main() -> ExitCode {
 }
 
 /// One run, from the options to the end of the drain.
-fn run(mut config: Config) -> Result<(), Error> {
-    report::set_level(config.level);
+fn run(config: Config) -> Result<(), Error> {
+    report::set_level(config.level());
     report_panics();
     let signals = signals()?;
-    if config.demo {
-        config.server = demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?;
-    }
+    let server = match config.demo {
+        true => demo::start().map_err(|error| Error::Start(format!("--demo: {error}")))?,
+        false => config.server()?,
+    };
     let doors = bind(&config)?;
     let connector = Connector::new(upstream::Settings {
-        url: config.server.clone(),
+        url: server.clone(),
         connect_timeout: config.connect_timeout,
         stale_after: config.stale_after,
         message_max: config.max_message,
     })?;
-    info!("event=starting version={} server={}", env!("CARGO_PKG_VERSION"), config.server);
+    info!("event=starting version={} server={server}", env!("CARGO_PKG_VERSION"));
     let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
     connector.warn_of_unknown_name();
     let table = Table::start(rules(&config, &plan), connector)
         .map_err(|error| Error::Start(format!("no thread to start with: {error}")))?;
     let gates = open_gates(doors, &config, &plan, &table)?;
-    if config.demo && config.level <= Level::Info {
+    if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
     }
     // An error: the thread that waits for signals has gone, and nobody can ask for an end.
@@ -119,7 +119,7 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
         bounds: Bounds { events: config.max_queue, bytes: config.max_queue_bytes },
         channels_max: config.max_channels,
         sessions_max: plan.sessions,
-        memory_max: config.max_memory,
+        memory_max: config.max_memory.unwrap_or(256 << 20),
     }
 }
 
@@ -145,13 +145,10 @@ fn open_gates(
         origins,
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
-        server_query: config.server.query.clone().unwrap_or_default(),
+        server_query: config.server()?.query.unwrap_or_default(),
     });
-    let limits = Limits {
-        connections: plan.connections,
-        body: config.max_body,
-        idle: Duration::from_secs(75),
-    };
+    let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
+    let limits = Limits { connections, body, idle };
     let inner = Inner::open(Arc::new(Http { table: Arc::clone(table), settings }))?;
     let open = |(door, listener)| {
         let gate = Gate::open(door, listener, limits, &inner)?;

@@ -1,7 +1,7 @@
 //! What a value on the command line may be: addresses, origins, durations, counts, sizes.
 //!
-//! Each function takes what was typed and gives back what it means, or the rest of the sentence
-//! `--option: …`: the value, what is wrong with it, what to write instead.
+//! Each function takes what was typed and gives back what it means, or what is wrong with it and what to
+//! write instead; argh puts the option and the value in front.
 //! Never: guesses. A value is taken as it is or refused.
 
 use std::net::Ipv6Addr;
@@ -22,16 +22,12 @@ const NUMBER_MAX: usize =
 /// Longest path of a Unix socket: 108 bytes with the NUL, `sun_path` in unix(7).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// As much of a value as an error line repeats, in characters.
-const SHOWN_MAX: usize = 80;
-
 /// `host:port`, `:port`, `[v6]:port` or `unix:/path`. Port 0 lets the system choose one.
 pub fn address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return socket_path(text, path);
+        return socket_path(path);
     }
-    let wrong =
-        |why| Err(format!("{} {why}, use host:port, :port, [::1]:port or unix:/path", shown(text)));
+    let wrong = |why| Err(format!("{why}, use host:port, :port, [::1]:port or unix:/path"));
     let Some((host, port)) = text.rsplit_once(':') else {
         return wrong("is no address");
     };
@@ -45,16 +41,12 @@ pub fn address(text: &str) -> Result<Address, String> {
     }
 }
 
-fn socket_path(text: &str, path: &str) -> Result<Address, String> {
-    let wrong = |why| Err(format!("{} {why}", shown(text)));
-    if !path.starts_with('/') || path.ends_with('/') {
-        return wrong("is no absolute path of a socket, use unix:/path");
-    }
-    if path.contains('\0') {
-        return wrong("has a NUL in its path, use another path");
+fn socket_path(path: &str) -> Result<Address, String> {
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err("is no absolute path of a socket, use unix:/path".to_owned());
     }
     if path.len() > SOCKET_PATH_MAX {
-        return wrong("is too long for a socket, use a path of at most 107 bytes");
+        return Err("is too long for a socket, use a path of at most 107 bytes".to_owned());
     }
     Ok(Address::Unix(path.into()))
 }
@@ -74,9 +66,7 @@ fn is_name(host: &str) -> bool {
 /// `http(s)://host[:port]`, given back as a browser serialises it (RFC 6454, 6.2): lower case,
 /// without the port that the scheme has anyway.
 pub fn origin(text: &str) -> Result<String, String> {
-    let wrong = |why| {
-        Err(format!("{} {why}, use http://host, https://host or https://host:port", shown(text)))
-    };
+    let wrong = |why| Err(format!("{why}, use http://host, https://host or https://host:port"));
     let lower = text.to_ascii_lowercase();
     let Some((scheme @ ("http" | "https"), rest)) = lower.split_once("://") else {
         return wrong("is no origin of a web page");
@@ -109,22 +99,28 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
+/// What a `Host` header may say: a name or an address, and a port where it is not the usual one.
+pub fn host(text: &str) -> Result<String, String> {
+    match host_and_port(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("is no name for a Host header, use host or host:port".to_owned()),
+    }
+}
+
 /// `250ms`, `30s`, `5m`, `1h`, `1m30s`; above zero, at most 365 days.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = |why| Err(format!("{} {why}", shown(text)));
+    let wrong = |why: &str| Err(why.to_owned());
     if digits(text).is_some() {
         return wrong("has no unit, write 250ms, 30s, 5m, 1h or 1m30s");
     }
     // humantime knows months and nanoseconds too; a capital M for minutes must not be half a year.
     let units = text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
-    if !units || text.len() > DURATION_TEXT_MAX {
-        return wrong("is no duration, write 250ms, 30s, 5m, 1h or 1m30s");
-    }
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => wrong("is out of range, use 1ms or more"),
-        Ok(length) if length > DURATION_MAX => wrong("is out of range, use 8760h or less"),
-        Ok(length) => Ok(length),
-        Err(_) => wrong("is no duration, write 250ms, 30s, 5m, 1h or 1m30s"),
+    let short = units && text.len() <= DURATION_TEXT_MAX;
+    match short.then(|| humantime::parse_duration(text)) {
+        Some(Ok(Duration::ZERO)) => wrong("is out of range, use 1ms or more"),
+        Some(Ok(length)) if length > DURATION_MAX => wrong("is out of range, use 8760h or less"),
+        Some(Ok(length)) => Ok(length),
+        _ => wrong("is no duration, write 250ms, 30s, 5m, 1h or 1m30s"),
     }
 }
 
@@ -139,13 +135,11 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 }
 
 fn number(text: &str, remedy: &str) -> Result<usize, String> {
-    let Some(digits) = digits(text) else {
-        return Err(format!("{} {remedy}", shown(text)));
-    };
+    let digits = digits(text).ok_or(remedy)?;
     match digits.parse() {
-        Ok(0) => Err(format!("{} is out of range, use 1 or more", shown(text))),
+        Ok(0) => Err("is out of range, use 1 or more".to_owned()),
         Ok(number) if number <= NUMBER_MAX => Ok(number),
-        _ => Err(format!("{} is out of range, use {NUMBER_MAX} or less", shown(text))),
+        _ => Err(format!("is out of range, use {NUMBER_MAX} or less")),
     }
 }
 
@@ -154,30 +148,16 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
-/// A value as an error line repeats it: one line whatever is in it, cut where it is long.
-pub fn shown(text: &str) -> String {
-    if text.is_empty() {
-        return "\"\"".to_owned();
-    }
-    let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_MAX).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// A URL as an error line repeats it: what may be a secret, in the query or before an `@`, left out.
 pub fn shown_url(text: &str) -> String {
     let (text, query) = match text.split_once('?') {
         Some((text, _)) => (text, "?…"),
         None => (text, ""),
     };
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            format!("{}://…{}{query}", shown(&text[..scheme]), shown(&text[at..]))
-        }
-        (None, Some(at)) => format!("…{}{query}", shown(&text[at..])),
-        _ => format!("{}{query}", shown(text)),
+    let scheme = text.find("://").map_or(0, |end| end + 3);
+    match text.rfind('@').filter(|at| *at >= scheme) {
+        Some(at) => format!("{}…{}{query}", &text[..scheme], &text[at..]),
+        None => format!("{text}{query}"),
     }
 }
 
@@ -245,7 +225,7 @@ mod tests {
 
         assert_eq!(
             why,
-            "::1:8080 has an IPv6 address that needs brackets, \
+            "has an IPv6 address that needs brackets, \
              use host:port, :port, [::1]:port or unix:/path"
         );
     }
@@ -255,6 +235,16 @@ mod tests {
         assert_eq!(shown_url("http://u:pw@host/p?token=1"), "http://…@host/p?…");
         assert_eq!(shown_url("u:pw@host"), "…@host");
         assert_eq!(shown_url("http://host/p"), "http://host/p");
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_maybe_a_port() {
+        for text in ["app", "www.example.com", "a:3000", "[::1]:80", "10.0.0.1"] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in ["", "a b", "a/b", "a:", "a:0", "::1", "http://a", "a\r\nb"] {
+            assert!(host(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
@@ -345,12 +335,5 @@ mod tests {
         for text in ["", "0", "00", "-1", "+1", "1.0", "1k", "1MiB", "1_000", " 1", "٣", &huge] {
             assert!(count(text).is_err() && bytes(text).is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn a_value_is_shown_on_one_line() {
-        assert_eq!(shown("a\nb"), "a\\nb");
-        assert_eq!(shown(""), "\"\"");
-        assert_eq!(shown(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
     }
 }

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use crate::support::*;
 
-const DURATIONS: [&str; 5] =
-    ["--session", "--connect-timeout", "--stale-after", "--resume-window", "--heartbeat"];
+const DURATIONS: [&str; 6] = [
+    "--session",
+    "--connect-timeout",
+    "--idle-timeout",
+    "--stale-after",
+    "--resume-window",
+    "--heartbeat",
+];
 const SIZES: [&str; 8] = [
     "--max-queue",
     "--max-queue-bytes",
@@ -33,7 +39,7 @@ fn help_names_every_option_and_ends_with_0() {
 
     assert_eq!(run.code, 0);
     let others = ["--listen", "--server", "--reuse", "--strict-headers", "--debug", "--quiet"];
-    let rest = ["--version", "--demo", "--origin", "--allow-origin", "--admin"];
+    let rest = ["--version", "--demo", "--origin", "--allow-origin", "--admin", "--host-header"];
     for option in [others.as_slice(), &rest, &DURATIONS, &SIZES].concat() {
         assert!(run.out.contains(option), "{option} is missing: {}", run.out);
     }
