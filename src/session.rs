@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod outbox;
 mod poll;
+mod repeat;
 mod room;
 mod stream;
 mod table;
@@ -90,6 +91,7 @@ enum FirstAttempt {
 
 /// One session. Shared by the table, its upstream's thread and the requests that use it.
 pub struct Session {
+    this: Weak<Session>,
     table: Weak<Table>,
     rules: Arc<Rules>,
     stats: Arc<Stats>,
@@ -126,6 +128,8 @@ struct State {
     denied_since: Option<Instant>,
     listeners: Listeners,
     polls: PollState,
+    /// `repeat` has it on its list.
+    is_repeating: bool,
     /// Opened by a GET that has yet to join: others that wait for the session let it go first.
     awaits_opener: bool,
     /// Threads that wait for the phase, the outbox, the listeners or a tunnel's POSTs to change.
@@ -140,6 +144,7 @@ struct Effects<'a> {
     mailbox: &'a mut Mailbox,
     outbox: &'a mut Outbox,
     link_is_up: bool,
+    now: Instant,
 }
 
 impl Effects<'_> {
@@ -171,7 +176,9 @@ impl Session {
             Request::Subscribe(identifier) => {
                 channels.subscribe(identifier, self.rules.channels_max, &mut out)
             }
-            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
+            Request::Unsubscribe(identifier) => {
+                channels.unsubscribe(&identifier, self.rules.channels_max, &mut out)
+            }
             Request::Send(identifier, data) => {
                 channels.send(&identifier, &data, self.rules.bounds.bytes, &mut out)
             }
@@ -286,7 +293,8 @@ impl State {
     fn effects<'a>(&'a mut self, session_id: &'a str) -> Option<(&'a mut Channels, Effects<'a>)> {
         let Mode::Managed(channels) = &mut self.mode else { return None };
         let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
-        Some((channels, Effects { session_id, mailbox, outbox, link_is_up: self.link.is_some() }))
+        let (link_is_up, now) = (self.link.is_some(), Instant::now());
+        Some((channels, Effects { session_id, mailbox, outbox, link_is_up, now }))
     }
 
     /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.

@@ -1,14 +1,19 @@
 //! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
 //!
-//! Owns: the order of the channels, their states, the messages about them.
+//! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.
 //! At the limits: `--max-channels`, `IDENTIFIERS_BYTES_MAX`, `HELD_MAX` and the bytes that are held are errors of the item.
+//!
+//! Rails runs commands in a pool of threads, so it keeps no order between them. It ignores a `subscribe` for what it still has,
+//! and never answers an `unsubscribe` (`ActionCable::Connection::Subscriptions`). Hence: a `subscribe` is sent again until it is
+//! answered, and an `unsubscribe` waits for the answer to the `subscribe` before it.
 
 use super::{Effects, random_id};
 use crate::frame::{Echo, Identifier, one_line};
 use crate::heap;
+use std::collections::VecDeque;
 use std::fmt::Write;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// `send`s that one channel holds until it is confirmed; one more is an error of that item.
 const HELD_MAX: usize = 64;
@@ -16,6 +21,14 @@ const HELD_MAX: usize = 64;
 /// Bytes of all identifiers of a session; one more is an error of that item. They are kept for as long as it lives, in
 /// several forms, and told to each stream that joins.
 const IDENTIFIERS_BYTES_MAX: usize = 256 * 1024;
+
+/// A `subscribe` without an answer is sent again after this long, as `SubscriptionGuarantor` of `@rails/actioncable` does; then
+/// each pause is twice the one before, up to `REPEAT_MAX`.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+const REPEAT_MAX: Duration = Duration::from_secs(10);
+
+/// How long an `unsubscribe` waits for the answer to the `subscribe` before it. Rails never answers one for an unknown channel.
+const UNSUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
 /// One item of a POST.
 pub enum Request {
@@ -37,14 +50,57 @@ struct Channel {
     id: String,
     identifier: Identifier,
     state: ChannelState,
+    /// The `subscribe` on this link that has no answer yet. None of a pending channel: the link is away, or the identifier
+    /// is among those that are `leaving`.
+    asked: Option<Asked>,
     /// Commands that follow the confirmation.
     held: Vec<String>,
+}
+
+/// When a `subscribe` was sent last, and how often before.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    repeats: u32,
+}
+
+impl Asked {
+    fn due(self) -> Instant {
+        self.at + REPEAT_AFTER.saturating_mul(1 << self.repeats.min(16)).min(REPEAT_MAX)
+    }
+}
+
+/// A channel that was unsubscribed before its `subscribe` was answered.
+struct Leaving {
+    identifier: Identifier,
+    until: Instant,
+}
+
+impl Channel {
+    /// Asks the upstream for it, always in the spelling that subscribed: it is the one that Rails knows.
+    fn ask(&mut self, out: &mut Effects<'_>) {
+        if out.link_is_up {
+            out.command(self.identifier.subscribe());
+            self.asked = Some(Asked { at: out.now, repeats: 0 });
+        }
+    }
+
+    /// A client asks once more: not twice within `REPEAT_AFTER`, since the first is about to be answered.
+    fn ask_again(&mut self, out: &mut Effects<'_>) {
+        if let Some(asked) = self.asked.filter(|asked| out.now >= asked.at + REPEAT_AFTER) {
+            out.command(self.identifier.subscribe());
+            self.asked = Some(Asked { at: out.now, ..asked });
+        }
+    }
 }
 
 /// In the order in which they were first asked for.
 #[derive(Default)]
 pub struct Channels {
     channels: Vec<Channel>,
+    /// In the order in which their time is over. As many as `--max-channels`, and as long as all identifiers may be; one
+    /// more, and the first waits no longer.
+    leaving: VecDeque<Leaving>,
     /// Bytes of all commands that are held.
     held_bytes: usize,
 }
@@ -56,16 +112,62 @@ impl Channels {
         self.channels.iter().position(|channel| channel.identifier == *identifier)
     }
 
-    /// An upstream sends identifiers back as they came; one that spells them anew is understood too.
+    /// An upstream sends identifiers back as they came; one that spells them anew is understood too, and is parsed once.
     fn find_echo(&self, echo: Echo<'_>) -> Option<usize> {
-        let same_text = self.channels.iter().position(|channel| channel.identifier.is(echo));
-        same_text.or_else(|| self.find(&echo.identifier()?))
+        let same = self.channels.iter().position(|channel| channel.identifier.is(echo));
+        same.or_else(|| self.find(&echo.identifier()?))
     }
 
     /// After a welcome: every channel that was not rejected, again.
-    pub fn welcomed(&self, out: &mut Effects<'_>) {
-        let wanted = self.channels.iter().filter(|channel| channel.state != ChannelState::Rejected);
-        out.outbox.extend(wanted.map(|channel| channel.identifier.subscribe()));
+    pub fn welcomed(&mut self, out: &mut Effects<'_>) {
+        for channel in &mut self.channels {
+            if channel.state != ChannelState::Rejected {
+                channel.ask(out);
+            }
+        }
+    }
+
+    /// Whether a command is to be sent later if no answer comes.
+    pub fn await_answers(&self) -> bool {
+        !self.leaving.is_empty() || self.channels.iter().any(|channel| channel.asked.is_some())
+    }
+
+    /// Sends what is due: each `subscribe` that has waited for its answer long enough, again, and each `unsubscribe` that has.
+    pub fn repeat(&mut self, out: &mut Effects<'_>) {
+        while self.leaving.front().is_some_and(|leaving| leaving.until <= out.now) {
+            self.leave(0, true, out);
+        }
+        for channel in &mut self.channels {
+            if let Some(asked) = channel.asked.filter(|asked| asked.due() <= out.now) {
+                channel.ask(out);
+                channel.asked = Some(Asked { at: out.now, repeats: asked.repeats + 1 });
+            }
+        }
+    }
+
+    /// Ends a wait for an answer. Whoever has subscribed to the same identifier meanwhile is asked for now.
+    fn leave(&mut self, at: usize, unsubscribe: bool, out: &mut Effects<'_>) {
+        let Some(Leaving { identifier, .. }) = self.leaving.remove(at) else { return };
+        if unsubscribe {
+            out.command(identifier.unsubscribe());
+        }
+        if let Some(at) = self.find(&identifier) {
+            self.channels[at].ask(out);
+        }
+    }
+
+    /// The answer to the `subscribe` of a channel that is leaving, if it is one.
+    fn answers_leaving(&mut self, echo: Echo<'_>, confirmed: bool, out: &mut Effects<'_>) -> bool {
+        if self.leaving.is_empty() {
+            return false;
+        }
+        let same = self.leaving.iter().position(|leaving| leaving.identifier.is(echo));
+        let at = same.or_else(|| {
+            let identifier = echo.identifier()?;
+            self.leaving.iter().position(|leaving| leaving.identifier == identifier)
+        });
+        at.into_iter().for_each(|at| self.leave(at, confirmed, out));
+        at.is_some()
     }
 
     /// The `chan_id`s of the confirmed and the pending ones, as a JSON array.
@@ -103,7 +205,7 @@ impl Channels {
     ) -> Outcome {
         let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
         match known {
-            Some((_, ChannelState::Pending)) => {}
+            Some((at, ChannelState::Pending)) => self.channels[at].ask_again(out),
             Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}", None),
             Some((_, ChannelState::Rejected)) | None => {
                 let id = known.map(|(at, _)| self.channels[at].id.clone());
@@ -163,31 +265,49 @@ impl Channels {
 
     /// Asks the upstream for a channel that is new, or was rejected, and returns its `chan_id`.
     fn ask_for(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> String {
-        if let Some(at) = self.find(&identifier) {
-            let channel = &mut self.channels[at];
-            channel.state = ChannelState::Pending;
-            out.command(channel.identifier.subscribe());
-            return channel.id.clone();
+        let at = self.find(&identifier).unwrap_or_else(|| {
+            let (id, state) = (random_id(), ChannelState::Pending);
+            // Most sessions have one or two.
+            self.channels.reserve_exact(1);
+            self.channels.push(Channel { id, identifier, state, asked: None, held: Vec::new() });
+            self.channels.len() - 1
+        });
+        let channel = &mut self.channels[at];
+        channel.state = ChannelState::Pending;
+        // Else it is asked for when the one before has left.
+        if !self.leaving.iter().any(|leaving| leaving.identifier == channel.identifier) {
+            channel.ask(out);
         }
-        out.command(identifier.subscribe());
-        let id = random_id();
-        let state = ChannelState::Pending;
-        // Most sessions have one or two.
-        self.channels.reserve_exact(1);
-        self.channels.push(Channel { id: id.clone(), identifier, state, held: Vec::new() });
-        id
+        channel.id.clone()
     }
 
-    pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> Outcome {
+    pub fn unsubscribe(
+        &mut self,
+        identifier: &Identifier,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
         let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
         };
         self.drop_held(at);
-        let channel = self.channels.remove(at);
-        if channel.state != ChannelState::Rejected {
-            out.command(channel.identifier.unsubscribe());
+        let Channel { id, identifier, state, asked, .. } = self.channels.remove(at);
+        match state {
+            ChannelState::Connected => out.command(identifier.unsubscribe()),
+            ChannelState::Pending if asked.is_some() => {
+                self.leaving.push_back(Leaving { identifier, until: out.now + UNSUBSCRIBE_AFTER });
+                while self.leaving.len() > max || self.leaving_bytes() > IDENTIFIERS_BYTES_MAX {
+                    self.leave(0, true, out);
+                }
+            }
+            // Not asked for, or refused: the upstream has nothing of it.
+            ChannelState::Pending | ChannelState::Rejected => {}
         }
-        Ok(channel.id)
+        Ok(id)
+    }
+
+    fn leaving_bytes(&self) -> usize {
+        self.leaving.iter().map(|leaving| leaving.identifier.text().len()).sum()
     }
 
     pub fn send(
@@ -238,13 +358,29 @@ impl Channels {
     }
 
     pub fn receive(&self, echo: Echo<'_>, message: &str, out: &mut Effects<'_>) {
-        if let Some(at) = self.find_echo(echo) {
+        // What was not asked for on this link gets none: it is of the channel that is leaving.
+        let is_asked = |at: &usize| {
+            let channel = &self.channels[*at];
+            channel.state != ChannelState::Pending || channel.asked.is_some()
+        };
+        if let Some(at) = self.find_echo(echo).filter(is_asked) {
             self.tell(out, "received", at, &one_line(message), None);
         }
     }
 
     pub fn confirm(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
-        if let Some(at) = self.find_echo(echo) {
+        if self.answers_leaving(echo, true, out) {
+            return;
+        }
+        let Some(at) = self.find_echo(echo) else {
+            // The answer came too late: the upstream must not go on sending what is not wanted any more.
+            if let Some(identifier) = echo.identifier() {
+                out.command(identifier.unsubscribe());
+            }
+            return;
+        };
+        self.channels[at].asked = None;
+        if self.channels[at].state != ChannelState::Connected {
             self.channels[at].state = ChannelState::Connected;
             self.tell(out, "connected", at, "{}", None);
             let held = self.drop_held(at);
@@ -253,7 +389,12 @@ impl Channels {
     }
 
     pub fn reject(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
-        if let Some(at) = self.find_echo(echo) {
+        if self.answers_leaving(echo, false, out) {
+            return;
+        }
+        let Some(at) = self.find_echo(echo) else { return };
+        self.channels[at].asked = None;
+        if self.channels[at].state != ChannelState::Rejected {
             self.channels[at].state = ChannelState::Rejected;
             let unsent = self.drop_held(at).len();
             self.tell(out, "rejected", at, "{}", (unsent > 0).then_some(unsent));
@@ -262,7 +403,9 @@ impl Channels {
 
     /// The link is lost: each channel that was not rejected waits for the next welcome.
     pub fn lost(&mut self, out: &mut Effects<'_>) {
+        self.leaving.clear();
         for at in 0..self.channels.len() {
+            self.channels[at].asked = None;
             if self.channels[at].state != ChannelState::Rejected {
                 self.channels[at].state = ChannelState::Pending;
                 self.tell(out, "disconnected", at, "{}", None);

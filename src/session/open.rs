@@ -19,7 +19,7 @@ use crate::upstream::Owner;
 use parking_lot::Mutex;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a request looks again when the session that it found ends under it. More than that is no accident.
@@ -345,6 +345,7 @@ impl Session {
             denied_since: None,
             listeners: Listeners::new(),
             polls: PollState { acked: 0, queue, upstream: None },
+            is_repeating: false,
             awaits_opener: true,
             waiters: Vec::new(),
             changed: false,
@@ -354,7 +355,8 @@ impl Session {
             (true, false) => FirstAttempt::MayFail,
             (true, true) => FirstAttempt::MayBeDenied,
         };
-        Arc::new(Session {
+        Arc::new_cyclic(|this| Session {
+            this: Weak::clone(this),
             table: Arc::downgrade(table),
             rules: Arc::clone(rules),
             stats: Arc::clone(&table.stats),

@@ -8,6 +8,7 @@
 use super::ended::{Ended, EndedSessions};
 use super::join::Rules;
 use super::listeners::Kind;
+use super::repeat::{self, Repeats};
 use super::room::Room;
 use super::{EndReason, Phase, Session};
 use crate::heap::Ebb;
@@ -44,6 +45,7 @@ pub struct Table {
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
     pub(super) room: Room,
+    pub(super) repeats: Repeats,
 }
 
 impl Table {
@@ -52,7 +54,9 @@ impl Table {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
+        let (repeats, begun) = Repeats::new();
         let table = Arc::new(Table {
+            repeats,
             stats: Arc::clone(connector.stats()),
             connector,
             memory: Arc::default(),
@@ -63,6 +67,7 @@ impl Table {
             room: Room::default(),
             rules: Arc::new(rules),
         });
+        repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
         let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
         let (never, ticks) = bounded(0);

@@ -46,8 +46,9 @@ impl Attempt {
         let request = request(&self.connector.settings.url, &self.handshake, &key)?;
         let socket = self.reach().map_err(|error| self.unreachable(&error))?;
         let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
-        let message_max = self.connector.settings.message_max;
-        let mut wire = Wire::new(socket, rest, message_max, self.deadline);
+        let settings = &self.connector.settings;
+        let (message_max, message_time) = (settings.message_max, settings.message_time());
+        let mut wire = Wire::new(socket, rest, message_max, message_time, self.deadline);
         if matches!(self.handshake.speech, Speech::Cable) {
             self.await_welcome(&mut wire)?;
         }

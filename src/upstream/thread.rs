@@ -30,6 +30,10 @@ const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// A link that held for less counts as a failure: an upstream that welcomes and closes at once, or two sessions that make each
+/// other go, would have a handshake each 300 ms for ever.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
+
 /// Failures in a row that are said: an absence of hours must not be a line of each session every 10 s.
 const FAILURES_SAID: u32 = 2;
 
@@ -123,8 +127,13 @@ impl Session {
         while let Some(attempt) = self.attempt(permit) {
             let down = match attempt {
                 Ok(live) => {
-                    (welcomed, failures) = (true, 0);
-                    self.carry(live)
+                    let since = Instant::now();
+                    let down = self.carry(live);
+                    welcomed = true;
+                    if since.elapsed() >= GOOD_AFTER {
+                        failures = 0;
+                    }
+                    down
                 }
                 Err(down) => Some(down),
             };
@@ -328,7 +337,7 @@ fn reason_of(reason: &str) -> String {
     format!("reason={:?}", short(reason))
 }
 
-/// As much of a reason as fits a log line: the upstream words it, at any length.
+/// As much of a reason as fits a log line and an event: the upstream words it, at any length.
 fn short(reason: &str) -> &str {
     reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
 }
@@ -336,7 +345,7 @@ fn short(reason: &str) -> &str {
 /// What a `disconnect` frame means.
 pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
     let reason = match reason {
-        Some(reason) if !reason.is_empty() => reason,
+        Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
         _ => "no reason given".to_owned(),
     };
     if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }

@@ -7,7 +7,7 @@
 
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
@@ -34,7 +34,14 @@ pub struct Wire {
 impl Wire {
     /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `forget_deadline`
     /// every read ends at `deadline`.
-    pub fn new(socket: Arc<Socket>, rest: Vec<u8>, message_max: usize, deadline: Instant) -> Wire {
+    /// A message that is not whole `message_time` after it began fails with `TimedOut`.
+    pub fn new(
+        socket: Arc<Socket>,
+        rest: Vec<u8>,
+        message_max: usize,
+        message_time: Duration,
+        deadline: Instant,
+    ) -> Wire {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -42,7 +49,8 @@ impl Wire {
             .max_frame_size(Some(message_max));
         let mut frames = Boundaries::default();
         frames.pass(&rest);
-        let watched = Watched { socket, deadline: Some(deadline), frames, empty: false };
+        let (deadline, since) = (Some(deadline), Instant::now());
+        let watched = Watched { socket, deadline, since, message_time, frames, empty: false };
         let web = WebSocket::from_partially_read(watched, rest, Role::Client, Some(config));
         Wire { web, config }
     }
@@ -69,8 +77,10 @@ impl Wire {
     fn renew(&mut self) {
         let watched = self.web.get_ref();
         let socket = Arc::clone(&watched.socket);
-        let deadline = watched.deadline;
-        let fresh = Watched { socket, deadline, frames: Boundaries::default(), empty: false };
+        let (deadline, since, message_time) =
+            (watched.deadline, watched.since, watched.message_time);
+        let frames = Boundaries::default();
+        let fresh = Watched { socket, deadline, since, message_time, frames, empty: false };
         self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
     }
 
@@ -105,6 +115,9 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
 struct Watched {
     socket: Arc<Socket>,
     deadline: Option<Instant>,
+    /// When the message began that is being read, or was read last, and how long one may take.
+    since: Instant,
+    message_time: Duration,
     frames: Boundaries,
     /// Set with the error that asks `Wire::read` for a fresh `WebSocket`.
     empty: bool,
@@ -120,8 +133,15 @@ impl Read for Watched {
         if let Some(deadline) = self.deadline {
             self.socket.read_timeout(left(deadline)?)?;
         }
+        let at_boundary = self.frames.at_boundary();
+        if !at_boundary && self.since.elapsed() > self.message_time {
+            // A byte now and then is no sign of life.
+            return Err(ErrorKind::TimedOut.into());
+        }
         let size = self.socket.read(buffer)?;
-        self.frames.pass(&buffer[..size]);
+        if self.frames.pass(&buffer[..size]) || at_boundary {
+            self.since = Instant::now();
+        }
         Ok(size)
     }
 }
@@ -153,7 +173,9 @@ impl Boundaries {
         self.header.is_empty() && self.payload_left == 0 && !self.inside_message
     }
 
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// Whether another message began.
+    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+        let mut began = false;
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
                 let size = self.payload_left.min(bytes.len() as u64);
@@ -165,9 +187,11 @@ impl Boundaries {
             bytes = rest;
             // A header that cannot be read ends the link in `tungstenite` before it matters here.
             if let Ok(Some((header, size))) = FrameHeader::parse(&mut Cursor::new(&self.header)) {
+                began |= !self.inside_message;
                 self.begin(&header, size);
             }
         }
+        began
     }
 
     fn begin(&mut self, header: &FrameHeader, size: u64) {
@@ -184,7 +208,6 @@ impl Boundaries {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::time::Duration;
 
     use super::*;
 
@@ -193,7 +216,8 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(5);
         let socket = Socket::connect(listener.local_addr().unwrap(), None).unwrap();
         socket.connected(deadline, deadline).unwrap();
-        let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, deadline);
+        let minute = Duration::from_secs(60);
+        let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, minute, deadline);
         (listener.accept().unwrap().0, wire)
     }
 

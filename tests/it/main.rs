@@ -57,6 +57,7 @@ mod upstream {
     mod hostile;
     mod names;
     mod reconnect;
+    mod subscriptions;
 }
 
 /// What happens at each limit, and what the process may weigh.
