@@ -14,6 +14,8 @@
 //! | `demo` | a cable server of our own, to try it with |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
 
+#[doc = include_str!("api.md")]
+mod api {}
 #[cfg(test)]
 mod corpus;
 mod demo;

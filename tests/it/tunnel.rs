@@ -1,4 +1,4 @@
-//! Tunnels: a WebSocket carried over HTTP, for code that speaks the upstream's protocol itself (part C).
+//! Tunnels: a WebSocket carried over HTTP, for code that speaks the upstream's protocol itself.
 
 mod closing;
 mod down;
