@@ -398,11 +398,12 @@ fn farewell(error: &Error) -> Option<u16> {
     }
 }
 
-/// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to
-/// 1 s, 2 s, and so on to 10 s. `random` spreads the sessions, over the upper half of that, so that they
-/// do not come back all at once.
+/// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to half as much again each
+/// time, to 10 s: after an absence of 7 s, as Rails needs to start, that is another 3 s at most. `random` spreads the sessions
+/// over the upper half, so that they do not come back all at once.
 fn backoff(failures: u32, random: u32) -> Duration {
-    let max = FIRST_RETRY_MAX.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+    let times = failures.min(16);
+    let max = (FIRST_RETRY_MAX * 3_u32.pow(times) / 2_u32.pow(times)).min(RETRY_MAX);
     let min = if failures == 0 { FIRST_RETRY_MIN } else { max / 2 };
     min + (max - min).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
@@ -423,10 +424,10 @@ mod tests {
     }
 
     #[test]
-    fn later_ones_double_up_to_ten_seconds() {
-        for (failures, most) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000), (5, 10_000)] {
-            assert_eq!(backoff(failures, u32::MAX), Duration::from_millis(most));
-            assert_eq!(backoff(failures, 0), Duration::from_millis(most / 2));
+    fn later_ones_grow_by_half_up_to_ten_seconds() {
+        for (failures, most) in [(1, 750), (2, 1_125), (4, 2_531), (7, 8_542), (8, 10_000)] {
+            assert_eq!(backoff(failures, u32::MAX).as_millis(), most);
+            assert_eq!(backoff(failures, 0).as_millis(), most / 2);
         }
         assert_eq!(backoff(u32::MAX, u32::MAX), RETRY_MAX);
     }
