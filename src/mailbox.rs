@@ -10,7 +10,6 @@
 use crate::heap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes handed to a listener at a time, the first event whatever its size: a write of this size costs a system call
@@ -25,19 +24,6 @@ const LOG_STEP: usize = 512;
 
 /// Notices that wait for one listener. At the bound the oldest goes: the newest says how things are.
 const NOTICES_MAX: usize = 64;
-
-/// What all mailboxes of the process keep together, in bytes.
-#[derive(Debug, Default)]
-pub struct Memory {
-    kept: AtomicUsize,
-}
-
-impl Memory {
-    /// Bytes kept now.
-    pub fn kept(&self) -> usize {
-        self.kept.load(Ordering::Relaxed)
-    }
-}
 
 /// How much one mailbox keeps. The newest event is kept whatever its size.
 #[derive(Clone, Copy, Debug)]
@@ -205,31 +191,32 @@ pub struct Mailbox {
     oldest: u64,
     bytes: usize,
     bounds: Bounds,
-    memory: Arc<Memory>,
     /// The last place that any listener is known to have.
     delivered: u64,
     listeners: Vec<Listener>,
     /// Something came since the listeners were called last.
     called: bool,
     keys: u64,
+    /// Bytes of all notices that wait, each listener counted.
+    notice_bytes: usize,
     /// When every listener had what: the ages by which events are forgotten.
     marks: VecDeque<(Instant, u64)>,
 }
 
 impl Mailbox {
     /// An empty mailbox; its first event will have place 1.
-    pub fn new(bounds: Bounds, memory: Arc<Memory>) -> Mailbox {
+    pub fn new(bounds: Bounds) -> Mailbox {
         Mailbox {
             log: Log::default(),
             oldest: 1,
             bytes: 0,
             bounds,
-            memory,
             delivered: 0,
             // Most have one; four would be taken at once.
             listeners: Vec::with_capacity(1),
             called: false,
             keys: 0,
+            notice_bytes: 0,
             marks: VecDeque::new(),
         }
     }
@@ -238,7 +225,6 @@ impl Mailbox {
     pub fn push(&mut self, event: &str) {
         let cost = cost(event.len());
         self.bytes += cost;
-        self.memory.kept.fetch_add(cost, Ordering::Relaxed);
         self.log.push(event);
         while self.log.lengths.len() > self.bounds.events || self.bytes > self.bounds.bytes {
             if !self.forget_oldest() {
@@ -252,9 +238,10 @@ impl Mailbox {
     pub fn tell(&mut self, notice: &Notice) {
         let place = self.last();
         for listener in &mut self.listeners {
-            if listener.notices.len() == NOTICES_MAX {
-                listener.notices.pop_front();
-            }
+            let full = listener.notices.len() == NOTICES_MAX;
+            let oldest = if full { listener.notices.pop_front() } else { None };
+            self.notice_bytes -= oldest.map_or(0, |(_, notice)| notice.data.len());
+            self.notice_bytes += notice.data.len();
             listener.notices.push_back((place, notice.clone()));
         }
         self.call();
@@ -265,14 +252,19 @@ impl Mailbox {
         self.oldest + self.log.lengths.len() as u64 - 1
     }
 
-    /// What all mailboxes keep.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
     /// Bytes kept now.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the notices that listeners have not taken yet.
+    pub fn notice_bytes(&self) -> usize {
+        self.notice_bytes
+    }
+
+    /// Bytes of what may be forgotten without forgetting the newest.
+    pub fn spare_bytes(&self) -> usize {
+        self.bytes - self.log.lengths.back().map_or(0, |newest| cost(*newest as usize))
     }
 
     /// The last place that any listener is known to have.
@@ -313,7 +305,11 @@ impl Mailbox {
 
     /// Takes a listener out. What it was handed last counts as not sent.
     pub fn detach(&mut self, key: Key) {
-        self.listeners.retain(|listener| listener.key != key);
+        let Some(at) = self.listeners.iter().position(|listener| listener.key == key) else {
+            return;
+        };
+        let waiting = self.listeners.remove(at).notices;
+        self.notice_bytes -= waiting.iter().map(|(_, notice)| notice.data.len()).sum::<usize>();
     }
 
     /// What this listener gets next; what it got before is thereby known to be written.
@@ -329,10 +325,9 @@ impl Mailbox {
         let until = match listener.notices.front() {
             Some((place, _)) if *place <= listener.cursor && missed == 0 => {
                 let place = listener.cursor;
-                return match listener.notices.pop_front() {
-                    Some((_, notice)) => Next::Notice { place, notice },
-                    None => Next::Nothing,
-                };
+                let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
+                self.notice_bytes -= notice.data.len();
+                return Next::Notice { place, notice };
             }
             Some((place, _)) => *place,
             None => last,
@@ -410,15 +405,8 @@ impl Mailbox {
         if let Some(length) = self.log.pop() {
             let cost = cost(length);
             self.bytes -= cost;
-            self.memory.kept.fetch_sub(cost, Ordering::Relaxed);
             self.oldest += 1;
         }
-    }
-}
-
-impl Drop for Mailbox {
-    fn drop(&mut self) {
-        self.memory.kept.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -25,6 +25,7 @@ mod heap;
 mod http;
 mod limits;
 mod mailbox;
+mod memory;
 mod names;
 mod options;
 mod pages;

@@ -9,6 +9,9 @@ use crate::session::{Poll, PollStep, Reply};
 use std::io;
 use std::time::{Duration, Instant};
 
+/// How long an answer that there is no memory for waits before it looks again.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
 /// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
 /// `still_here` is called each `heartbeat` of the wait.
 ///
@@ -29,6 +32,7 @@ pub fn wait(
             PollStep::Left => return Ok(None),
             PollStep::AnswerAt(at) if at <= now => return Ok(poll.forced()),
             PollStep::AnswerAt(at) => Some(at),
+            PollStep::NoRoom => Some(now + NO_ROOM),
             PollStep::Wait => forced_at,
         };
         if alive_at <= now {

@@ -16,6 +16,7 @@ mod outbox;
 mod poll;
 mod repeat;
 mod room;
+mod shares;
 mod stream;
 mod table;
 mod tunnel;
@@ -31,6 +32,7 @@ pub use tunnel::SendFramesError;
 
 use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
+use crate::memory::Budget;
 use crate::report::info;
 use crate::stats::Stats;
 use crate::upstream::{Handshake, Link, Upstream};
@@ -41,6 +43,7 @@ use listeners::Listeners;
 use outbox::Outbox;
 use parking_lot::Mutex;
 use poll::PollState;
+use shares::{Shares, bytes_of};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -106,8 +109,10 @@ pub struct Session {
     first_attempt: FirstAttempt,
     /// How long it waits for its first listener once it is open.
     first_listener_within: Duration,
-    /// What the mailbox keeps, in bytes, to be read without the lock.
+    budget: Arc<Budget>,
+    /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
+    spare: AtomicUsize,
     upstream: OnceLock<Upstream>,
     /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
     state: Mutex<State>,
@@ -136,6 +141,7 @@ struct State {
     waiters: Vec<Sender<()>>,
     /// One of these changed.
     changed: bool,
+    shares: Shares,
 }
 
 /// Where a part of the session leaves what it wants done: messages for the listeners, commands for the upstream.
@@ -169,10 +175,14 @@ impl Session {
     pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
         let mut state = self.wait_for_room().map_err(|why| (why, None))?;
         let ended = matches!(state.phase, Phase::Ended(_));
+        if !self.budget.fits(request.bytes()) {
+            let why = "the bridge has no memory left for this (--max-memory), send it again later";
+            return Err((why.to_owned(), None));
+        }
         let Some((channels, mut out)) = state.effects(&self.id).filter(|_| !ended) else {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         };
-        match request {
+        let outcome = match request {
             Request::Subscribe(identifier) => {
                 channels.subscribe(identifier, self.rules.channels_max, &mut out)
             }
@@ -182,7 +192,9 @@ impl Session {
             Request::Send(identifier, data) => {
                 channels.send(&identifier, &data, self.rules.bounds.bytes, &mut out)
             }
-        }
+        };
+        state.count_channels();
+        outcome
     }
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that `opened` the
@@ -206,6 +218,8 @@ impl Session {
         state.shown.renew(print, shown);
         if state.shown != before {
             shown.renew(Arc::make_mut(&mut state.handshake));
+            let bytes = bytes_of(&state.handshake);
+            state.shares.handshake.set(bytes);
             // What was denied was another login.
             state.denied_since = None;
         }
@@ -265,18 +279,6 @@ impl Session {
                 && !matches!(state.phase, Phase::Opening)
                 && state.listeners.alive_until <= now
         })
-    }
-
-    /// Forgets the oldest messages until `enough` says so or one is left.
-    fn forget_until(&self, enough: impl Fn() -> bool) {
-        let mut state = self.lock();
-        while !enough() && state.mailbox.forget_oldest() {}
-        state.mailbox.call();
-        let skipped = state.has_skipped();
-        drop(state);
-        if skipped {
-            self.end_skipping();
-        }
     }
 
     /// A tunnel never skips: one that lost a frame is closed.

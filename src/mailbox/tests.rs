@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const WINDOW: Duration = Duration::from_secs(30);
 
 fn mailbox(events: usize, bytes: usize) -> Mailbox {
-    Mailbox::new(Bounds { events, bytes }, Arc::default())
+    Mailbox::new(Bounds { events, bytes })
 }
 
 /// With the events "1", "2", … in it.
@@ -153,18 +153,6 @@ fn without_a_listener_nothing_is_forgotten_by_age() {
     assert_eq!(mailbox.missed(0), 0);
 }
 
-#[test]
-fn a_mailbox_that_goes_gives_its_memory_back() {
-    let memory = Arc::<Memory>::default();
-    let mut mailbox = Mailbox::new(Bounds { events: 10, bytes: 1000 }, Arc::clone(&memory));
-    mailbox.push("event");
-    assert_eq!(memory.kept(), mailbox.bytes());
-
-    drop(mailbox);
-
-    assert_eq!(memory.kept(), 0);
-}
-
 /// What can be done to a mailbox. Where a number names a place or a listener, it is taken modulo those there are.
 #[derive(Clone, Debug)]
 enum Deed {
@@ -218,7 +206,6 @@ struct Reader {
 
 struct Model {
     mailbox: Mailbox,
-    memory: Arc<Memory>,
     bounds: Bounds,
     list: Vec<Arc<str>>,
     gone: u64,
@@ -232,10 +219,8 @@ struct Model {
 
 impl Model {
     fn new(bounds: Bounds) -> Model {
-        let memory = Arc::<Memory>::default();
         Model {
-            mailbox: Mailbox::new(bounds, Arc::clone(&memory)),
-            memory,
+            mailbox: Mailbox::new(bounds),
             bounds,
             list: Vec::new(),
             gone: 0,
@@ -421,7 +406,12 @@ impl Model {
         let due = (first + 1..).zip(self.list[first as usize..].iter().map(|event| &**event));
         assert!(mailbox.after(cursor).eq(due));
         let bytes: usize = self.kept().iter().map(|event| cost(event.len())).sum();
-        assert_eq!((mailbox.bytes(), self.memory.kept()), (bytes, bytes));
+        assert_eq!(mailbox.bytes(), bytes);
+        let newest = self.kept().last().map_or(0, |event| cost(event.len()));
+        assert_eq!(mailbox.spare_bytes(), bytes - newest);
+        let waiting = self.readers.iter().flat_map(|reader| &reader.notices);
+        let waiting: usize = waiting.map(|(_, number)| number.to_string().len()).sum();
+        assert_eq!(mailbox.notice_bytes(), waiting);
         for reader in self.readers.iter().filter(|reader| reader.waits) {
             let something = reader.cursor < self.last() || !reader.notices.is_empty();
             assert!(!something || reader.called, "a listener was not called");

@@ -3,6 +3,7 @@
 //! Names are Prometheus' own for a process (`process_…`), else `actioncable_…`; sums end in `_total`, units are bytes and
 //! seconds. The samples of one metric may be added up.
 
+use crate::memory::Held;
 use crate::session::Table;
 use std::fmt::{Display, Write};
 use std::fs;
@@ -42,6 +43,13 @@ fn sessions(page: &mut Page, table: &Table) {
     page.sample("{kind=\"stream\"}", census.streams);
     page.sample("{kind=\"poll\"}", census.polls);
     page.gauge("actioncable_kept_bytes", "Bytes that the mailboxes keep.", census.kept_bytes);
+    let (name, help) =
+        ("actioncable_memory_bytes", "What --max-memory bounds, by what it is held for.");
+    page.metric(name, "gauge", help);
+    for (kind, label) in Held::ALL {
+        page.sample(&format!("{{kind=\"{label}\"}}"), table.budget().of(kind));
+    }
+    page.gauge("actioncable_memory_max_bytes", "What --max-memory allows.", table.budget().max());
 }
 
 fn upstream(page: &mut Page, table: &Table) {

@@ -107,7 +107,24 @@ pub struct Channels {
 
 type Outcome = Result<String, (String, Option<String>)>;
 
+impl Request {
+    /// What it may take of the memory, about: a `send` is quoted.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Request::Subscribe(identifier) => 2 * identifier.text().len(),
+            Request::Unsubscribe(_) => 0,
+            Request::Send(_, data) => 2 * data.len(),
+        }
+    }
+}
+
 impl Channels {
+    /// Bytes of all identifiers, in the two forms in which they are kept, and of all that is held.
+    pub fn bytes(&self) -> usize {
+        let identifiers = self.channels.iter().map(|channel| channel.identifier.text().len());
+        2 * identifiers.sum::<usize>() + self.held_bytes
+    }
+
     fn find(&self, identifier: &Identifier) -> Option<usize> {
         self.channels.iter().position(|channel| channel.identifier == *identifier)
     }

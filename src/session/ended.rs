@@ -5,8 +5,13 @@
 //! At the limit: as many as there may be sessions; then the oldest is forgotten, and its client opens a new one.
 
 use super::join::Fingerprint;
+use crate::memory::{Budget, Held, Share};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
+
+/// Bytes of one beside its texts, in the three collections that have it.
+const OVERHEAD: usize = 200;
 
 /// One session that was ended for good.
 pub(super) struct Ended {
@@ -27,24 +32,35 @@ pub(super) struct EndedSessions {
     /// In the order of their ends.
     order: VecDeque<u128>,
     max: usize,
+    /// Bytes of all of them.
+    bytes: usize,
+    share: Share,
+}
+
+impl Ended {
+    fn bytes(&self) -> usize {
+        OVERHEAD + self.reason.len() + self.close.as_ref().map_or(0, String::len)
+    }
 }
 
 impl EndedSessions {
     /// Remembers at most `max` of them.
-    pub fn new(max: usize) -> EndedSessions {
+    pub fn new(max: usize, budget: &Arc<Budget>) -> EndedSessions {
         EndedSessions {
             by_secret: HashMap::new(),
             tunnels: HashMap::new(),
             order: VecDeque::new(),
             max,
+            bytes: 0,
+            share: budget.share(Held::Ended),
         }
     }
 
     pub fn remember(&mut self, secret: u128, ended: Ended) {
-        if self.order.len() >= self.max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.forget(oldest);
-            }
+        self.bytes += ended.bytes();
+        while self.order.len() >= self.max || !self.share.try_set(self.bytes) {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.forget(oldest);
         }
         if ended.close.is_some() {
             self.tunnels.insert(ended.path, secret);
@@ -55,6 +71,7 @@ impl EndedSessions {
 
     fn forget(&mut self, secret: u128) {
         let Some(ended) = self.by_secret.remove(&secret) else { return };
+        self.bytes -= ended.bytes();
         if self.tunnels.get(&ended.path) == Some(&secret) {
             self.tunnels.remove(&ended.path);
         }
@@ -85,6 +102,8 @@ impl EndedSessions {
     /// Forgets those whose time is over.
     pub fn forget_expired(&mut self, now: Instant) {
         self.by_secret.retain(|_, ended| ended.until > now);
+        self.bytes = self.by_secret.values().map(Ended::bytes).sum();
+        self.share.set(self.bytes);
         self.tunnels.retain(|_, secret| self.by_secret.contains_key(secret));
         self.order.retain(|secret| self.by_secret.contains_key(secret));
     }

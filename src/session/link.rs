@@ -54,7 +54,6 @@ impl Owner for Session {
             }
             None => !state.carry(text),
         };
-        let is_short = state.mailbox.memory().kept() > self.rules.memory_max;
         let has_commands = !state.outbox.is_empty();
         drop(state);
         if skipped {
@@ -63,8 +62,8 @@ impl Owner for Session {
         if has_commands {
             self.flush();
         }
-        if let Some(table) = self.table.upgrade().filter(|_| is_short) {
-            table.keep_within_memory();
+        if self.budget.excess() > 0 {
+            self.table.upgrade().iter().for_each(|table| table.keep_within_memory());
         }
     }
 
@@ -142,12 +141,13 @@ impl Session {
         let Some((channels, mut out)) = state.effects(&self.id) else { return };
         match frame {
             Frame::Message { identifier, message } => {
-                channels.receive(identifier, message.get(), &mut out);
+                return channels.receive(identifier, message.get(), &mut out);
             }
             Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
             Frame::Reject { identifier } => channels.reject(identifier, &mut out),
-            _ => {}
+            _ => return,
         }
+        state.count_channels();
     }
 }
 

@@ -12,7 +12,6 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::MutexGuard;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// The session's state, locked.
@@ -47,7 +46,7 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let state = &mut *self.state;
-        self.session.kept.store(state.mailbox.bytes(), Ordering::Relaxed);
+        state.count(self.session);
         if state.mailbox.take_call() {
             self.calls.listeners = Some(state.listeners.wakes());
         }

@@ -12,7 +12,9 @@ use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
 use super::table::Table;
 use super::tunnel::Tunnel;
-use super::{EndReason, FirstAttempt, Mode, Phase, Session, State, random, random_id};
+use super::{
+    EndReason, FirstAttempt, Mode, Phase, Session, Shares, State, bytes_of, random, random_id,
+};
 use crate::mailbox::Mailbox;
 use crate::report::info;
 use crate::upstream::Owner;
@@ -271,7 +273,7 @@ impl Table {
         if self.draining.load(Ordering::Relaxed) {
             return Err(SessionError::Draining);
         }
-        if sessions.len() >= self.rules.sessions_max {
+        if sessions.len() >= self.rules.sessions_max || !self.budget.fits(0) {
             return Ok(None);
         }
         sessions.insert((&*request.path).into(), Arc::clone(&session));
@@ -333,10 +335,12 @@ impl Session {
             Mode::Managed(Channels::default())
         };
         let opened_with = Fingerprint::of(&request.credentials, &table.keys);
+        let mut shares = Shares::new(&table.budget);
+        shares.handshake.set(bytes_of(&request.handshake));
         let state = State {
             phase: Phase::Opening,
             mode,
-            mailbox: Mailbox::new(rules.bounds, Arc::clone(&table.memory)),
+            mailbox: Mailbox::new(rules.bounds),
             link: None,
             handshake: Arc::new(request.handshake.clone()),
             shown: opened_with,
@@ -349,6 +353,7 @@ impl Session {
             awaits_opener: true,
             waiters: Vec::new(),
             changed: false,
+            shares,
         };
         let first_attempt = match (stream && !request.tunnel, request.came_back) {
             (false, _) => FirstAttempt::IsTheLast,
@@ -367,7 +372,9 @@ impl Session {
             opened_with,
             first_attempt,
             first_listener_within: if stream { rules.resume_window } else { rules.session },
+            budget: Arc::clone(&table.budget),
             kept: AtomicUsize::new(0),
+            spare: AtomicUsize::new(0),
             upstream: OnceLock::new(),
             state: Mutex::new(state),
         })

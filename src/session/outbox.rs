@@ -45,6 +45,10 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn has_room(&self, bytes_max: usize) -> bool {
         self.frames.len() < FRAMES_MAX && self.bytes < bytes_max
     }

@@ -7,6 +7,7 @@ use super::join::{ClientConnection, JoinRequest, Start};
 use super::listeners::{Displaced, Join, Kind, Listener, ListenerHandle, ListenerState};
 use super::{EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
+use crate::memory::{Held, Share};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ pub struct Poll {
 pub enum PollStep {
     Answer(Reply),
     Wait,
+    /// There is an answer, and no memory for it: look again in a moment.
+    NoRoom,
     /// Answer empty at this time; nothing else comes.
     AnswerAt(Instant),
     Left,
@@ -60,6 +63,7 @@ pub struct Reply {
     dropped: u64,
     /// The `upstream` event is in it.
     told: bool,
+    _share: Share,
 }
 
 impl Poll {
@@ -88,8 +92,14 @@ impl Poll {
         let tunnel_news = state.tunnel().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
+            let bytes_max = (!busy).then_some(bytes_max);
             let from = (self.cursor(&state), self.start(&state));
-            let reply = self.reply(&state, from, (!busy).then_some(bytes_max));
+            let events = state.answer(from.1, bytes_max);
+            let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
+            else {
+                return PollStep::NoRoom;
+            };
+            let reply = self.reply(&state, from, &events, share);
             state.listeners.set_answering(self.handle.key);
             if self.after.is_none() {
                 state.mailbox.set_cursor(self.handle.key, reply.carried);
@@ -158,34 +168,45 @@ impl Poll {
 
     /// The answer of a poll whose place another has: nothing has moved since it joined.
     fn replaced(&self, state: &State) -> Reply {
-        let empty = self.reply(state, (self.joined_at, self.joined_at), None);
+        let share = self.handle.session.budget.share(Held::Answers);
+        let empty = self.reply(state, (self.joined_at, self.joined_at), &[], share);
         Reply { carried: 0, told: false, ..empty }
     }
 
-    /// The answer to a client that has everything up to `cursor`, with what is kept after `start`: so many bytes of messages, or
-    /// one of them; `None`: with none.
-    fn reply(&self, state: &State, (cursor, start): (u64, u64), bytes_max: Option<usize>) -> Reply {
-        let mut size = 0;
-        let fits = |(_, event): &Placed<'_>| {
-            let is_first = size == 0;
-            size += event.len();
-            bytes_max.is_some_and(|max| is_first || size <= max)
-        };
-        let events: Vec<Placed<'_>> = state.mailbox.after(start).take_while(fits).collect();
+    /// Room for an answer with so many bytes of messages, which is copied once on its way out.
+    fn room_for(&self, bytes: usize) -> Option<Share> {
+        let budget = &self.handle.session.budget;
+        let mut share = budget.share(Held::Answers);
+        // What is small waits for no other answer, and of the large ones one may always go on.
+        if bytes > ANSWER_BYTES && budget.of(Held::Answers) > 0 {
+            return share.try_set(2 * bytes).then_some(share);
+        }
+        share.set(2 * bytes);
+        Some(share)
+    }
+
+    /// The answer to a client that has everything up to `cursor`, with these events, which come after `start`.
+    fn reply(
+        &self,
+        state: &State,
+        (cursor, start): (u64, u64),
+        events: &[Placed<'_>],
+        share: Share,
+    ) -> Reply {
         let carried = events.last().map_or(start, |(place, _)| *place);
         let dropped = start - cursor;
         let (mut json, told) = match &state.mode {
             Mode::Tunnel(tunnel) => {
-                (self.handle.session.tunnel_reply(state, tunnel, &events, carried), false)
+                (self.handle.session.tunnel_reply(state, tunnel, events, carried), false)
             }
             Mode::Managed(channels) => {
-                self.cable_reply(state, &channels.ids_json(), &events, dropped, carried)
+                self.cable_reply(state, &channels.ids_json(), events, dropped, carried)
             }
         };
         // For those who read it in a terminal.
         json.push('\n');
         let bytes = events.iter().map(|(_, event)| event.len() as u64).sum();
-        Reply { json, carried, messages: events.len() as u64, bytes, dropped, told }
+        Reply { json, carried, messages: events.len() as u64, bytes, dropped, told, _share: share }
     }
 
     fn cable_reply(
@@ -284,6 +305,17 @@ impl Session {
 }
 
 impl State {
+    /// What an answer carries of the messages after `start`: so many bytes, or one message; `None`: nothing.
+    fn answer(&self, start: u64, bytes_max: Option<usize>) -> Vec<Placed<'_>> {
+        let mut size = 0;
+        let fits = |(_, event): &Placed<'_>| {
+            let is_first = size == 0;
+            size += event.len();
+            bytes_max.is_some_and(|max| is_first || size <= max)
+        };
+        self.mailbox.after(start).take_while(fits).collect()
+    }
+
     /// A poll's client has everything up to `place`. Where only polls listen it is forgotten at once; a stream may still
     /// have to come back for it.
     fn acknowledge(&mut self, place: u64) {

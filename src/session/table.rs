@@ -12,7 +12,7 @@ use super::repeat::{self, Repeats};
 use super::room::Room;
 use super::{EndReason, Phase, Session};
 use crate::heap::Ebb;
-use crate::mailbox::Memory;
+use crate::memory::Budget;
 use crate::stats::Stats;
 use crate::upstream::Connector;
 use crossbeam_channel::{Receiver, bounded};
@@ -21,13 +21,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The sweeper's pace: a quarter of the shortest lifetime, within these.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Sessions that forget messages at a time for one that came; the next one goes on.
+const FORGET_ROUNDS: usize = 64;
 
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
@@ -36,7 +39,7 @@ const SESSION_COST: usize = 16 * 1024;
 pub struct Table {
     pub(super) rules: Arc<Rules>,
     pub(super) stats: Arc<Stats>,
-    pub(super) memory: Arc<Memory>,
+    pub(super) budget: Arc<Budget>,
     pub(super) connector: Arc<Connector>,
     /// For hashes of credentials and paths.
     pub(super) keys: RandomState,
@@ -55,15 +58,17 @@ impl Table {
     /// The thread cannot be started.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
         let (repeats, begun) = Repeats::new();
+        let budget = Budget::new(rules.memory_max);
+        let ended = EndedSessions::new(rules.sessions_max, &budget);
         let table = Arc::new(Table {
             repeats,
             stats: Arc::clone(connector.stats()),
             connector,
-            memory: Arc::default(),
+            budget,
             keys: RandomState::new(),
             draining: AtomicBool::new(false),
             sessions: Mutex::default(),
-            ended: Mutex::new(EndedSessions::new(rules.sessions_max)),
+            ended: Mutex::new(ended),
             room: Room::default(),
             rules: Arc::new(rules),
         });
@@ -96,6 +101,11 @@ impl Table {
     /// What was counted since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The memory that is held.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// What is there now.
@@ -152,20 +162,24 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that keeps most forgets its oldest, with a little in stock, so that not every message
-    /// has to look for it.
+    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where none has two left, its newest too.
+    /// A little more than must be, so that not every message has to look for it.
     pub(super) fn keep_within_memory(&self) {
-        let max = self.rules.memory_max;
-        let enough = max - max / 64;
-        let mut before = usize::MAX;
-        while self.memory.kept() > enough && self.memory.kept() < before {
-            before = self.memory.kept();
-            let sessions = self.sessions.lock();
-            let biggest =
-                sessions.values().max_by_key(|one| one.kept.load(Ordering::Relaxed)).cloned();
-            drop(sessions);
-            if let Some(biggest) = biggest {
-                biggest.forget_until(|| self.memory.kept() <= enough);
+        let stock = self.budget.max() / 64;
+        for _ in 0..FORGET_ROUNDS {
+            let excess = self.budget.excess();
+            if excess == 0 {
+                return;
+            }
+            let sessions = self.all();
+            let most = |of: fn(&Session) -> &AtomicUsize| {
+                let bytes = |session: &&Arc<Session>| of(session).load(Ordering::Relaxed);
+                sessions.iter().max_by_key(bytes).filter(|session| bytes(session) > 0)
+            };
+            match (most(|session| &session.spare), most(|session| &session.kept)) {
+                (Some(biggest), _) => biggest.forget(excess + stock, false),
+                (None, Some(biggest)) => biggest.forget(excess + stock, true),
+                (None, None) => return,
             }
         }
     }
@@ -184,8 +198,9 @@ fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
                 table.remove(&session);
             }
         }
+        table.keep_within_memory();
         table.ended.lock().forget_expired(now);
-        ebb.give_back(table.memory.kept() + table.len() * SESSION_COST, now);
+        ebb.give_back(table.budget.held() + table.len() * SESSION_COST, now);
     }
 }
 

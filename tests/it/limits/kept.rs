@@ -182,6 +182,87 @@ fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
     assert_eq!(poll.messages.len() as u64 + poll.json.number("dropped"), 9);
 }
 
+/// A session that keeps nothing but one message of so many bytes.
+fn with_one(upstream: &FakeUpstream, bridge: &Bridge, path: &str, bytes: usize) -> (Link, String) {
+    let mut link = polled(upstream, bridge, path);
+    let id = bridge.get(&format!("{path}?timeout=1")).poll().json.text("last_event_id");
+    bridge.get(&format!("{path}?after={id}&timeout=1")).send();
+    sent_big(&mut link, 1, bytes);
+    (link, id)
+}
+
+#[test]
+fn over_max_memory_where_none_has_two_messages_the_newest_goes_too_and_is_told() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let (_big_link, big) = with_one(&upstream, &bridge, "/big", 70_000);
+
+    let (_small_link, small) = with_one(&upstream, &bridge, "/small", 50_000);
+
+    let poll = bridge.get(&format!("/big?after={big}&timeout=1")).poll();
+    assert_eq!((poll.messages.len(), poll.json.number("dropped")), (0, 1));
+    let poll = bridge.get(&format!("/small?after={small}&timeout=1")).poll();
+    assert_eq!((poll.messages.len(), poll.json.number("dropped")), (1, 0));
+}
+
+#[test]
+fn over_max_memory_a_session_with_one_large_message_does_not_end_the_search() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let (_big_link, big) = with_one(&upstream, &bridge, "/big", 50_000);
+    let mut small = polled(&upstream, &bridge, "/small");
+
+    sent_big(&mut small, 8, 10_000);
+
+    let poll = bridge.get(&format!("/big?after={big}&timeout=1")).poll();
+    assert_eq!((poll.messages.len(), poll.json.number("dropped")), (1, 0));
+    assert!(kept(&bridge, "/small").messages.len() < 6);
+}
+
+#[test]
+fn a_tunnel_whose_newest_frame_does_not_fit_closes_with_1013() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let asked = bridge.get("/t?protocol=p1").begin();
+    let mut link = upstream.accept();
+    link.upgrade_with("Sec-WebSocket-Protocol: p1\r\n");
+    asked.response();
+
+    link.raw(&"x".repeat(200_000));
+
+    assert_eq!(link.expect_close(), Some(1000));
+    let gone = bridge.post("/t?seq=1", "\"one\"").send();
+    assert_eq!(gone.status, 410);
+    assert!(gone.text().contains("1013"), "{}", gone.text());
+}
+
+#[test]
+fn what_clients_hold_has_half_of_max_memory_and_more_is_an_error_of_the_item_or_a_503() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let _link = bridge.open_by_post(&upstream, "/a", CHAT);
+    let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
+
+    let answers = bridge.act("/a", &vec![send(CHAT, &data); 10]);
+
+    let held = answers.iter().filter(|answer| answer.raw("error") == "null").count();
+    assert!((2..=4).contains(&held), "{held}");
+    assert!(answers[9].text("error").contains("--max-memory"));
+    let cookie = "c".repeat(12_000);
+    let post = format!("[{}]", subscribe(CHAT));
+    let refused = (0..4).map(|n| {
+        let request = bridge.post(&format!("/{n}?poll-queue=1"), &post).header("Cookie", &cookie);
+        let asked = request.begin();
+        if let Some(mut link) = upstream.accept_within(Duration::from_millis(300)) {
+            link.welcome();
+        }
+        asked.response().status == 503
+    });
+    assert!(refused.collect::<Vec<_>>().contains(&true));
+    let mut honest = bridge.get("/a").sse().stream();
+    honest.expect_joined();
+}
+
 #[test]
 fn a_listener_that_missed_something_is_told_how_many_before_the_next_message() {
     let (_upstream, _bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);

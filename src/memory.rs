@@ -1,0 +1,185 @@
+//! One budget for the memory that clients and the server make the process hold (`--max-memory`).
+//!
+//! Owns: how much of each kind is held. A `Share` gives back what it counts when it is dropped.
+//! Never: frees anything itself, or waits; what happens when there is no room is decided where the memory would be taken.
+//! Messages are what can be forgotten: they have what the others leave, and the others have half of it at most.
+//! Counts in steps: the first bytes of each share are what an idle session costs, and a message that changes no step touches no
+//! counter that the cores have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes in which a share counts, rounded down.
+const STEP: usize = 1024;
+
+/// What the memory is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Messages that the mailboxes keep.
+    Messages,
+    /// Notices of listeners that do not read.
+    Notices,
+    /// Frames on their way up.
+    Commands,
+    /// Identifiers, and `send`s that wait for a confirmation.
+    Channels,
+    /// Cookies and other headers of the handshakes to come.
+    Handshakes,
+    /// What is remembered of ended sessions.
+    Ended,
+    /// Bodies of requests, for as long as anything holds them.
+    Bodies,
+    /// Answers to polls, until they are written.
+    Answers,
+}
+
+impl Held {
+    /// Each with its name in the metrics.
+    pub const ALL: [(Held, &'static str); 8] = [
+        (Held::Messages, "messages"),
+        (Held::Notices, "notices"),
+        (Held::Commands, "commands"),
+        (Held::Channels, "channels"),
+        (Held::Handshakes, "handshakes"),
+        (Held::Ended, "ended"),
+        (Held::Bodies, "bodies"),
+        (Held::Answers, "answers"),
+    ];
+}
+
+/// The memory of the process, shared by all that holds it.
+#[derive(Debug)]
+pub struct Budget {
+    max: usize,
+    all: AtomicUsize,
+    each: [AtomicUsize; Held::ALL.len()],
+}
+
+impl Budget {
+    /// `max`: bytes in all.
+    pub fn new(max: usize) -> Arc<Budget> {
+        Arc::new(Budget { max, all: AtomicUsize::new(0), each: Default::default() })
+    }
+
+    /// Bytes held of this kind.
+    pub fn of(&self, kind: Held) -> usize {
+        self.each[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Bytes held in all.
+    pub fn held(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are held too much.
+    pub fn excess(&self) -> usize {
+        self.held().saturating_sub(self.max)
+    }
+
+    /// Whether so many bytes more of anything but messages fit.
+    pub fn fits(&self, more: usize) -> bool {
+        let others = self.held().saturating_sub(self.of(Held::Messages));
+        others.saturating_add(more) <= self.max / 2
+    }
+
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    /// A share that holds nothing yet.
+    pub fn share(self: &Arc<Self>, kind: Held) -> Share {
+        Share { budget: Arc::clone(self), kind, counted: 0 }
+    }
+
+    fn add(&self, kind: Held, bytes: usize) {
+        self.each[kind as usize].fetch_add(bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, kind: Held, bytes: usize) {
+        self.each[kind as usize].fetch_sub(bytes, Ordering::Relaxed);
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one owner holds, until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    kind: Held,
+    counted: usize,
+}
+
+impl Share {
+    /// The owner holds so many bytes now, whether or not there is room for them.
+    pub fn set(&mut self, bytes: usize) {
+        let bytes = bytes - bytes % STEP;
+        if bytes > self.counted {
+            self.budget.add(self.kind, bytes - self.counted);
+        } else if bytes < self.counted {
+            self.budget.subtract(self.kind, self.counted - bytes);
+        }
+        self.counted = bytes;
+    }
+
+    /// The owner holds so many bytes now, if there is room for what is new. Whether there was.
+    pub fn try_set(&mut self, bytes: usize) -> bool {
+        let more = (bytes - bytes % STEP).saturating_sub(self.counted);
+        if more > 0 {
+            // Counted first: of two that come at once one may be refused too many, and none be taken too many.
+            self.budget.add(self.kind, more);
+            if !self.budget.fits(0) {
+                self.budget.subtract(self.kind, more);
+                return false;
+            }
+            self.counted += more;
+        }
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_is_dropped_gives_back_what_it_held() {
+        let budget = Budget::new(10 * STEP);
+        let mut share = budget.share(Held::Commands);
+        let mut other = budget.share(Held::Messages);
+        share.set(3 * STEP);
+        other.set(2 * STEP + 1);
+        assert_eq!((budget.held(), budget.of(Held::Messages)), (5 * STEP, 2 * STEP));
+
+        drop(share);
+
+        assert_eq!((budget.held(), budget.of(Held::Commands)), (2 * STEP, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_counted() {
+        let budget = Budget::new(8 * STEP);
+        let mut share = budget.share(Held::Bodies);
+
+        assert!(share.try_set(4 * STEP));
+        assert!(!share.try_set(5 * STEP));
+
+        assert_eq!((budget.held(), budget.excess(), budget.fits(1)), (4 * STEP, 0, false));
+    }
+
+    #[test]
+    fn what_must_be_held_is_counted_beyond_the_bound() {
+        let budget = Budget::new(STEP);
+        let mut share = budget.share(Held::Messages);
+
+        share.set(3 * STEP);
+
+        assert_eq!(budget.excess(), 2 * STEP);
+    }
+}
