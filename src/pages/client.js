@@ -1,399 +1,472 @@
 // WebSockets over any network, for unchanged clients of ActionCable, Turbo, GraphQL and AnyCable. Loaded before them,
 //   <script src="https://bridge.example/-/client.js"></script>
-// puts a look-alike in place of `window.WebSocket` for the URLs that it carries. Attributes (defaults):
+// puts a look-alike in place of `window.WebSocket`. Attributes (defaults):
 //   data-bridge     base URL of the bridge (where the script came from)
-//   data-match      regular expression for the URL without its query (/cable$)
-//   data-transport  the roads to try, in order (websocket sse poll)
-// `/-/client.mjs` replaces nothing; its default export makes a class: `adapters.WebSocket = client({ bridge, transport })`.
-// A socket's `transport` and `transportReason` say which road it is on, and why. Times are in ms.
-var bridgeWebSocket = globalThis.bridgeWebSocket || (() => {
+//   data-match      regular expression for URLs without their query (/cable$ on the page's host or the bridge's)
+//   data-transport  what to try, in order (websocket sse poll)
+// `/-/client.mjs` replaces nothing: `adapters.WebSocket = client({ bridge, transport })`. Times are in ms.
+var bridgeWebSocket = self.bridgeWebSocket || (() => {
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3]
-const ROADS = ["websocket", "sse", "poll"]
-const FIRST_EVENT = 3000 // Nothing by then: something buffers.
+const TRANSPORTS = ["websocket", "sse", "poll"]
+const FIRST_EVENT = 3000 // Then the next is tried beside it.
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
-const REMEMBER = 300000 // Then failed roads get another chance.
+const REMEMBER = 300000
 const SLOTS = 3 // Of a browser's six connections over HTTP/1.1, for all tabs.
+const LEASE = 10000
+const TICK = 1500
 const BATCH = 20000 // UTF-16 units; all `keepalive` requests share 64 KiB.
 const KEY = "actioncable-bridge"
 const CABLE = /^actioncable-v1/
-const { WebSocket: Native, document, location } = globalThis
-const wakes = new Set()
-let lost = -MEND, nudging // When a session last was.
+const { WebSocket: Native, document, location } = self
+const warn = (text) => console.warn(`actioncable-to-eventsource: ${text}`)
+const { port1, port2 } = new MessageChannel(), wakes = new Set()
+let lost = 0, nudging
 
-const now = () => performance.now()
+// What it needs and the browser lacks.
+function lacking() {
+	try {
+		const answer = new Response("-"), some = [new AbortController(), new Headers(), new TextDecoder(), port1, answer, answer.body.getReader()]
+		const places = [self, "", [], /./, ArrayBuffer, Object, crypto, performance, wakes, Promise.prototype, ...some]
+		return `Blob CloseEvent Event MessageEvent String Uint32Array add clearInterval decode defineProperty dispatchEvent encodeURIComponent
+			entries fetch finally forEach get getEntriesByType getRandomValues isView join json match pop postMessage read
+			removeEventListener setInterval shift some startsWith then`.split(/\s+/).find((name) => !places.some((place) => name in Object(place)))
+	} catch ({ message }) { return message }
+}
+
+const { now } = Date
+const refuse = (name, message) => { throw new DOMException(message, name) }
 const pause = (time) => new Promise((done) => setTimeout(done, time))
-// Random, lest all come back at once.
 const backoff = (tries) => Math.min(4000, 200 * 2 ** tries) * (0.5 + Math.random() / 2)
 
-// Each event is a task of its own, as natively. A background tab's timers are slow.
-const tasks = [], { port1, port2 } = new MessageChannel()
+// Each event is a task of its own, as natively. A hidden tab's timers are slow.
+const tasks = []
 port1.onmessage = () => tasks.shift()()
 const later = (task) => port2.postMessage(tasks.push(task))
 
-// ActionCable's monitor looks 7 to 17 s after a loss, or when the page is shown: said to the window, where it listens.
+// ActionCable's monitor looks 7 to 17 s after a loss, or when the window is told that it is shown.
 function nudge() {
-  clearTimeout(nudging)
-  const look = () => document?.hidden || dispatchEvent(new Event("visibilitychange"))
-  if (now() - lost < MEND) nudging = setTimeout(look, (now() - lost) / 4 + backoff(2))
+	clearTimeout(nudging)
+	const time = now() - lost
+	if (time < MEND) nudging = setTimeout(() => document && document.hidden || dispatchEvent(new Event("visibilitychange")), time / 4 + backoff(2))
 }
 
 function plan(transport) {
-  if (transport) return [transport.split(/[\s,]+/), "as configured"]
-  try {
-    const [until, road, why] = JSON.parse(sessionStorage[KEY])
-    if (road && Date.now() < until) return [ROADS.slice(ROADS.indexOf(road)), `remembered: ${why}`]
-  } catch {} // Nothing is remembered, or nothing may be.
-  return [ROADS, "first choice"]
+	if (transport) return [transport.split(/[\s,]+/), "as configured"]
+	try {
+		const [until, first, why] = JSON.parse(sessionStorage[KEY])
+		if (first && now() < until) return [TRANSPORTS.slice(TRANSPORTS.indexOf(first)), `remembered: ${why}`]
+	} catch {}
+	return [TRANSPORTS, "first choice"]
 }
 
 function remember(...choice) {
-  try { sessionStorage[KEY] = JSON.stringify([Date.now() + REMEMBER, ...choice]) } catch {}
+	try { sessionStorage[KEY] = JSON.stringify([now() + REMEMBER, ...choice]) } catch {}
 }
 
 function fields(block) {
-  const all = {}
-  for (const [, name, value] of block.matchAll(/^(\w+): ?([^\n]*)/gm)) all[name] = name in all ? `${all[name]}\n${value}` : value
-  return all
+	const all = {}
+	for (const line of block.split("\n")) {
+		const [, name, value] = line.match(/^(\w+): ?([^]*)/) || []
+		all[name] = name in all ? `${all[name]}\n${value}` : value
+	}
+	return all
 }
 
-// The native WebSocket: what breaks it ends it.
+// A free slot, as what renews it, or with 0 frees it: an entry that all tabs see. One that cannot see it takes it.
+function lease(name) {
+	const id = Math.random()
+	const renew = (time = LEASE) => {
+		const [until, by] = JSON.parse(localStorage[name] || "[]")
+		return until > now() && by !== id || void (localStorage[name] = JSON.stringify([now() + time, id]))
+	}
+	try { return !renew() && renew } catch { return () => {} }
+}
+
 function direct(host) {
-  let socket, since
-  try { socket = new Native(host.url, host.protocols) } catch ({ message }) { return { opening: { message, blame: true } } }
-  socket.opening = new Promise((resolve) => {
-    socket.end = (message) => {
-      if (since) return socket.close()
-      socket.onopen = socket.onmessage = socket.onclose = null
-      socket.close()
-      resolve({ message, blame: true })
-    }
-    const timer = setTimeout(socket.end, FIRST_EVENT, "nothing came in 3 s")
-    const open = () => {
-      clearTimeout(timer)
-      if (!since) resolve(host.opened(socket.protocol))
-      since ??= now()
-    }
-    // A proxy may pass the handshake only; an ActionCable server speaks first.
-    socket.onopen = () => CABLE.test(socket.protocol) || open()
-    socket.onmessage = ({ data }) => host.message(data, open())
-    socket.onclose = (event) => {
-      if (event.wasClean) open()
-      if (!since) return socket.end("refused")
-      if (event.code === 1006 && now() - since < MEND) remember("sse", "websocket: broke early")
-      host.closed(event)
-    }
-  })
-  return socket
+	const socket = new Native(host.url, host.protocols)
+	let since
+	socket.opening = new Promise((resolve) => {
+		socket.end = () => {
+			socket.onopen = socket.onmessage = socket.onclose = null
+			socket.close()
+			resolve({})
+		}
+		const open = () => { since = since || resolve(host.opened(socket.protocol)) || now() }
+		// A proxy may pass the handshake only; an ActionCable server speaks first.
+		socket.onopen = () => CABLE.test(socket.protocol) || open()
+		socket.onmessage = ({ data }) => host.message(data, open())
+		socket.onclose = (event) => {
+			if (!since && !event.wasClean) return resolve({ message: "refused" })
+			open()
+			if (event.code === 1006 && now() - since < MEND) remember("sse", "websocket: broke early")
+			host.closed(event)
+		}
+	})
+	return socket
 }
 
-// A session on the bridge: GETs carry frames down, POSTs up. What breaks is mended unseen while it lives.
-function tunnel(host, road, why) {
-  const queue = []
-  let path, after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, broken, tries = 0
-  let fallen = "", heard, timer, pings, release, settle, cut = () => {}, rise = cut
+// A session on the bridge: GETs carry frames down, POSTs up. What breaks is mended unseen.
+function tunnel(host, transport, why) {
+	const queue = []
+	let path, after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, tries = 0
+	let fallen = "", heard, timer, release, settle, cut = () => {}, rise = cut
+	let took = -now(), broken, ticked = now(), quiet = 0
 
-  async function run() {
-    for (let busy = 0; !ended;) {
-      // 128 random bits, stored nowhere: a copied tab makes its own.
-      if (!opened) path = host.bridge + crypto.getRandomValues(new Uint32Array(4)).join("-")
-      const bad = await get()
-      if (!bad || ended) continue
-      if (opened ? bad.close || bad.gone : !bad.wait || ++busy > 3) end(bad)
-      else await mend(bad)
-    }
-  }
+	async function run() {
+		for (let busy = 0; !ended;) {
+			if (!opened) path = host.bridge + crypto.getRandomValues(new Uint32Array(4)).join("-")
+			const bad = await get()
+			if (!bad || ended) continue
+			if (opened ? bad.close || bad.gone : !bad.wait || ++busy > 3) end(bad)
+			else await mend(bad)
+		}
+	}
 
-  // Pings keep the application's own watch content.
-  async function mend({ silent, wait }) {
-    if (now() - (broken ??= now()) > MEND) return end({})
-    if (silent && tries && road === "sse") fallen = "streams fell silent"
-    ping()
-    await sleep(wait || backoff(++tries))
-    ping()
-  }
+	async function mend({ silent, wait }) {
+		broken = broken || now()
+		if (now() - broken > MEND) return end()
+		if (silent && tries && transport === "sse") fallen = "streams fell silent"
+		ping()
+		await sleep(wait || backoff(++tries))
+	}
 
-  // One GET. Resolves to what went wrong: `close` was told, `gone` is the session, `silent` the road, which `wait` clears.
-  async function get() {
-    const controller = new AbortController(), { signal } = controller
-    cut = (reason = { wait: 1 }) => controller.abort(reason)
-    try {
-      const free = await slot(), instead = free ? fallen : "other requests are held open"
-      const streams = road === "sse" && !instead
-      host.uses(streams ? "sse" : "poll", instead || why)
-      return await (streams ? stream(signal) : poll(signal, free))
-    } catch (error) {
-      return signal.reason ?? error
-    } finally {
-      cut()
-      clearTimeout(timer)
-      clearInterval(pings)
-    }
-  }
+	// One GET. Resolves to what went wrong: `close` was told, `gone` is the session, to `wait` is the bridge's word.
+	async function get() {
+		const controller = new AbortController(), { signal } = controller
+		let reason
+		cut = (why = { wait: 1 }) => controller.abort(reason = reason || why)
+		try {
+			const free = slot(), instead = free ? fallen : "other requests are held open"
+			const streams = transport === "sse" && !instead
+			link.uses = [streams ? "sse" : "poll", instead || why]
+			return await (streams ? stream(signal) : poll(signal, free))
+		} catch (error) {
+			return reason || error
+		} finally {
+			cut()
+			clearTimeout(timer)
+		}
+	}
 
-  // For the next byte.
-  function patience(time) {
-    // So it is the last to run: the application may have last words.
-    removeEventListener("pagehide", leave)
-    addEventListener("pagehide", leave)
-    heard = now()
-    clearTimeout(timer)
-    timer = setTimeout(() => cut({ silent: true, message: `nothing came in ${time / 1000} s` }), time)
-  }
+	function patience(time) {
+		// Anew, so it is the last to run: the application may have last words.
+		removeEventListener("pagehide", leave)
+		addEventListener("pagehide", leave)
+		heard = now()
+		clearTimeout(timer)
+		timer = setTimeout(() => cut({ silent: true, message: `nothing came in ${time / 1000} s` }), time)
+	}
 
-  // By `fetch`: to an EventSource a 410 looks like no network. What runs this file reads streams.
-  async function stream(signal) {
-    patience(FIRST_EVENT)
-    const { body } = await ask("text/event-stream", query(), { signal })
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader()
-    let rest = "", wait, since
-    for (let part; !(part = await reader.read()).done;) {
-      const blocks = (rest + part.value).split("\n\n")
-      rest = blocks.pop()
-      for (const { event, data, id, retry } of blocks.map(fields)) {
-        if (retry) wait = +retry
-        if (event === "open") {
-          open(JSON.parse(data))
-          wait = 0
-          since = now()
-        } else if (event === "close") return { close: JSON.parse(data) }
-        else if (data && !event) host.message(data)
-        if (id) after = `&after=${id}`
-        if (now() - since > 2000) tries = 0
-      }
-      if (since) patience(cable ? 5000 : 20000) // ActionCable pings each 3 s, the bridge is heard of after 15 s.
-    }
-    return { wait, message: "the stream ended" }
-  }
+	async function stream(signal) {
+		patience(opened ? FIRST_EVENT + 2 * took : 12000)
+		const { body } = await ask("text/event-stream", query(), { signal })
+		const reader = body.getReader(), decoder = new TextDecoder()
+		let rest = "", wait, since
+		for (let part; !(part = await reader.read()).done;) {
+			const blocks = (rest + decoder.decode(part.value, { stream: true })).split("\n\n")
+			rest = blocks.pop()
+			for (const { event, data, id, retry } of blocks.map(fields)) {
+				if (retry) wait = +retry
+				if (event === "open") {
+					open(JSON.parse(data))
+					wait = 0
+					since = now()
+				} else if (event === "close") return { close: JSON.parse(data) }
+				else if (data && !event) host.message(data)
+				if (id) after = `&after=${id}`
+				if (now() - since > 2000) tries = 0
+			}
+			if (since) patience(cable ? 5000 : 20000) // ActionCable pings each 3 s, the bridge each 15 s.
+		}
+		return { wait, message: "the stream ended" }
+	}
 
-  async function poll(signal, free) {
-    const started = now()
-    pings = setInterval(ping, 4500)
-    patience(opened ? 8000 : 12000) // The first waits for the upstream's handshake.
-    const answer = await ask("application/json", query(`&timeout=${free ? 4 : 1}`), { signal })
-    const { protocol, messages: [...texts], last_event_id, close } = await answer.json()
-    open({ protocol })
-    texts.forEach(host.message)
-    after = `&after=${last_event_id}`
-    tries = 0
-    ping()
-    if (close) return bye(), { close }
-    if (!free && gets > 1) await sleep(3000 - (now() - started))
-  }
+	async function poll(signal, free) {
+		const started = now()
+		patience(12000)
+		const { protocol, messages: [...texts], last_event_id, close } = await reply(free ? 4 : 1, signal)
+		open({ protocol })
+		texts.forEach((text) => host.message(text))
+		after = `&after=${last_event_id}`
+		tries = 0
+		ping()
+		if (close) return bye(), { close }
+		if (!free && gets > 1) await sleep(3000 - (now() - started))
+	}
 
-  // Ours come first and count. A `seq` is new: no cache has an answer.
-  const query = (more = "") =>
-    `protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
+	const reply = async (timeout, signal) => (await ask("application/json", query(`&timeout=${timeout}`), { signal })).json()
 
-  // Throws what `get` resolves to. JSON with `error` is the bridge's own word.
-  async function ask(type, query, more) {
-    const answer = await fetch(`${path}?${query}`, {
-      headers: { Accept: type }, credentials: "include", cache: "no-store", ...more,
-      referrerPolicy: "origin", // The bridge makes the Origin, which GETs may lack, of it.
-    })
-    const { status, headers } = answer
-    if (status === 204 || status === 200 && headers.get("Content-Type")?.startsWith(type)) return answer
-    const { error, close } = await answer.json().catch(() => ({}))
-    const wait = status === 503 && 1000 * (headers.get("Retry-After") || 2)
-    throw { message: error ?? `status ${status}, not from the bridge`, error, status, close, wait, gone: error && status < 500 }
-  }
+	// A `seq` is new: no cache has an answer.
+	const query = (more = "") =>
+		`protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
 
-  // Whether a request may be held open: over HTTP/2, or with a lock.
-  async function slot() {
-    const known = performance.getEntriesByType("resource").findLast((it) => it.nextHopProtocol && it.name.startsWith(host.bridge))
-    if (/^h[23]/.test(known?.nextHopProtocol)) return true
-    for (let slot = 0; slot < SLOTS && navigator.locks && !release; slot++) {
-      await new Promise((done) => {
-        const hold = (lock) => lock && new Promise((resolve) => done(release = resolve))
-        navigator.locks.request(KEY + slot, { ifAvailable: true }, hold).then(done, done)
-      })
-    }
-    if (ended) release?.()
-    return !!release
-  }
+	// An `error` is the bridge's own word.
+	async function ask(type, query, more) {
+		const answer = await fetch(`${path}?${query}`, {
+			headers: { Accept: type }, credentials: "include", cache: "no-store", ...more,
+			referrerPolicy: "origin", // Makes the Origin that GETs may lack.
+		})
+		const { status, headers } = answer
+		if (status === 204 || status === 200 && `${headers.get("Content-Type")}`.startsWith(type)) return answer
+		const { error, close } = await answer.json().catch(() => ({}))
+		const wait = status === 503 && 1000 * (headers.get("Retry-After") || 2)
+		throw { message: error || `status ${status}, not from the bridge`, error, status, close, wait, gone: error && status < 500 }
+	}
 
-  function send(text) {
-    queue.push(JSON.stringify(text))
-    pumping ??= pump().finally(() => { pumping = undefined })
-  }
+	// Whether a request may be held open.
+	function slot() {
+		const fast = (it) => /^h[23]/.test(it.nextHopProtocol) && it.name.startsWith(host.bridge)
+		if (performance.getEntriesByType("resource").some(fast)) return true
+		for (let slot = 0; slot < SLOTS && !release; slot++) release = lease(KEY + slot)
+		if (ended) free()
+		return !!release
+	}
 
-  // One POST at a time keeps order; what is sent meanwhile goes with the next.
-  async function pump() {
-    await null // What is sent at once shares a request.
-    for (let tries = 0; (batch || queue.length) && !gone;) {
-      if (await post()) tries = 0
-      else if (++tries > 9) end({})
-      else await pause(backoff(tries))
-    }
-  }
+	function free() {
+		release = void (release && release(0))
+	}
 
-  // Whether it arrived. One sent again is known by its number.
-  async function post() {
-    if (!batch) {
-      posts++
-      batch = queue.shift()
-      while (batch.length + queue[0]?.length < BATCH) batch += `\n${queue.shift()}`
-    }
-    const { length } = batch, signal = AbortSignal.timeout(6000 + (length >> 3))
-    try {
-      await ask("*/*", `protocol=&seq=${posts}`, { method: "POST", body: batch, keepalive: length < BATCH, signal })
-      batch = ""
-      rise()
-      return true
-    } catch (bad) {
-      if (bad.status === 410) gone = true // The GET is told how it ended.
-      else if (bad.gone) end({})
-    }
-  }
+	function send(text) {
+		queue.push(JSON.stringify(text))
+		pumping = pumping || pump().finally(() => { pumping = null })
+	}
 
-  // Ends the session: presence must not outlive it.
-  const bye = () => ask("*/*", `protocol=&seq=${posts}`, { method: "DELETE", keepalive: true }).catch(() => {})
+	async function pump() {
+		await null
+		for (let tries = 0; (batch || queue.length) && !gone;) {
+			if (await post()) tries = 0
+			else if (++tries > 14) end()
+			else await pause(backoff(tries))
+		}
+	}
 
-  function open({ protocol }) {
-    broken = undefined
-    if (opened) return
-    opened = true
-    cable = CABLE.test(protocol)
-    settle(host.opened(protocol))
-  }
+	// One at a time keeps order; one sent again is known by its number.
+	async function post() {
+		if (!batch) {
+			posts++
+			batch = queue.shift()
+			while (queue.length && batch.length + queue[0].length < BATCH) batch += `\n${queue.shift()}`
+		}
+		const { length } = batch, controller = new AbortController()
+		setTimeout(() => controller.abort(), 6000 + 4 * took + length / 8)
+		try {
+			await ask("*/*", `protocol=&seq=${posts}`, { method: "POST", body: batch, keepalive: length < BATCH, signal: controller.signal })
+			batch = ""
+			rise()
+			return true
+		} catch (bad) {
+			if (bad.status === 410) gone = true
+			else if (bad.gone) end()
+		}
+	}
 
-  function ping() {
-    if (cable) host.message(`{"type":"ping","message":${Math.floor(Date.now() / 1000)}}`)
-  }
+	const bye = () => ask("*/*", `protocol=${posts ? `&seq=${posts}` : ""}`, { method: "DELETE", keepalive: true }).catch(() => {})
 
-  function end({ close, message, error }) {
-    ended = gone = true
-    wakes.delete(wake)
-    removeEventListener("pagehide", leave)
-    cut()
-    rise()
-    release?.()
-    if (!close && !error) bye()
-    settle({ message, blame: !error })
-    if (!opened) return
-    if (!close) nudge(lost = now())
-    host.closed(close ?? undefined)
-  }
+	function open({ protocol }) {
+		broken = 0
+		if (opened) return
+		opened = true
+		took += now()
+		cable = CABLE.test(protocol)
+		settle(host.opened(protocol))
+	}
 
-  // By the application: what it sent goes first.
-  async function close(code = 1005, reason) {
-    ended = true
-    cut()
-    await Promise.race([pause(2000), Promise.resolve(pumping).then(bye)])
-    end({ close: { code, reason } })
-  }
+	function ping(run) {
+		quiet = 0
+		if (cable) host.message(`{"type":"ping","message":${Math.floor(now() / 1000)}}`, OPEN, run)
+	}
 
-  const sleep = (time) => new Promise((resolve) => setTimeout(rise = resolve, time))
+	function end({ close, message, error } = {}) {
+		ended = gone = true
+		wakes.delete(wake)
+		removeEventListener("pagehide", leave)
+		clearInterval(clock)
+		cut()
+		rise()
+		free()
+		if (!close && !error) bye()
+		settle({ message, blame: !error })
+		if (opened) host.closed(close || {})
+	}
 
-  // Computer, network or tab is back.
-  function wake() {
-    fallen = ""
-    ping()
-    if (opened && now() - heard > 5000) cut()
-    rise()
-  }
+	// By the application: what it sent goes first. What came while the computer slept does, too.
+	async function close(code = 1005, reason) {
+		const slept = now() - heard > 6000
+		ended = true
+		cut()
+		const rest = async () => (await reply(1)).messages.forEach((text) => host.message(text, CLOSING))
+		await Promise.race([pause(2000), Promise.all([pumping, slept && rest()]).catch(() => {}).then(bye)])
+		end({ close: { code, reason } })
+	}
 
-  // The page goes: into the back/forward cache, or for ever.
-  function leave({ persisted }) {
-    if (queue.length) post(batch = "")
-    if (!persisted) bye()
-  }
+	const sleep = (time) => new Promise((resolve) => setTimeout(rise = resolve, time))
 
-  const opening = new Promise((resolve) => { settle = resolve })
-  wakes.add(wake)
-  run()
-  return { send, close, end, opening }
+	function tick() {
+		if (now() - ticked > 3 * TICK) wake()
+		else if (++quiet > 2) ping()
+		ticked = now()
+		if (release) release()
+	}
+
+	// Computer, network or tab is back.
+	function wake() {
+		fallen = ""
+		broken = 0
+		ping((task) => task())
+		if (opened && now() - heard > 5000) cut()
+		rise()
+	}
+
+	function leave({ persisted }) {
+		if (queue.length) post(batch = "")
+		if (!persisted) bye()
+		free()
+	}
+
+	const opening = new Promise((resolve) => { settle = resolve })
+	const clock = setInterval(tick, TICK)
+	const link = { send, close, end, opening }
+	wakes.add(wake)
+	run()
+	return link
 }
 
 function resolve(url) {
-  const address = new URL(url, document?.baseURI)
-  address.protocol = address.protocol.replace("http", "ws")
-  return address
+	const address = new URL(url, document ? document.baseURI : location)
+	address.protocol = address.protocol.replace("http", "ws")
+	return address
 }
 
-class Bridged extends EventTarget {
-  url = ""; protocol = ""; extensions = ""; readyState = CONNECTING; binaryType = "blob"
-  onopen = null; onmessage = null; onerror = null; onclose = null
-  #road
-
-  constructor(url, protocols, bridge, transport) {
-    super()
-    const { href, origin, search } = resolve(url)
-    for (const type of ["open", "message", "error", "close"]) this.addEventListener(type, (event) => this[`on${type}`]?.(event))
-    // Later, and before the state `end`: the events, in the state `to`.
-    const fire = (end, to, ...events) => later(() => {
-      if (this.readyState >= end) return
-      this.readyState = to
-      events.forEach((event) => this.dispatchEvent(event))
-    })
-    this.#connect(transport, {
-      url: this.url = href, protocols: [protocols ?? []].flat(), bridge, query: search.replace("?", "&"),
-      uses: (transport, transportReason) => Object.assign(this, { transport, transportReason }),
-      opened: (protocol) => {
-        this.protocol = protocol
-        fire(OPEN, OPEN, new Event("open"))
-      },
-      message: (data) => fire(CLOSING, OPEN, new MessageEvent("message", { data, origin })),
-      closed: ({ code = 1006, reason = "", wasClean = code !== 1006 } = {}) => fire(CLOSED, CLOSED,
-        ...(wasClean ? [] : [new Event("error")]), new CloseEvent("close", { code, reason, wasClean })),
-    })
-  }
-
-  async #connect(transport, host) {
-    let [roads, why] = plan(transport)
-    for (const road of roads) {
-      host.uses(road, why)
-      this.#road = road === "websocket" ? direct(host) : tunnel(host, road, why)
-      const failure = await this.#road.opening
-      if (!failure) return road === roads[0] || transport || remember(road, why)
-      why += `; ${road}: ${failure.message}`
-      if (!failure.blame || this.readyState !== CONNECTING) break
-    }
-    if (!transport) remember()
-    host.uses("", why)
-    host.closed()
-    nudge()
-  }
-
-  get bufferedAmount() { return this.#road.bufferedAmount ?? 0 }
-
-  send(data) {
-    if (this.readyState === CONNECTING) throw new DOMException("still connecting", "InvalidStateError")
-    if (ArrayBuffer.isView(data) || data instanceof ArrayBuffer || data instanceof Blob) throw new DOMException("text only", "NotSupportedError")
-    if (this.readyState === OPEN) this.#road.send(String(data).toWellFormed())
-  }
-
-  close(code = 1000, reason = "") {
-    if (code !== 1000 && !(code >= 3000 && code <= 4999)) throw new DOMException("code not allowed", "InvalidAccessError")
-    if (new Blob([reason]).size > 123) throw new DOMException("reason too long", "SyntaxError")
-    if (this.readyState >= CLOSING) return
-    const opened = this.readyState === OPEN
-    this.readyState = CLOSING
-    if (opened) this.#road.close(...arguments)
-    else this.#road.end({})
-  }
+// Safari 13 makes no EventTarget, but a port is one.
+let Target = self.EventTarget
+try { new Target() } catch {
+	Target = function () { return Object.setPrototypeOf(new MessageChannel().port1, new.target.prototype) }
+	Target.prototype = MessagePort.prototype
 }
-Native && Object.setPrototypeOf(Bridged.prototype, Native.prototype) // `instanceof WebSocket` holds for both.
+
+class Bridged extends Target {
+	constructor(url, protocols, bridge, transport) {
+		super()
+		const { href, origin, search } = resolve(url), race = { links: [] }
+		// Its own: those of the native prototype cannot be set.
+		for (const [name, value] of Object.entries({
+			url: href, protocol: "", extensions: "", readyState: CONNECTING, binaryType: "blob", race,
+			onopen: null, onmessage: null, onerror: null, onclose: null,
+		})) Object.defineProperty(this, name, { value, writable: true, enumerable: name !== "race" })
+		for (const type of ["open", "message", "error", "close"]) {
+			this.addEventListener(type, (event) => this[`on${type}`] && this[`on${type}`](event))
+		}
+		const fire = (states, to, events, run = later) => run(() => {
+			if (!states.includes(this.readyState)) return
+			this.readyState = to
+			events.forEach((event) => this.dispatchEvent(event))
+		})
+		connect(this, race, transport, {
+			url: href, protocols: protocols || [], bridge, query: search.replace("?", "&"),
+			opened: (protocol) => {
+				this.protocol = protocol
+				fire([CONNECTING], OPEN, [new Event("open")])
+			},
+			message: (data, state = OPEN, run) => fire([state], state, [new MessageEvent("message", { data, origin })], run),
+			closed: ({ code = 1006, reason = "", wasClean = code !== 1006 }) => {
+				if (!wasClean) nudge(race.winner && (lost = now()))
+				fire([CONNECTING, OPEN, CLOSING], CLOSED, [...(wasClean ? [] : [new Event("error")]), new CloseEvent("close", { code, reason, wasClean })])
+			},
+		})
+	}
+
+	get transport() { return this.race.shown.uses[0] }
+	get transportReason() { return this.race.shown.uses[1] }
+	get bufferedAmount() { return (this.race.winner || {}).bufferedAmount || 0 }
+
+	send(data) {
+		if (this.readyState === CONNECTING) refuse("InvalidStateError", "still connecting")
+		if (ArrayBuffer.isView(data) || data instanceof ArrayBuffer || data instanceof Blob) refuse("NotSupportedError", "text only")
+		if (this.readyState === OPEN) this.race.winner.send(String(data).replace(/[\uD800-\uDFFF]/gu, "\uFFFD"))
+	}
+
+	close(code = 1000, reason = "") {
+		if (code !== 1000 && !(code >= 3000 && code <= 4999)) refuse("InvalidAccessError", "code not allowed")
+		if (new Blob([reason]).size > 123) refuse("SyntaxError", "reason too long")
+		const { readyState } = this, { links, winner } = this.race
+		if (readyState >= CLOSING) return
+		this.readyState = CLOSING
+		if (readyState === OPEN) winner.close(...arguments)
+		else links.forEach((link) => link.end())
+	}
+}
+if (Native) Object.setPrototypeOf(Bridged.prototype, Native.prototype)
+
+// One after the other. One that is slow may still win: the first that opens ends the others.
+async function connect(socket, race, transport, host) {
+	const [names, ...reasons] = plan(transport), outcomes = []
+	let refused
+	for (const name of names) {
+		const at = reasons.length, why = reasons.join("; ")
+		const failed = ({ message, blame = true }) => {
+			reasons[at] = `${name}: ${message}`
+			if (!blame) refused = true
+		}
+		const mine = { ...host,
+			opened(protocol) {
+				race.winner = race.shown = link
+				for (const other of race.links) if (other !== link) other.end()
+				host.opened(protocol)
+				if (at > 1 && !transport) remember(name, why)
+			},
+		}
+		let link
+		reasons[at] = `${name}: nothing came in 3 s`
+		try {
+			link = name === "websocket" ? direct(mine) : tunnel(mine, name, why)
+			link.uses = link.uses || [name, why]
+			race.links.push(race.shown = link)
+			outcomes.push(link.opening.then((failure) => failure && failed(failure)))
+			await Promise.race([...outcomes.slice(-1), pause(FIRST_EVENT)])
+		} catch (error) { failed(error) }
+		if (race.winner || refused || socket.readyState !== CONNECTING) break
+	}
+	await Promise.all(outcomes)
+	if (race.winner) return
+	if (!transport) remember()
+	race.shown = { uses: ["", reasons.join("; ")] }
+	host.closed({})
+}
 
 function classFor({ bridge = "/", transport } = {}) {
-  const base = new URL(bridge, location).href.replace(/\/*$/, "/")
-  // Enumerable, as natively: ActionCable looks the state's name up.
-  return Object.assign(class WebSocket extends Bridged {
-    constructor(url, protocols) { super(url, protocols, base, transport) }
-  }, { CONNECTING, OPEN, CLOSING, CLOSED })
+	if (missing) return Native
+	const base = new URL(bridge, location).href.replace(/\/*$/, "/")
+	// Enumerable, as natively: ActionCable looks the state's name up.
+	return Object.assign(class WebSocket extends Bridged {
+		constructor(url, protocols) { super(url, protocols, base, transport) }
+	}, { CONNECTING, OPEN, CLOSING, CLOSED })
 }
 
-function install({ dataset: { bridge, match = "/cable$", transport }, src }) {
-  const Class = classFor({ bridge: bridge ?? new URL("..", src || location), transport })
-  const carries = (url) => URL.canParse(url, document.baseURI) && RegExp(match).test(resolve(url).href.split("?")[0])
-  const Replaced = globalThis.WebSocket = new Proxy(Native, {
-    // A subclass stays native.
-    construct: (native, args, target) =>
-      target === Replaced && carries(args[0]) ? new Class(...args) : Reflect.construct(native, args, target),
-  })
+function install({ dataset: { bridge, match, transport }, src }) {
+	const base = new URL(bridge || new URL("..", src || location), location)
+	const Class = classFor({ bridge: base, transport }), pattern = RegExp(match || "/cable$")
+	const carries = (url) => {
+		try {
+			const { href, hostname } = resolve(url)
+			// Another site's URL, its token and all, is not for this bridge.
+			return pattern.test(href.split("?")[0]) && (match || [location.hostname, base.hostname].includes(hostname))
+		} catch {}
+	}
+	const Replaced = self.WebSocket = new Proxy(Native || Class, {
+		construct(native, args, target) {
+			if (target === Replaced && carries(args[0])) return new Class(...args)
+			if (Native) return Reflect.construct(native, args, target) // A subclass stays native.
+			refuse("NotSupportedError", "this browser has no WebSocket")
+		},
+	})
+	if (self.ActionCable || self.Turbo) warn("load client.js before ActionCable and Turbo: they have the native WebSocket")
 }
 
 for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener(type, () => wakes.forEach((wake) => wake()))
 
-if (document?.currentScript) install(document.currentScript)
+const missing = lacking(), tag = document && document.currentScript
+if (missing) warn(`without ${missing} the native WebSocket stays`)
+else if (tag) install(tag)
+else if (document && typeof bridgeClient === "undefined") warn("client.js is no module: use a plain script tag, or client.mjs")
 return classFor
 })()

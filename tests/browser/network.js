@@ -2,7 +2,8 @@
 //
 // To each connection: `cut` resets it after so many ms, `delay` holds each byte back so many ms, each way.
 // To each request: `noUpgrade` takes the upgrade out, `buffer` holds the answer back until it has ended, `http10`
-// answers in HTTP/1.0 and closes, `cache` answers each GET that was answered once, whatever its headers said.
+// answers in HTTP/1.0 and closes, `cache` answers each GET that was answered once, whatever its headers said. To each
+// upgraded connection: `cutUpgraded` resets it after so many ms, `cutIdle` once so many ms are without a byte.
 // On command: `drop` resets all and lets nobody in, `unplug` lets nothing pass, and resets nothing.
 
 import { createServer as createHttpServer, request } from "node:http";
@@ -26,7 +27,7 @@ export class Network {
     const network = new Network();
     network.#faults = faults;
     network.#target = target;
-    if (faults.noUpgrade || faults.buffer || faults.http10 || faults.cache) {
+    if (faults.noUpgrade || faults.buffer || faults.http10 || faults.cache || faults.cutUpgraded || faults.cutIdle) {
       network.#http = spoil(target, faults);
       network.#target = await listen(network.#http);
     }
@@ -130,7 +131,7 @@ function spoil(target, faults) {
   const server = createHttpServer();
   server.on("request", (asked, answer) => serve(asked, answer, { target, faults, kept }));
   // Without a listener node takes an upgrade for a plain request, as a proxy does that knows none.
-  if (!faults.noUpgrade && !faults.http10) server.on("upgrade", (asked, socket, first) => upgrade(asked, socket, first, target));
+  if (!faults.noUpgrade && !faults.http10) server.on("upgrade", (asked, socket, first) => upgrade(asked, socket, first, target, faults));
   server.keepAliveTimeout = 60_000;
   return server;
 }
@@ -201,7 +202,7 @@ async function sendOld(answer, { status, headers }, body) {
   socket.end();
 }
 
-function upgrade(asked, socket, first, target) {
+function upgrade(asked, socket, first, target, { cutUpgraded, cutIdle }) {
   const server = connect(target, "127.0.0.1");
   const lines = [`${asked.method} ${asked.url} HTTP/1.1`];
   for (let at = 0; at < asked.rawHeaders.length; at += 2) lines.push(`${asked.rawHeaders[at]}: ${asked.rawHeaders[at + 1]}`);
@@ -212,4 +213,8 @@ function upgrade(asked, socket, first, target) {
     one.on("close", () => other.destroy());
     one.pipe(other);
   }
+  const cut = () => [socket, server].forEach(reset);
+  const ending = cutUpgraded && setTimeout(cut, cutUpgraded);
+  socket.on("close", () => clearTimeout(ending));
+  if (cutIdle) [socket, server].forEach((one) => one.setTimeout(cutIdle, cut));
 }

@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { createServer, request } from "node:http";
 import { extname, join, normalize } from "node:path";
-import { bundle } from "./parts/bundles.js";
+import { bundle, translated } from "./parts/bundles.js";
 import { here } from "./parts/places.js";
 import { page } from "./parts/page.js";
 
@@ -48,8 +48,9 @@ export class Site {
     if (pathname === "/cable") return pass(asked, answer, this.#rails + asked.url);
     if (pathname.startsWith(`${BRIDGE_AT}/`)) return this.#serveFromBridge(asked, answer);
     if (pathname === "/page") return send(answer, page(searchParams), "text/html", cookie(searchParams));
-    if (pathname.startsWith("/bundles/")) return send(answer, await bundle(pathname.slice(9)), "text/javascript");
-    return serveFile(answer, pathname);
+    const target = searchParams.get("target");
+    if (pathname.startsWith("/bundles/")) return send(answer, await bundle(pathname.slice(9), target), "text/javascript");
+    return serveFile(answer, pathname, target);
   }
 
   #serveFromBridge(asked, answer) {
@@ -119,11 +120,12 @@ function sendStatus(answer, status) {
 }
 
 // `/pages/…` is this folder's, `/node_modules/…` the clients as npm brought them.
-async function serveFile(answer, pathname) {
+async function serveFile(answer, pathname, target) {
   const path = normalize(decodeURIComponent(pathname));
   if (!/^\/(pages|node_modules)\//.test(path)) return sendStatus(answer, 404);
   try {
-    send(answer, await readFile(join(here, path)), TYPES[extname(path)] ?? "application/octet-stream");
+    const file = await readFile(join(here, path));
+    send(answer, await translated(file, target), TYPES[extname(path)] ?? "application/octet-stream");
   } catch {
     sendStatus(answer, 404);
   }

@@ -2,6 +2,7 @@
 //
 // A tab runs functions of the test inside of the page. WebKit has the same tabs: webkit.js.
 
+import { setTimeout as later } from "node:timers/promises";
 import puppeteer from "puppeteer-core";
 import { missing } from "./processes.js";
 import { until } from "./wait.js";
@@ -30,12 +31,13 @@ export class Browser {
   #scheme;
 
   /** `scheme` is the colour scheme that the user prefers, `light` or `dark`. */
-  static async start(name, { acceptInsecureCerts = false, scheme = "light" } = {}) {
+  static async start(name, { acceptInsecureCerts = false, scheme = "light", flags = [] } = {}) {
     const browser = new Browser();
     browser.name = name;
     browser.#scheme = scheme;
     browser.#puppet = await puppeteer.launch({
       ...engines[name],
+      args: [...(engines[name].args ?? []), ...flags],
       headless: true,
       protocolTimeout: 120_000,
       acceptInsecureCerts,
@@ -59,6 +61,17 @@ export class Browser {
     // Firefox has it from its settings, and cannot be told later.
     if (this.name === "chromium") await page.emulateMediaFeatures([scheme]);
     return new Tab(page);
+  }
+
+  /** Stops all its processes for so many ms, as a computer that sleeps does. */
+  async sleep(ms) {
+    const { pid } = this.#puppet.process();
+    process.kill(-pid, "SIGSTOP");
+    try {
+      await later(ms);
+    } finally {
+      process.kill(-pid, "SIGCONT");
+    }
   }
 
   async stop() {
@@ -100,6 +113,13 @@ export class Tab {
 
   async offline(is) {
     await this.#page.setOfflineMode(is);
+  }
+
+  /** As a browser does with a page that nobody has looked at for minutes: no script of it runs. Chromium only. */
+  async freeze(is) {
+    const devtools = await this.#page.createCDPSession();
+    await devtools.send("Page.setWebLifecycleState", { state: is ? "frozen" : "active" });
+    await devtools.detach();
   }
 
   async screenshot(path, { width, height }) {

@@ -31,6 +31,9 @@ const modules = new Set(["turbo", "turbo-source", "turbo-left", "turbo-module", 
 /** Those that have no need of the bridge's script. */
 const alone = new Set(["turbo-source", "turbo-left", "own-post", "own-get"]);
 
+// Built into one file: old browsers have no importmap.
+const built = { turbo: ["/pages/turbo.js", "/bundles/turbo.js"], anycable: ["/bundles/anycable.js"] };
+
 const imports = {
   "@anycable/web": "/node_modules/@anycable/web/index.js",
   "@anycable/core": "/node_modules/@anycable/core/index.js",
@@ -41,21 +44,46 @@ export function page(parameters) {
   const client = parameters.get("client") ?? "actioncable-8.1";
   if (!(client in scripts)) throw new Error(`no such client: ${client}`);
   const kind = modules.has(client) ? ' type="module"' : "";
+  // An old browser, in esbuild's words: the application's scripts are built for it.
+  const target = parameters.get("target");
+  const sources = target ? (built[client] ?? scripts[client]).map((source) => `${source}?target=${target}`) : scripts[client];
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <title>${client}</title>
 <link rel="icon" href="data:,">
+${withoutScript(parameters.get("without"))}
 ${bridgeTag(alone.has(client) ? "none" : (parameters.get("road") ?? "auto"))}
-<script type="importmap">${JSON.stringify({ imports })}</script>
-${scripts[client].map((source) => `<script${kind} src="${source}"></script>`).join("\n")}
+${target ? "" : `<script type="importmap">${JSON.stringify({ imports })}</script>`}
+${sources.map((source) => `<script${kind} src="${source}"></script>`).join("\n")}
 </head>
 <body>
 ${body(client, parameters.get("room") ?? "lobby")}
 </body>
 </html>
 `;
+}
+
+// A browser that lacks this name, as a global and in all that is a global's.
+function withoutScript(name) {
+  if (!name) return "";
+  return `<script>(${remove})(${JSON.stringify(name).replaceAll("<", "")})</script>`;
+}
+
+function remove(name) {
+  const places = Object.getOwnPropertyNames(self).filter((key) => !["webkitStorageInfo", "frameElement"].includes(key)).map((key) => self[key]);
+  for (const place of places.filter((place) => place && /^(function|object)$/.test(typeof place))) {
+    if (place.window === place || place === document || place === location) continue;
+    for (const at of [place, place.prototype, Object.getPrototypeOf(place)]) {
+      try {
+        // What is read and not called is as old as its object, but for the body.
+        const { get } = (at && Object.getOwnPropertyDescriptor(at, name)) || {};
+        if (at && (!get || name === "body")) delete at[name];
+      } catch {}
+    }
+  }
+  delete self[name];
 }
 
 function bridgeTag(road) {

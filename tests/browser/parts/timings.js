@@ -1,4 +1,5 @@
-// The time to the first message, client by road by network: written down by tests, printed by the runner.
+// What tests measured, written down by them and printed by the runner: the time to the first message, client by road by
+// network; and what a page with the tag costs beside the browser's own WebSocket (yardstick.test.js).
 
 import { appendFileSync, readFileSync } from "node:fs";
 
@@ -11,12 +12,23 @@ export function note(measurement) {
   else console.log(line);
 }
 
-/** The table of all measurements in this file; several of one cell are its median. */
+const measurements = (path) => readFileSync(path, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
+
+/** One line a page beside the native one. */
+export function comparison(path) {
+  const columns = ["browser", "network", "road", "transport", "first", "silence", "lost", "doubled"];
+  const rows = measurements(path).filter((row) => "silence" in row);
+  return lines([columns, columns.map(() => "---"), ...rows.map((row) => columns.map((column) => row[column] ?? ""))]);
+}
+
+const lines = (rows) => rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+
+/** The table of the other measurements; several of one cell are its median. */
 export function table(path) {
   const rows = new Map();
   const networks = new Set();
-  for (const line of readFileSync(path, "utf8").split("\n").filter(Boolean)) {
-    const { browser, client, road, network, ms } = JSON.parse(line);
+  for (const { browser, client, road, network, ms } of measurements(path)) {
+    if (!client) continue;
     networks.add(network);
     const name = `${browser} | ${client} | ${road}`;
     if (!rows.has(name)) rows.set(name, new Map());
@@ -24,11 +36,9 @@ export function table(path) {
     cells.set(network, [...(cells.get(network) ?? []), ms]);
   }
   const columns = [...networks];
-  const lines = [...rows].map(([name, cells]) => [name, ...columns.map((column) => cell(cells.get(column)))]);
+  const body = [...rows].map(([name, cells]) => [name, ...columns.map((column) => cell(cells.get(column)))]);
   const head = ["browser | client | road", ...columns];
-  return [head, head.map((title, at) => (at === 0 ? "--- | --- | ---" : "--:")), ...lines]
-    .map((line) => `| ${line.join(" | ")} |`)
-    .join("\n");
+  return lines([head, head.map((title, at) => (at === 0 ? "--- | --- | ---" : "--:")), ...body]);
 }
 
 function cell(values) {
@@ -37,4 +47,6 @@ function cell(values) {
   return `${Math.round(sorted[Math.floor(sorted.length / 2)])}`;
 }
 
-if (process.argv[1] === import.meta.filename) console.log(table(process.argv[2]));
+if (process.argv[1] === import.meta.filename) {
+  console.log(`${table(process.argv[2])}\n\nBeside the browser's own WebSocket, in ms and messages:\n\n${comparison(process.argv[2])}`);
+}

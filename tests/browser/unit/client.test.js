@@ -125,19 +125,58 @@ describe("over a stream", () => {
 });
 
 describe("the road", () => {
-  test("one that brings nothing in 3 s is given up for the next, and its session ended", async () => {
+  test("beside one that brings nothing in 3 s the next is tried, and its session ends when that opens", async () => {
     const socket = tab.open("sse,poll");
     const first = await tab.next();
 
     await pass(3000);
-    const [second, ended] = [await tab.next(), await tab.next("DELETE")];
-    second.answer(200, { protocol: "p", messages: [], last_event_id: "e0" });
+    (await tab.next()).answer(200, { protocol: "p", messages: [], last_event_id: "e0" });
+    await happened(socket, 1);
+    const ended = await tab.next("DELETE");
+
+    assert.equal(ended.url.pathname, first.url.pathname);
+    assert.equal(first.signal.aborted, true);
+    assert.deepEqual([socket.transport, socket.transportReason], ["poll", "as configured; sse: nothing came in 3 s"]);
+  });
+
+  test("one that is slow may still win, and says why it was the first", async () => {
+    const socket = tab.open("sse,poll");
+    const slow = await tab.next();
+
+    await pass(3000);
+    const poll = await tab.next();
+    slow.opened();
     await happened(socket, 1);
 
-    assert.equal(second.headers.Accept, "application/json");
-    assert.equal(ended.url.pathname, first.url.pathname);
-    assert.notEqual(second.url.pathname, first.url.pathname);
-    assert.deepEqual([socket.transport, socket.transportReason], ["poll", "as configured; sse: nothing came in 3 s"]);
+    assert.equal((await tab.next("DELETE")).url.pathname, poll.url.pathname);
+    assert.equal(poll.signal.aborted, true);
+    assert.deepEqual([socket.transport, socket.transportReason], ["sse", "as configured"]);
+    assert.deepEqual(sessionStorage, {});
+  });
+
+  test("a refusal waits for one that was tried before and has not been answered", async () => {
+    const socket = tab.open("sse,poll");
+    const slow = await tab.next();
+
+    await pass(3000);
+    (await tab.next()).answer(502, { error: "the upstream is away" });
+    await settled();
+    assert.deepEqual(socket.happened, []);
+    slow.opened();
+
+    assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
+  });
+
+  test("all that are tried end with the socket", async () => {
+    const socket = tab.open("sse,poll");
+    const sse = await tab.next();
+    await pass(3000);
+    const poll = await tab.next();
+
+    socket.close();
+
+    assert.deepEqual(await happened(socket, 2), ["error", "close 1006  unclean"]);
+    assert.deepEqual([sse.signal.aborted, poll.signal.aborted], [true, true]);
   });
 
   test("the one that worked is remembered for some minutes", async () => {
@@ -177,8 +216,10 @@ describe("the road", () => {
     assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
   });
 
-  test("without a lock polls are short, and the stream comes when a lock is free", async () => {
+  test("without a slot polls are short, and the stream comes when one is free", async () => {
+    globalThis.localStorage = {};
     const holders = [1, 2, 3].map(() => tab.open("sse"));
+    for (let times = 0; times < 3; times++) await pass(50);
     for (const _ of holders) (await tab.next()).opened();
     const socket = tab.open("sse");
 
@@ -186,6 +227,7 @@ describe("the road", () => {
     poll.answer(200, { protocol: "actioncable-v1-json", messages: ["one"], last_event_id: "e1" });
     await happened(socket, 2);
     assert.deepEqual([poll.query.timeout, socket.transport], ["1", "poll"]);
+    assert.equal(socket.transportReason, "other requests are held open");
 
     // Asked at once: the first answer came with the opening.
     const second = await tab.next();
@@ -193,9 +235,23 @@ describe("the road", () => {
     (await tab.next("DELETE")).answer(204);
     second.answer(200, { messages: [], last_event_id: "e1" });
     await pass(3000);
+    await pass(50);
     const stream = await tab.next();
 
     assert.deepEqual([stream.headers.Accept, stream.query.after], ["text/event-stream", "e1"]);
+  });
+
+  test("a slot whose holder has not been heard of for 10 s is free", async () => {
+    const until = (ms) => JSON.stringify([Date.now() + ms, 0.5]);
+    const names = [0, 1, 2].map((slot) => `actioncable-bridge${slot}`);
+    globalThis.localStorage = Object.fromEntries(names.map((name) => [name, until(name.endsWith("2") ? -1 : 9_000)]));
+
+    tab.open("sse");
+    await pass(50);
+    await tab.next();
+
+    const [last] = JSON.parse(localStorage[names[2]]);
+    assert.ok(last > Date.now() + 9_000, "it is held again");
   });
 });
 

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 
 const source = readFileSync(new URL("../../../src/pages/client.js", import.meta.url), "utf8");
 
+globalThis.self = globalThis;
 globalThis.CloseEvent ??= class CloseEvent extends Event {
   constructor(type, { code, reason, wasClean }) {
     super(type);
@@ -14,14 +15,13 @@ globalThis.CloseEvent ??= class CloseEvent extends Event {
 /** A browser tab that has loaded client.js, and the requests that it makes. */
 export class Tab {
   requests = [];
-  locks = new Set();
   #waiting = [];
   #listeners = new EventTarget();
 
   constructor({ script, native } = {}) {
-    const locks = { request: (name, _, hold) => this.#lock(name, hold) };
-    Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
     globalThis.sessionStorage = {};
+    // Who cannot know what other tabs hold has a slot.
+    globalThis.localStorage = undefined;
     globalThis.addEventListener = (...args) => this.#listeners.addEventListener(...args);
     globalThis.removeEventListener = (...args) => this.#listeners.removeEventListener(...args);
     globalThis.fetch = (url, init) => this.#fetch(url, init);
@@ -31,10 +31,10 @@ export class Tab {
     globalThis.location = new URL("https://app.example/page");
     // An open port would keep Node from its end.
     globalThis.MessageChannel = class {
-      port1 = {};
+      port1 = { postMessage() {} };
       port2 = { postMessage: () => setImmediate(() => this.port1.onmessage()) };
     };
-    this.client = new Function(`${source}; return bridgeWebSocket;`)();
+    this.client = new Function("bridgeClient", `${source}; return bridgeWebSocket;`)(() => {});
   }
 
   dispatch(type, fields) {
@@ -62,13 +62,6 @@ export class Tab {
       this.requests.push(new Request(new URL(url), { method, signal, ...init }, resolve, reject));
       this.#waiting.splice(0).forEach((wake) => wake());
     });
-  }
-
-  async #lock(name, hold) {
-    if (this.locks.has(name)) return hold(null);
-    this.locks.add(name);
-    await hold({ name });
-    this.locks.delete(name);
   }
 }
 

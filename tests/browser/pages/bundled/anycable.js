@@ -1,0 +1,2 @@
+// The same application, built into one file.
+import "../anycable.js";

@@ -1,0 +1,136 @@
+// No page is worse off for the script tag: side by side with the browser's own WebSocket in one window each, the page
+// with the tag is never later with its first message, longer silent, or poorer by a message.
+//
+// Rails tells numbered news all the while. One row of figures a page goes into the table that the runner prints.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { setTimeout as later } from "node:timers/promises";
+import { Network } from "./network.js";
+import { missingOf } from "./parts/audience.js";
+import { missingFor as missingForBrowser, names } from "./parts/browsers.js";
+import { News } from "./parts/news.js";
+import { missingFor } from "./parts/rails.js";
+import { everything, needing } from "./parts/skips.js";
+import { stageIn } from "./parts/stage.js";
+import { note } from "./parts/timings.js";
+import { until } from "./parts/wait.js";
+import { pageAt } from "./parts/world.js";
+import { subscribe } from "./scenarios.js";
+
+const NATIVE = "none";
+const EVERY_MS = 200;
+const OPEN_MS = 60_000;
+/** What the tabs, all on two busy cores, may differ by. */
+const ALLOWANCE_MS = 1_500;
+const BACK_MS = 20_000;
+const AWAY_MS = everything ? 60_000 : 20_000;
+
+/** `act`: what happens while the news are told, else so many `seconds` pass. `rtt`: of one round trip, in ms. */
+const trials = {
+  good: { seconds: 5 },
+  "a WebSocket is cut at once": { faults: { cutUpgraded: 150 }, seconds: 15 },
+  "a WebSocket is cut after 5 s": { faults: { cutUpgraded: 5_000 }, seconds: 25 },
+  "a WebSocket is cut once 2 s are silent": { faults: { cutIdle: 2_000 }, seconds: 15, every: 2_500 },
+  "a round trip takes 1.6 s": { faults: { delay: 800 }, seconds: 10, rtt: 1_600 },
+  "a round trip takes 2.4 s": { faults: { delay: 1_200 }, seconds: 10, rtt: 2_400 },
+  "the computer sleeps": { act: ({ browser }) => browser.sleep(AWAY_MS) },
+  "the pages are frozen": { only: "chromium", act: ({ tabs }) => during(tabs, "freeze") },
+  "the browser is offline": { only: "chromium", act: ({ tabs }) => during(tabs, "offline") },
+};
+
+async function during(tabs, what) {
+  for (const tab of tabs) await tab[what](true);
+  await later(10_000);
+  for (const tab of tabs) await tab[what](false);
+}
+
+const chosen = process.env.TRIALS?.split(";") ?? Object.keys(trials);
+
+for (const browser of everything ? names : ["chromium"]) {
+  const what = `beside the browser's own WebSocket in ${browser}`;
+  needing(what, [...missingForBrowser(browser), ...missingFor("7.2")], () => describe(what, () => tests(browser)));
+}
+
+function tests(browserName) {
+  const stage = stageIn(browserName);
+  for (const name of chosen) {
+    const { only = browserName } = trials[name];
+    if (only === browserName) test(name, { timeout: 240_000 }, () => nobodyIsWorseOff(stage, name));
+  }
+}
+
+async function nobodyIsWorseOff({ world, browser }, name) {
+  const trial = trials[name];
+  const pages = await Promise.all([NATIVE, "auto", "sse", "poll"].map((road) => open({ world, browser }, trial, road)));
+  try {
+    await measure(world, browser, pages, trial);
+    const rows = await Promise.all(pages.map(figures));
+    rows.forEach((row) => note({ browser: browser.name, network: name, ...row }));
+    compare(rows, trial);
+  } finally {
+    await Promise.all(pages.map(async ({ tab, network }) => (await tab.close(), await network.stop())));
+  }
+}
+
+// Each over a port of its own: Chromium makes one WebSocket after the other to one port.
+async function open({ world, browser }, { faults }, road) {
+  const network = await Network.start(world.site.port, faults);
+  const tab = await browser.window();
+  await tab.open(pageAt(network.url, { road }));
+  await tab.run(listen);
+  return { tab, network, room: world.room(), road };
+}
+
+async function measure({ rails }, browser, pages, { act, seconds = 3, every = EVERY_MS }) {
+  await Promise.all(pages.map(({ tab, room }) => subscribe(tab, "chat", room)));
+  const greeted = ({ tab }) => tab.run(() => window.chat.firstMessageMs !== null);
+  await until("all are greeted", OPEN_MS, async () => (await Promise.all(pages.map(greeted))).every(Boolean));
+  const news = pages.map(({ room }) => News.start(rails, room, every));
+  await later(1_000);
+  if (act) await act({ browser, tabs: pages.map(({ tab }) => tab) });
+  await later(1_000 * seconds);
+  await Promise.all(news.map((one) => one.stop()));
+  // A last word, which all who are there hear.
+  const last = news.map((one) => one.last);
+  const heardAll = async () => (await Promise.all(pages.map(({ tab }) => tab.run(() => window.heard.map(([number]) => number)))))
+    .every((numbers, at) => numbers.includes(last[at]));
+  await until("all hear the last", BACK_MS, heardAll).catch(() => {});
+  pages.forEach((page, at) => (page.last = last[at]));
+}
+
+/** In the page: the numbers that come, and when. */
+function listen() {
+  window.heard = [];
+  const note = window.chat.note;
+  window.chat.note = function (label, callback, details) {
+    if (callback === "received" && details[0].text) window.heard.push([Number(details[0].text), performance.now()]);
+    note.call(this, label, callback, details);
+  };
+}
+
+async function figures({ tab, road, last }) {
+  const { heard, first, transport, now } = await tab.run(() => ({
+    now: performance.now(),
+    heard: window.heard,
+    first: window.chat.firstMessageMs,
+    transport: window.chat.consumer.connection.webSocket?.transport,
+  }));
+  const numbers = heard.map(([number]) => number);
+  // One that never came back is silent still.
+  const times = [...heard.map(([, at]) => at), ...(numbers.includes(last) ? [] : [now])];
+  const silence = Math.max(...times.slice(1).map((at, before) => at - times[before]), 0);
+  const lost = missingOf([0, ...numbers, last + 1]).length;
+  return { road, transport, first: Math.round(first), silence: Math.round(silence), lost, doubled: numbers.length - new Set(numbers).size };
+}
+
+function compare([native, ...others], { rtt = 0 }) {
+  for (const { road, first, silence, lost, doubled } of others) {
+    const all = JSON.stringify([native, ...others]);
+    assert.equal(doubled, 0, `${road} heard something twice: ${all}`);
+    // Who loses everything while it is away may be away a little longer.
+    assert.ok(lost <= native.lost + (native.lost && ALLOWANCE_MS / EVERY_MS), `${road} lost more: ${all}`);
+    assert.ok(silence <= native.silence + ALLOWANCE_MS + rtt, `${road} was longer silent: ${all}`);
+    if (road === "auto") assert.ok(first <= 1.5 * native.first + rtt + ALLOWANCE_MS, `${road} was later: ${all}`);
+  }
+}
