@@ -9,7 +9,7 @@
 mod room;
 mod wire;
 
-use crate::report::debug;
+use crate::report::{clock, debug};
 use crate::upstream::Url;
 use crossbeam_channel::{after, bounded, tick};
 use room::{Peer, Room};
@@ -17,7 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 use tungstenite::Message;
 use wire::Socket;
 
@@ -53,7 +53,7 @@ pub fn start() -> io::Result<Url> {
 fn run_clock(room: &Weak<Room>) {
     for (second, _) in tick(Duration::from_secs(1)).into_iter().enumerate() {
         let Some(room) = room.upgrade() else { return };
-        let now = SystemTime::now();
+        let now = clock();
         if second % TICKS_A_PING == 0 {
             let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             room.everyone(&Message::text(wire::ping(seconds)));

@@ -1,9 +1,10 @@
-//! How many sessions and connections this machine can hold, found once at start.
+//! How many sessions and connections this machine can hold, and how much memory is for messages, found once at start.
 //!
 //! Owns: raising the soft limit of descriptors to the hard one, reading what the kernel allows, and
 //! the arithmetic from there to `Plan`; one log line tells the result and what binds it.
-//! Never: refuses a number that was typed. One that the machine cannot hold is a warning.
-//! The measure is a slot: one descriptor and one thread. A session's upstream takes one, and so does
+//! Never: refuses a number that was typed. One that the machine cannot hold is a warning; only a machine that cannot hold
+//! the program itself is an error.
+//! The measure is a slot: one descriptor, one thread and their memory. A session's upstream takes one, and so does
 //! each connection of a client; a session with its stream takes two.
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 
-use crate::report::{info, warning};
+use crate::report::{Error, info, warning};
 
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;
@@ -36,6 +37,28 @@ const MAPPINGS_RESERVED: u64 = 4_000;
 /// A thread's stack, its guard page, and its share of the allocator's arenas.
 const MAPPINGS_A_THREAD: u64 = 4;
 
+/// `vm.max_map_count` of a kernel that nobody has told otherwise, where there is no /proc to read it from.
+const MAPPINGS_DEFAULT: u64 = 65_530;
+
+/// Threads that run before the first client comes.
+const THREADS_TO_START: u64 = 28;
+
+/// Memory of one slot, the kernel's included: 22 KiB for a thread, 4 for a socket, the rest its stack and its heap, with what a
+/// handshake or a request takes for a moment.
+const MEMORY_A_SLOT: u64 = 52 * 1024;
+
+/// Memory of the process before the first client comes, the kernel's included.
+const MEMORY_RESERVED: u64 = 8 * MIB;
+
+/// What is planned with, of 100 parts: the kernel's counters lag behind, and the heap has gaps.
+const MEMORY_SHARE: u64 = 85;
+
+/// `--max-memory` where it is not typed: this part of the memory there is, and no more than that.
+const BUDGET_SHARE: u64 = 8;
+const BUDGET_MAX: u64 = 256 * MIB;
+
+const MIB: u64 = 1024 * 1024;
+
 /// An eighth of all slots is for connections that carry no stream: POSTs, health checks, a
 /// connection that is kept alive and idles. Else the last sessions could be opened but not used.
 const SPARE_SHARE: u64 = 8;
@@ -54,6 +77,19 @@ pub struct Machine {
     pub threads: u64,
     /// Which bound on threads that is.
     pub threads_by: &'static str,
+    /// Bytes: the machine's, those of the cgroup and of each above it, RLIMIT_AS; the least of them.
+    pub memory: u64,
+}
+
+/// What was typed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    pub sessions: Option<usize>,
+    pub connections: Option<usize>,
+    /// `--max-memory`, in bytes.
+    pub memory: Option<usize>,
+    /// The other end of each upstream is in this process too, and half of all is for it.
+    pub demo: bool,
 }
 
 /// How many of each there may be, and what it is that allows no more sessions.
@@ -61,35 +97,41 @@ pub struct Machine {
 pub struct Plan {
     pub sessions: usize,
     pub connections: usize,
+    /// `--max-memory`, in bytes.
+    pub memory: usize,
     pub binding: &'static str,
-    /// Whether the machine can hold both at once.
+    /// Whether the machine can hold all of it at once.
     pub fits: bool,
 }
 
 /// Raises the descriptor limit, looks at the machine and plans by it; says so in the log.
 ///
-/// With `demo` the other end of each upstream is in this process too, and half of all is for it.
-pub fn find(sessions: Option<usize>, connections: Option<usize>, demo: bool) -> Plan {
+/// # Errors
+/// There is not enough of something for the program to start.
+pub fn find(wanted: &Wanted) -> Result<Plan, Error> {
     raise_descriptors();
     let machine = Machine::look();
-    let share = if demo { machine.halved() } else { machine };
-    let plan = plan(&share, sessions, connections);
+    machine.can_start()?;
+    let share = if wanted.demo { machine.halved() } else { machine };
+    let plan = plan(&share, wanted);
     plan.log(&machine, &share);
-    plan
+    Ok(plan)
 }
 
 /// What `machine` can hold; a number that is wanted is taken as it is.
-pub fn plan(machine: &Machine, sessions: Option<usize>, connections: Option<usize>) -> Plan {
-    let (slots, slots_by) = machine.slots();
-    let (sessions, binding) = match sessions {
+pub fn plan(machine: &Machine, wanted: &Wanted) -> Plan {
+    let default = (machine.memory / BUDGET_SHARE).min(BUDGET_MAX);
+    let memory = wanted.memory.unwrap_or(usize::try_from(default).unwrap_or(usize::MAX));
+    let (slots, slots_by) = machine.slots(memory as u64);
+    let (sessions, binding) = match wanted.sessions {
         Some(sessions) => (sessions, "--max-sessions"),
-        None => default_sessions(slots, slots_by, connections),
+        None => default_sessions(slots, slots_by, wanted.connections),
     };
     // Upstreams first; but sessions without a connection to reach them would be no use.
     let left = slots.saturating_sub(sessions).max(slots / 2).max(1);
-    let connections = connections.unwrap_or(left);
-    let fits = sessions.saturating_add(connections) <= slots;
-    Plan { sessions, connections, binding, fits }
+    let connections = wanted.connections.unwrap_or(left);
+    let fits = sessions.saturating_add(connections) <= slots && machine.has_room(memory as u64);
+    Plan { sessions, connections, memory, binding, fits }
 }
 
 fn default_sessions(
@@ -109,25 +151,21 @@ fn default_sessions(
 impl Plan {
     /// Tells what `machine` has, and what is amiss when its `share` for the bridge is too small.
     fn log(&self, machine: &Machine, share: &Machine) {
-        let Machine { descriptors, mappings, threads, .. } = machine;
+        let Plan { sessions, connections, memory, binding, .. } = self;
         info!(
-            "event=limits sessions={} connections={} bound_by=\"{}\" descriptors={} mappings={} threads={}",
-            self.sessions,
-            self.connections,
-            self.binding,
-            Shown(*descriptors),
-            Shown(*mappings),
-            Shown(*threads)
+            "event=limits sessions={sessions} connections={connections} max_memory={memory} bound_by=\"{binding}\" \
+             descriptors={} mappings={} threads={} memory={}",
+            Shown(machine.descriptors),
+            Shown(machine.mappings),
+            Shown(machine.threads),
+            Shown(machine.memory)
         );
         if !self.fits {
-            let (slots, by) = share.slots();
+            let (slots, by) = share.slots(*memory as u64);
             warning!(
-                "event=limits-too-high sessions={} connections={} together_at_most={} bound_by=\"{}\" \
-                 remedy=\"lower --max-sessions or --max-connections, or raise the limit\"",
-                self.sessions,
-                self.connections,
-                slots,
-                by
+                "event=limits-too-high sessions={sessions} connections={connections} max_memory={memory} \
+                 together_at_most={slots} bound_by=\"{by}\" \
+                 remedy=\"lower --max-sessions, --max-connections or --max-memory, or raise the limit\""
             );
         }
     }
@@ -146,33 +184,63 @@ impl std::fmt::Display for Shown {
 }
 
 impl Machine {
-    /// Reads the limits of this process. A file that is not there is no limit.
+    /// Reads the limits of this process. A file that is not there is no limit, but for that of mappings, which each kernel has.
     fn look() -> Machine {
         let (threads, threads_by) = thread_room();
         Machine {
             descriptors: getrlimit(Resource::Nofile).current.unwrap_or(PLENTY).min(PLENTY),
-            mappings: number_in("/proc/sys/vm/max_map_count").unwrap_or(PLENTY).min(PLENTY),
+            mappings: number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPPINGS_DEFAULT),
             threads: threads.min(PLENTY),
             threads_by,
+            memory: memory_room(),
         }
     }
 
     fn halved(self) -> Machine {
-        let Machine { descriptors, mappings, threads, threads_by } = self;
+        let Machine { descriptors, mappings, threads, threads_by, memory } = self;
         let (descriptors, mappings, threads) = (descriptors / 2, mappings / 2, threads / 2);
-        Machine { descriptors, mappings, threads, threads_by }
+        Machine { descriptors, mappings, threads, threads_by, memory: memory / 2 }
     }
 
-    /// How many slots there are, and what allows no more of them.
-    fn slots(&self) -> (usize, &'static str) {
+    /// Whether the threads and descriptors are there that the program begins with.
+    fn can_start(&self) -> Result<(), Error> {
+        let Machine { descriptors, threads, threads_by, .. } = self;
+        if *threads < THREADS_TO_START {
+            return Err(Error::Start(format!(
+                "{threads} threads may be started, bound by {threads_by}, and {THREADS_TO_START} are needed: \
+                 raise ulimit -u, or pids.max of the cgroup"
+            )));
+        }
+        if *descriptors <= GATE_DESCRIPTORS {
+            return Err(Error::Start(format!(
+                "{descriptors} descriptors may be open, and {} are needed: raise ulimit -n",
+                GATE_DESCRIPTORS + 1
+            )));
+        }
+        Ok(())
+    }
+
+    /// How many slots there are beside a budget of `memory` bytes, and what allows no more of them.
+    fn slots(&self, memory: u64) -> (usize, &'static str) {
         let candidates = [
             (beyond(self.descriptors, DESCRIPTORS_RESERVED), "descriptors"),
             (beyond(self.mappings, MAPPINGS_RESERVED) / MAPPINGS_A_THREAD, "memory mappings"),
             (beyond(self.threads, THREADS_RESERVED), self.threads_by),
+            (self.memory_for_slots(memory) / MEMORY_A_SLOT, "memory"),
         ];
         let tightest = candidates.into_iter().min_by_key(|(count, _)| *count);
         let (slots, by) = tightest.expect("the array above is not empty");
         (usize::try_from(slots).unwrap_or(usize::MAX), by)
+    }
+
+    /// What a budget of `memory` bytes leaves: it takes a quarter more, which the allocator does not get back at once.
+    fn memory_for_slots(&self, memory: u64) -> u64 {
+        let planned = beyond(self.memory / 100 * MEMORY_SHARE, MEMORY_RESERVED);
+        planned.saturating_sub(memory.saturating_add(memory / 4)).max(planned / 8)
+    }
+
+    fn has_room(&self, memory: u64) -> bool {
+        memory <= self.memory / 2
     }
 }
 
@@ -211,8 +279,7 @@ fn thread_room() -> (u64, &'static str) {
 
 /// What the pids cgroup and all of those above it leave; the smallest counts.
 fn cgroup_room() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let rooms = pids_directories(&own).into_iter().filter_map(|directory| {
+    let rooms = cgroup_directories("pids").into_iter().filter_map(|directory| {
         let max = fs::read_to_string(directory.join("pids.max")).ok()?;
         let current = fs::read_to_string(directory.join("pids.current")).unwrap_or_default();
         room(&max, &current)
@@ -220,20 +287,48 @@ fn cgroup_room() -> Option<u64> {
     rooms.min()
 }
 
-/// The directories that may hold a `pids.max` for this process, from the text of
-/// /proc/self/cgroup: its own and each above it, of version 2 and of the pids hierarchy of version 1.
-fn pids_directories(cgroup: &str) -> Vec<PathBuf> {
+/// The least of the machine's memory, what the memory cgroup and those above it allow, RLIMIT_AS, and what 32 bits can address.
+fn memory_room() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = total.and_then(|total| total.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let addressable = if usize::BITS == 32 { 3 << 30 } else { PLENTY };
+    let bounds = [
+        total.map(|total| total * 1024),
+        memory_limit(&cgroup_directories("memory")),
+        getrlimit(Resource::As).current,
+        Some(addressable),
+    ];
+    bounds.into_iter().flatten().min().unwrap_or(PLENTY)
+}
+
+/// The smallest limit of these cgroups, of version 2 or 1. `max`, and the huge number that is version 1's "none", are no limits.
+fn memory_limit(directories: &[PathBuf]) -> Option<u64> {
+    let files = directories.iter().flat_map(|directory| {
+        ["memory.max", "memory.limit_in_bytes"].map(|name| directory.join(name))
+    });
+    files.filter_map(|file| number_in(file.to_str()?)).min()
+}
+
+/// The directories of this process's cgroup and of each above it, for a controller.
+fn cgroup_directories(controller: &str) -> Vec<PathBuf> {
+    directories_in(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default(), controller)
+}
+
+/// The same from the text of /proc/self/cgroup: those of version 2, and of the controller's hierarchy of version 1.
+fn directories_in(cgroup: &str, controller: &str) -> Vec<PathBuf> {
     let lines = cgroup.lines().filter_map(|line| {
         let (hierarchy, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
+        let root = Path::new("/sys/fs/cgroup");
         let mount = match (hierarchy, controllers) {
-            ("0", "") => "/sys/fs/cgroup",
-            (_, names) if names.split(',').any(|name| name == "pids") => "/sys/fs/cgroup/pids",
+            ("0", "") => root.to_owned(),
+            (_, names) if names.split(',').any(|name| name == controller) => root.join(controller),
             _ => return None,
         };
-        Some((Path::new(mount), path))
+        Some((mount, path))
     });
-    lines.flat_map(|(mount, path)| up_from(mount, Path::new(path))).collect()
+    lines.flat_map(|(mount, path)| up_from(&mount, Path::new(path))).collect()
 }
 
 /// `mount/path` and everything above it down to `mount`. A path that leaves the mount, as one of
@@ -261,8 +356,62 @@ mod tests {
     use super::*;
 
     /// Nothing binds but the default.
-    const BIG: Machine =
-        Machine { descriptors: 1 << 20, mappings: 1 << 20, threads: 1 << 22, threads_by: "pids" };
+    const BIG: Machine = Machine {
+        descriptors: 1 << 20,
+        mappings: 1 << 20,
+        threads: 1 << 22,
+        threads_by: "pids",
+        memory: 1 << 35,
+    };
+
+    fn plan(machine: &Machine, sessions: Option<usize>, connections: Option<usize>) -> Plan {
+        super::plan(machine, &Wanted { sessions, connections, ..Wanted::default() })
+    }
+
+    #[test]
+    fn little_memory_binds_and_an_eighth_of_it_is_for_messages() {
+        for (mib, sessions) in [(32, 60..160), (64, 200..500), (256, 1_200..2_500)] {
+            let plan = plan(&Machine { memory: mib * MIB, ..BIG }, None, None);
+
+            assert_eq!((plan.binding, plan.memory as u64), ("memory", mib * MIB / 8), "{mib}");
+            assert!(sessions.contains(&plan.sessions), "{mib} MiB: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_budget_that_cannot_fit_is_taken_and_told() {
+        let small = Machine { memory: 64 * MIB, ..BIG };
+
+        let plan = super::plan(&small, &Wanted { memory: Some(1 << 30), ..Wanted::default() });
+
+        assert_eq!((plan.memory, plan.fits), (1 << 30, false));
+    }
+
+    #[test]
+    fn the_least_limit_of_a_memory_cgroup_and_those_above_it_counts() {
+        let top = std::env::temp_dir().join(format!("memory-limit-{}", std::process::id()));
+        let own = top.join("own");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("memory.max"), "max\n").unwrap();
+        fs::write(top.join("memory.max"), "67108864\n").unwrap();
+        assert_eq!(memory_limit(&[own.clone(), top.clone()]), Some(64 * MIB));
+
+        fs::write(own.join("memory.limit_in_bytes"), "33554432\n").unwrap();
+        assert_eq!(memory_limit(&[own, top.clone()]), Some(32 * MIB));
+
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn too_few_threads_or_descriptors_to_start_are_named() {
+        let few = Machine { threads: 10, threads_by: "processes of the user", ..BIG };
+        assert!(few.can_start().unwrap_err().to_string().contains("processes of the user"));
+
+        let few = Machine { descriptors: 16, ..BIG };
+        assert!(few.can_start().unwrap_err().to_string().contains("ulimit -n"));
+
+        assert!(BIG.can_start().is_ok());
+    }
 
     #[test]
     fn a_big_machine_holds_the_default() {
@@ -299,7 +448,8 @@ mod tests {
 
     #[test]
     fn the_smallest_machine_still_holds_one_of_each() {
-        let machine = Machine { descriptors: 1, mappings: 0, threads: 0, threads_by: "pids" };
+        let machine =
+            Machine { descriptors: 1, mappings: 0, threads: 0, threads_by: "pids", memory: 0 };
 
         let plan = plan(&machine, None, None);
 
@@ -350,8 +500,13 @@ mod tests {
 
     #[test]
     fn no_limit_at_all_does_not_overflow() {
-        let machine =
-            Machine { descriptors: PLENTY, mappings: PLENTY, threads: PLENTY, threads_by: "pids" };
+        let machine = Machine {
+            descriptors: PLENTY,
+            mappings: PLENTY,
+            threads: PLENTY,
+            threads_by: "pids",
+            memory: PLENTY,
+        };
 
         assert_eq!(plan(&machine, None, None).sessions, 10_000);
         assert!(plan(&machine, Some(usize::MAX), Some(usize::MAX)).connections == usize::MAX);
@@ -367,7 +522,7 @@ mod tests {
     #[test]
     fn a_version_2_cgroup_is_looked_at_up_to_its_root() {
         assert_eq!(
-            pids_directories("0::/system.slice/bridge.service\n"),
+            directories_in("0::/system.slice/bridge.service\n", "pids"),
             [
                 Path::new("/sys/fs/cgroup/system.slice/bridge.service"),
                 Path::new("/sys/fs/cgroup/system.slice"),
@@ -379,7 +534,7 @@ mod tests {
     #[test]
     fn the_pids_hierarchy_of_version_1_is_looked_at_and_no_other() {
         assert_eq!(
-            pids_directories("8:cpu,pids:/docker/x\n4:memory:/docker/x\n1:name=systemd:/\n"),
+            directories_in("8:cpu,pids:/docker/x\n4:memory:/docker/x\n1:name=systemd:/\n", "pids"),
             [
                 Path::new("/sys/fs/cgroup/pids/docker/x"),
                 Path::new("/sys/fs/cgroup/pids/docker"),
@@ -390,9 +545,9 @@ mod tests {
 
     #[test]
     fn a_cgroup_outside_the_namespace_counts_as_the_root() {
-        assert_eq!(pids_directories("0::/../x"), [Path::new("/sys/fs/cgroup")]);
-        assert_eq!(pids_directories("0::/"), [Path::new("/sys/fs/cgroup")]);
-        assert!(pids_directories("nonsense\n\n").is_empty());
+        assert_eq!(directories_in("0::/../x", "pids"), [Path::new("/sys/fs/cgroup")]);
+        assert_eq!(directories_in("0::/", "pids"), [Path::new("/sys/fs/cgroup")]);
+        assert!(directories_in("nonsense\n\n", "pids").is_empty());
     }
 
     #[test]

@@ -45,8 +45,9 @@ use crate::report::{Error, Level, info, warning};
 use crate::session::{Rules, Session, Table};
 use crate::upstream::Connector;
 use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
@@ -71,18 +72,21 @@ fn main() -> ExitCode {
         }
         Err(Stop::Wrong(error)) => Err(error),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("actioncable-to-eventsource: {error}");
+            report::say(format!("actioncable-to-eventsource: {error}\n"));
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    report::finish();
+    code
 }
 
 /// One run, from the options to the end of the drain.
 fn run(config: Config) -> Result<(), Error> {
     report::set_level(config.level());
+    report::start()?;
     report_panics();
     let signals = signals()?;
     let server = match config.demo {
@@ -97,10 +101,15 @@ fn run(config: Config) -> Result<(), Error> {
         message_max: config.max_message,
     })?;
     info!("event=starting version={} server={server}", env!("CARGO_PKG_VERSION"));
-    let plan = limits::find(config.max_sessions, config.max_connections, config.demo);
+    let plan = limits::find(&limits::Wanted {
+        sessions: config.max_sessions,
+        connections: config.max_connections,
+        memory: config.max_memory,
+        demo: config.demo,
+    })?;
     connector.warn_of_unknown_name();
-    let table = Table::start(rules(&config, &plan), connector)
-        .map_err(|error| Error::Start(format!("no thread to start with: {error}")))?;
+    let table =
+        Table::start(rules(&config, &plan), connector).map_err(|error| Error::no_thread(&error))?;
     let gates = open_gates(doors, &config, &plan, &table)?;
     if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
@@ -122,7 +131,7 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
         bounds: Bounds { events: config.max_queue, bytes: config.max_queue_bytes },
         channels_max: config.max_channels,
         sessions_max: plan.sessions,
-        memory_max: config.max_memory.unwrap_or(256 << 20),
+        memory_max: plan.memory,
     }
 }
 
@@ -161,22 +170,36 @@ fn open_gates(
     doors.into_iter().map(open).collect()
 }
 
-/// The first signal arrives on the channel; a second one ends the process at once.
+/// The first signal arrives on the channel; a second one ends the process at once. SIGHUP is what a closed ssh session sends,
+/// and drains like the others, unless it is ignored: `nohup` wants that.
 fn signals() -> Result<Receiver<&'static str>, Error> {
     let failed =
         |error: std::io::Error| Error::Start(format!("signals cannot be waited for: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let heard = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = Signals::new(heard).map_err(failed)?;
     let (first, received) = bounded(1);
     let wait = move || {
         let mut forever = signals.forever();
-        let name = if forever.next() == Some(SIGINT) { "SIGINT" } else { "SIGTERM" };
+        let name = forever.next().and_then(low_level::signal_name).unwrap_or("none");
+        // Full: it was told before.
         let _ = first.send(name);
         forever.next();
         warning!("event=stopped-at-once why=\"a second signal\"");
+        report::finish();
         std::process::exit(1);
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
+    let started = thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    started.map_err(|error| Error::no_thread(&error))?;
     Ok(received)
+}
+
+/// Whether the process was started with this signal ignored. The kernel tells it as a bit of a mask (proc(5), SigIgn); SIGTERM and
+/// SIGINT end the program even so, as they always did.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    signal == SIGHUP && mask & (1 << (signal - 1)) != 0
 }
 
 /// One line for a panic: it ends one request or one session, and the process goes on.
@@ -194,10 +217,8 @@ fn drain(gates: &[Gate], table: &Table) {
     let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
     let sessions = table.drain();
-    let (_never, ticks) = bounded::<()>(0);
     while !is_drained(gates, &sessions) && Instant::now() < deadline {
-        // Nothing is ever sent: this is the pace.
-        let _ = ticks.recv_timeout(DRAIN_PACE);
+        thread::park_timeout(DRAIN_PACE);
     }
     let left: usize = gates.iter().map(Gate::connections).sum();
     if left > 0 {
@@ -215,11 +236,10 @@ fn say_how_to_try(gate: &Gate) {
         Address::Unix(path) => (format!("curl --unix-socket {}", path.display()), None),
         tcp => ("curl".to_owned(), Some(format!("http://{tcp}"))),
     };
-    let site = page.as_deref().unwrap_or("http://localhost");
-    eprintln!(
-        "  {curl} -N -H 'Accept: text/event-stream' '{site}/try-me?channel=ClockChannel&raw=1'"
-    );
-    if let Some(page) = &page {
-        eprintln!("  {page}/-/ is a page to try it with");
-    }
+    let site = page.as_deref().unwrap_or("http://localhost").to_owned();
+    let page = page.map(|page| format!("  {page}/-/ is a page to try it with\n"));
+    report::say(format!(
+        "  {curl} -N -H 'Accept: text/event-stream' '{site}/try-me?channel=ClockChannel&raw=1'\n{}",
+        page.unwrap_or_default()
+    ));
 }

@@ -1,12 +1,25 @@
 //! What a person reads: one line an event on stderr, and the wording of what stops the program.
 //!
-//! Owns: the log level, the form of a line (`time=… level=… event=…`, key=value), `Error`.
-//! Never: decides what is worth saying, or sees a cookie, a path, a body or a whole id.
+//! Owns: the log level, the form of a line (`time=… level=… event=…`, key=value), the thread that writes them, `Error`.
+//! Never: decides what is worth saying, or sees a cookie, a path, a body or a whole id; waits for stderr, but for a moment at the end.
+//! When full: a line that finds no room is dropped, and the next one that does says before it how many were.
 
-use std::fmt;
-use std::io::Write;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::SystemTime;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// Bytes of one line with its line break; what is longer is cut.
+const LINE_MAX: usize = 2048;
+
+/// Lines that wait to be written, 1 MiB of them at most: a terminal that is stopped, or a pipe that is not read, costs no more.
+const LINES_WAITING_MAX: usize = 512;
+
+/// How long the end of the program waits for the last lines to be written.
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(200);
 
 /// How much is said. `-q` is `Warning`, `-d` is `Debug`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,17 +41,100 @@ pub fn says(level: Level) -> bool {
     level as u8 >= LEVEL.load(Ordering::Relaxed)
 }
 
-/// Writes one line, in one `write`, so that lines of different threads never mix.
+/// What the writer thread is given.
+enum Job {
+    Write(String),
+    /// Everything before it is written.
+    Tell(Sender<()>),
+}
+
+static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Starts the thread that writes. Without it each line is written by the thread that says it.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start() -> Result<(), Error> {
+    let (jobs, waiting) = bounded(LINES_WAITING_MAX);
+    let write = move || write_all(&waiting);
+    let started = thread::Builder::new().name("log".to_owned()).spawn(write);
+    started.map_err(|error| Error::no_thread(&error))?;
+    // It is started once.
+    let _ = JOBS.set(jobs);
+    Ok(())
+}
+
+fn write_all(jobs: &Receiver<Job>) {
+    for job in jobs {
+        match job {
+            Job::Write(text) => write_now(&text),
+            // The end of the program may have stopped waiting.
+            Job::Tell(written) => drop(written.send(())),
+        }
+    }
+}
+
+fn write_now(text: &str) {
+    // In one `write`, so that lines of different threads never mix. A log that cannot be written is no reason to stop.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Waits for what was said to be written, for a moment: then the program ends all the same.
+pub fn finish() {
+    let Some(jobs) = JOBS.get() else { return };
+    let (tell, written) = bounded(1);
+    if jobs.send_timeout(Job::Tell(tell), LAST_LINES_WITHIN).is_ok() {
+        let _ = written.recv_timeout(LAST_LINES_WITHIN);
+    }
+}
+
+/// Says one event, cut to `LINE_MAX`. Never waits.
 pub fn line(level: Level, event: fmt::Arguments<'_>) {
     let name = match level {
         Level::Debug => "debug",
         Level::Info => "info",
         Level::Warning => "warning",
     };
-    let time = humantime::format_rfc3339_millis(SystemTime::now());
-    let text = format!("time={time} level={name} {event}\n");
-    // A log that cannot be written is no reason to stop carrying messages.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let mut text = String::new();
+    let time = humantime::format_rfc3339_millis(clock());
+    // Writing to a String does not fail.
+    let _ = write!(text, "time={time} level={name} {event}");
+    if text.len() >= LINE_MAX {
+        let cut = (0..LINE_MAX).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(cut.unwrap_or(0));
+    }
+    text.push('\n');
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        let note = format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
+        if !queue(note) {
+            DROPPED.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+    if !queue(text) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says a text of several lines to the person at the terminal. Never waits.
+pub fn say(text: String) {
+    queue(text);
+}
+
+fn queue(text: String) -> bool {
+    match JOBS.get() {
+        Some(jobs) => jobs.try_send(Job::Write(text)).is_ok(),
+        None => {
+            write_now(&text);
+            true
+        }
+    }
+}
+
+/// The time of day. A box without a battery may wake up before 1970, which no format of ours can write.
+pub fn clock() -> SystemTime {
+    SystemTime::now().max(SystemTime::UNIX_EPOCH)
 }
 
 macro_rules! debug {
@@ -72,6 +168,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// A thread that the program cannot do without.
+    pub fn no_thread(error: &std::io::Error) -> Error {
+        Error::Start(format!(
+            "no thread to start with ({error}): raise ulimit -u, or pids.max of the cgroup"
+        ))
+    }
+
     /// The exit code that tells a script which of the two it was.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -159,7 +159,9 @@ fn the_clock_channel_tells_the_time() {
 
     assert_eq!(told["identifier"], identifier);
     let time = told["message"]["time"].as_str().unwrap();
-    let age = SystemTime::now().duration_since(humantime::parse_rfc3339(time).unwrap()).unwrap();
+    let age = std::time::SystemTime::now()
+        .duration_since(humantime::parse_rfc3339(time).unwrap())
+        .unwrap();
     assert!(age < Duration::from_secs(5), "{time}");
 }
 

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::time::SystemTime;
 
 use super::head::Head;
+use crate::report::clock;
 
 /// A whole answer, sent with its Content-Length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl ResponseMode {
     pub(super) fn head(self, status: u16, headers: &str, length: Option<usize>) -> Vec<u8> {
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         let reason = tiny_http::StatusCode(status).default_reason_phrase();
-        let date = httpdate::fmt_http_date(SystemTime::now());
+        let date = httpdate::fmt_http_date(clock());
         let mut out = Vec::with_capacity(headers.len() + 160);
         put(&mut out, format_args!("{version} {status} {reason}\r\nDate: {date}\r\n{headers}"));
         match length {

@@ -11,9 +11,10 @@
 use super::{Effects, random_id};
 use crate::frame::{Echo, Identifier, one_line};
 use crate::heap;
+use crate::report::clock;
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// `send`s that one channel holds until it is confirmed; one more is an error of that item.
 const HELD_MAX: usize = 64;
@@ -442,7 +443,7 @@ impl Channels {
         let identifier = channel.identifier.text();
         let mut event =
             String::with_capacity((240 + identifier.len() + message.len()).max(heap::SCRATCH));
-        let time = humantime::format_rfc3339_nanos(SystemTime::now());
+        let time = humantime::format_rfc3339_nanos(clock());
         let msg_id = out.mailbox.last() + 1;
         // Writing to a String does not fail.
         let _ = write!(

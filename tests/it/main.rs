@@ -83,6 +83,7 @@ mod operation {
     mod options;
     mod secrets;
     mod socket_files;
+    mod stderr;
 }
 
 mod chaos;
