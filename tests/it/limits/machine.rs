@@ -104,7 +104,7 @@ fn expect_refusals(name: &str, bound: Bound) {
     let (mut streams, mut short) = fill(&bounded);
 
     short.expect_end();
-    assert_eq!(short.head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(short.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
     let retry = short.retry.unwrap();
     assert!((5_000..=15_000).contains(&retry), "{retry}");
     // Each has two threads, and some are the bridge's own.

@@ -294,6 +294,7 @@ fn a_post_with_poll_queue_that_no_poll_follows_gives_its_session_dash_s_from_tha
     let bridge = Bridge::with(&upstream, &["-S", "300ms", "--resume-window", "100ms"]);
 
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
+    link.confirm(CHAT);
 
     link.expect_close();
     bridge.delete("/a").send().refused(404);

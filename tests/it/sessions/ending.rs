@@ -176,6 +176,7 @@ fn a_dead_session_is_remembered_for_dash_s() {
 
     // Another session that nobody polls expires after as long a time: it has passed.
     let mut link = bridge.open_by_post(&upstream, "/b", CHAT);
+    link.confirm(CHAT);
     link.expect_close();
 
     expect_new_session(&upstream, back(&bridge, &id));
