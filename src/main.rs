@@ -96,6 +96,7 @@ fn run(config: Config) -> Result<(), Error> {
     let doors = bind(&config)?;
     let connector = Connector::new(upstream::Settings {
         url: server.clone(),
+        host_header: config.host_header.clone(),
         connect_timeout: config.connect_timeout,
         stale_after: config.stale_after,
         message_max: config.max_message,

@@ -111,7 +111,6 @@ pub struct Config {
 
     /// the Host that the server is told in place of the client's; default the client's
     #[argh(option, arg_name = "name", from_str_fn(values::host))]
-    #[allow(dead_code)]
     pub host_header: Option<String>,
 
     /// how long the server may be silent before its link counts as lost; default 6s

@@ -7,6 +7,7 @@
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
 mod attempt;
+mod diagnosis;
 mod handshake;
 mod socket;
 #[cfg(test)]
@@ -44,6 +45,8 @@ const RECONNECTS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub url: Url,
+    /// The `Host` that the server is told in place of the client's, which then is the `X-Forwarded-Host`.
+    pub host_header: Option<String>,
     /// From the first packet to the `welcome`.
     pub connect_timeout: Duration,
     /// A cable that sends nothing for this long is lost.
@@ -203,6 +206,9 @@ impl Connector {
     /// everything else, since a resolver may take its time.
     pub fn warn_of_unknown_name(&self) {
         let url = self.settings.url.clone();
+        if url.socket.is_some() {
+            return;
+        }
         let ask = move || {
             if let Err(error) = attempt::resolve(&url.host, url.port) {
                 report::warning!("event=unknown-name host={} error=\"{error}\"", url.host);

@@ -7,23 +7,27 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::net::SocketAddrUnix;
 use rustls::ClientConnection;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::{Error, Message};
 
 use super::handshake::{Reply, reply, request};
-use super::socket::{Socket, brief, left};
+use super::socket::{Place, Socket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
 use super::tls::explain;
 use super::wire::Wire;
-use super::{Connector, Down, Handshake, Speech};
+use super::{Connector, Down, Handshake, Speech, Url};
 use crate::frame::Frame;
 use crate::report::debug;
 
 /// A step of the answer's head; most heads come in one.
 const STEP: usize = 2048;
+
+/// How often a full queue of a Unix socket is asked.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Attempt {
     pub connector: Arc<Connector>,
@@ -43,7 +47,7 @@ pub struct Live {
 impl Attempt {
     pub fn run(&self) -> Result<Live, Down> {
         let key = generate_key();
-        let request = request(&self.connector.settings.url, &self.handshake, &key)?;
+        let request = request(&self.connector.settings, &self.handshake, &key)?;
         let socket = self.reach().map_err(|error| self.unreachable(&error))?;
         let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
         let settings = &self.connector.settings;
@@ -57,24 +61,29 @@ impl Attempt {
     }
 
     fn unreachable(&self, error: &io::Error) -> Down {
+        let on_file = self.connector.settings.url.socket.is_some();
         Down::failed(&match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+            ErrorKind::WouldBlock => {
+                "unreachable: the server takes no connections from its socket's queue, which is full"
+                    .to_owned()
+            }
+            ErrorKind::TimedOut => {
                 format!("unreachable: no connection within {}", self.connector.connect_timeout())
             }
             ErrorKind::InvalidData => format!("unreachable: TLS: {}", explain(error)),
+            kind if on_file => format!("unreachable: {}", of_socket_file(kind, error)),
             _ => format!("unreachable: {}", brief(error)),
         })
     }
 
     /// The first of the upstream's addresses that connects. Says why the first one did not if none does.
     fn reach(&self) -> io::Result<Arc<Socket>> {
-        let addresses =
-            resolve(&self.connector.settings.url.host, self.connector.settings.url.port)?;
+        let places = places(&self.connector.settings.url)?;
         let mut failure = None;
-        for (nth, &address) in addresses.iter().enumerate() {
+        for (nth, place) in places.iter().enumerate() {
             // One that swallows packets must leave time for the others.
-            let share = left(self.deadline)? / (addresses.len() - nth) as u32;
-            match self.open(address, Instant::now() + share) {
+            let share = left(self.deadline)? / (places.len() - nth) as u32;
+            match self.open(place, Instant::now() + share) {
                 Ok(socket) => return Ok(socket),
                 Err(error) if self.line.is_closing() => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
@@ -83,13 +92,29 @@ impl Attempt {
         Err(failure.unwrap_or_else(|| io::Error::other("its name has no address")))
     }
 
-    fn open(&self, address: SocketAddr, tcp_deadline: Instant) -> io::Result<Arc<Socket>> {
-        let socket = Arc::new(Socket::connect(address, self.tls()?)?);
+    fn open(&self, place: &Place, connect_deadline: Instant) -> io::Result<Arc<Socket>> {
+        let socket = Arc::new(self.begin(place, connect_deadline)?);
         if !self.line.watch(&socket) {
             return Err(ErrorKind::Interrupted.into());
         }
-        socket.connected(tcp_deadline, self.deadline)?;
+        socket.connected(connect_deadline, self.deadline)?;
         Ok(socket)
+    }
+
+    /// Where a Unix socket's queue is full, the kernel tells nothing when there is room again: it has to be asked.
+    fn begin(&self, place: &Place, deadline: Instant) -> io::Result<Socket> {
+        loop {
+            match Socket::connect(place, self.tls()?) {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        && Instant::now() + QUEUE_PAUSE < deadline
+                        && !self.line.is_closing() =>
+                {
+                    let _ = crossbeam_channel::after(QUEUE_PAUSE).recv();
+                }
+                result => return result,
+            }
+        }
     }
 
     fn tls(&self) -> io::Result<Option<ClientConnection>> {
@@ -106,11 +131,12 @@ impl Attempt {
         key: &str,
     ) -> Result<(Vec<u8>, Option<String>), Down> {
         let failed = |error: io::Error| self.no_answer(&error);
+        let named = self.connector.settings.host_header.is_some();
         socket.send(request).map_err(failed)?;
         let mut answer = Vec::with_capacity(STEP);
         loop {
             let size = self.read_more(socket, &mut answer).map_err(failed)?;
-            match reply(&answer, key, &self.handshake.speech)? {
+            match reply(&answer, key, &self.handshake.speech, named)? {
                 Reply::Switched { head, protocol } => {
                     return Ok((answer.split_off(head), protocol));
                 }
@@ -178,6 +204,31 @@ impl Attempt {
             error => Down::failed(&lost_reason(error, &self.connector.settings)),
         }
     }
+}
+
+/// Why a socket file cannot be connected to. Without its path, which is of no concern to a client.
+fn of_socket_file(kind: ErrorKind, error: &io::Error) -> String {
+    match kind {
+        ErrorKind::NotFound => {
+            "the socket file of --server is not there, start the server or correct the path".into()
+        }
+        ErrorKind::ConnectionRefused => {
+            "nothing listens on the socket file of --server, start the server that made it".into()
+        }
+        ErrorKind::PermissionDenied => {
+            "no permission for the socket file of --server: the bridge's user needs write permission \
+             for it and x for its folders"
+                .into()
+        }
+        _ => format!("the socket file of --server: {}", brief(error)),
+    }
+}
+
+fn places(url: &Url) -> io::Result<Vec<Place>> {
+    let Some(path) = &url.socket else {
+        return Ok(resolve(&url.host, url.port)?.into_iter().map(Place::Tcp).collect());
+    };
+    Ok(vec![Place::Unix(SocketAddrUnix::new(path.as_str())?)])
 }
 
 /// The addresses to try, in order. `localhost` asks no resolver: a static binary in an empty root has none.

@@ -1,12 +1,12 @@
 //! The HTTP side of a WebSocket's opening: the request's bytes, and what the answer to it means.
 //!
 //! Written here and not left to `tungstenite`, which refuses header bytes over 127: a cookie may hold them.
-//! Owns: the order of the headers, the check of the 101 (RFC 6455, section 4.1), the statuses that are final.
+//! Owns: the order of the headers, the check of the 101 (RFC 6455, section 4.1).
 //! Never: touches a socket.
 
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Down, Handshake, Speech, Url};
+use super::{Down, Handshake, Settings, Speech, Url, diagnosis};
 
 /// Bytes of an answer's head; a longer one fails the handshake.
 pub const HEAD_MAX: usize = 16 * 1024;
@@ -18,15 +18,20 @@ const HEADERS_MAX: usize = 100;
 const CABLE: &str = "actioncable-v1-json";
 const CABLE_OFFER: &str = "actioncable-v1-json, actioncable-unsupported";
 
-/// The request for `url`, with the client's own headers in their order, byte for byte. Lost where one of
+/// The request, with the client's own headers in their order, byte for byte. Lost where one of
 /// them could end its line early and so smuggle a header of its own.
-pub fn request(url: &Url, handshake: &Handshake, key: &str) -> Result<Vec<u8>, Down> {
+pub fn request(settings: &Settings, handshake: &Handshake, key: &str) -> Result<Vec<u8>, Down> {
+    let url = &settings.url;
     let mut bytes = format!("GET {} HTTP/1.1\r\n", target(url, &handshake.query)?).into_bytes();
-    let is_host = |name: &str| name.eq_ignore_ascii_case("Host");
-    match handshake.headers.iter().find(|(name, _)| is_host(name)) {
-        Some((_, value)) => push(&mut bytes, "Host", value)?,
-        None => push(&mut bytes, "Host", url.authority().as_bytes())?,
-    }
+    let is = |name: &str, wanted: &str| name.eq_ignore_ascii_case(wanted);
+    let sent = |wanted: &str| {
+        let mut headers = handshake.headers.iter();
+        headers.find(|(name, _)| is(name, wanted)).map(|(_, value)| value.as_slice())
+    };
+    let authority = url.authority();
+    let host = sent("Host").filter(|host| !host.is_empty());
+    let told = settings.host_header.as_deref().map(str::as_bytes).or(sent("Host"));
+    push(&mut bytes, "Host", told.unwrap_or(authority.as_bytes()))?;
     for (name, value) in [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -38,8 +43,12 @@ pub fn request(url: &Url, handshake: &Handshake, key: &str) -> Result<Vec<u8>, D
     if let Some(offer) = offer(&handshake.speech) {
         push(&mut bytes, "Sec-WebSocket-Protocol", offer.as_bytes())?;
     }
-    for (name, value) in handshake.headers.iter().filter(|(name, _)| !is_host(name)) {
+    for (name, value) in handshake.headers.iter().filter(|(name, _)| !is(name, "Host")) {
         push(&mut bytes, name, value)?;
+    }
+    let hidden = host.filter(|_| settings.host_header.is_some());
+    if let Some(host) = hidden.filter(|_| sent("X-Forwarded-Host").is_none()) {
+        push(&mut bytes, "X-Forwarded-Host", host)?;
     }
     bytes.extend_from_slice(b"\r\n");
     Ok(bytes)
@@ -92,8 +101,8 @@ pub enum Reply {
     Switched { head: usize, protocol: Option<String> },
 }
 
-/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good.
-pub fn reply(bytes: &[u8], key: &str, speech: &Speech) -> Result<Reply, Down> {
+/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good. `named`: `--host-header` is there.
+pub fn reply(bytes: &[u8], key: &str, speech: &Speech, named: bool) -> Result<Reply, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
@@ -106,24 +115,16 @@ pub fn reply(bytes: &[u8], key: &str, speech: &Speech) -> Result<Reply, Down> {
     };
     match response.code {
         Some(101) => {}
-        Some(status) => return Err(refusal(status)),
+        Some(status) => {
+            let mut headers = response.headers.iter();
+            let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
+            let location = location.map(|header| header.value);
+            return Err(diagnosis::of_status(status, location, named));
+        }
         None => return Err(Down::failed("the handshake was answered without a status")),
     }
     let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
     Ok(Reply::Switched { head, protocol })
-}
-
-/// 4xx is what the application says to this client; 408, 429 and all else may pass.
-fn refusal(status: u16) -> Down {
-    if !(400..500).contains(&status) || status == 408 || status == 429 {
-        return Down::failed(&format!("the handshake was answered with {status}"));
-    }
-    let mut why = format!("the upstream answered the handshake with {status}");
-    if status == 404 {
-        why += ": Rails says 404 to an Origin that config.action_cable.allowed_request_origins \
-                does not allow, and to a wrong path in --server";
-    }
-    Down::Denied { status, why }
 }
 
 /// RFC 6455, section 4.1, what the client must check in a 101; answers the subprotocol.

@@ -1,4 +1,4 @@
-//! One TCP or TLS connection that one thread reads while others write.
+//! One connection, over TCP, TLS or a Unix socket, that one thread reads while others write.
 //!
 //! Owns: the descriptor and its options, the TLS state, the order of writes, the end of all of it.
 //! Never: knows what a frame is; whoever writes hands over whole ones.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 use rustls::ClientConnection;
 
 /// An upstream that takes nothing for this long is as good as gone.
@@ -33,7 +33,16 @@ const CHUNK: usize = 4096;
 /// Chunks that are read, to be dropped, before the connection is closed. Far below any receive window.
 const DRAIN_CHUNKS: usize = 4;
 
+/// Where to connect to.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Tcp(SocketAddr),
+    /// A socket file.
+    Unix(SocketAddrUnix),
+}
+
 pub struct Socket {
+    /// Of either family: what std does with it here is the same for both.
     tcp: TcpStream,
     /// Held to encrypt or decrypt what is in memory already, never during a read or a write of `tcp`:
     /// a writer that is stuck must not stop the reader.
@@ -47,17 +56,24 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect to `address`, which `connected` completes: in between another thread can end it
-    /// with `cut`.
-    pub fn connect(address: SocketAddr, tls: Option<ClientConnection>) -> io::Result<Socket> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
+    /// Begins to connect to `place`, which `connected` completes: in between another thread can end it with `cut`.
+    /// `WouldBlock`: a Unix socket whose server does not keep up with its connections.
+    pub fn connect(place: &Place, tls: Option<ClientConnection>) -> io::Result<Socket> {
+        let (family, protocol) = match place {
+            Place::Tcp(SocketAddr::V4(_)) => (AddressFamily::INET, Some(ipproto::TCP)),
+            Place::Tcp(SocketAddr::V6(_)) => (AddressFamily::INET6, Some(ipproto::TCP)),
+            Place::Unix(_) => (AddressFamily::UNIX, None),
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        set_options(&fd)?;
-        match rustix::net::connect(&fd, &address) {
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, protocol)?;
+        let begun = match place {
+            Place::Tcp(address) => {
+                set_options(&fd)?;
+                rustix::net::connect(&fd, address)
+            }
+            Place::Unix(address) => rustix::net::connect(&fd, address),
+        };
+        match begun {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
@@ -94,7 +110,7 @@ impl Socket {
         }
         match self.tcp.take_error()? {
             Some(error) => Err(error),
-            None => self.tcp.peer_addr().map(drop),
+            None => rustix::net::getpeername(&self.tcp).map(drop).map_err(io::Error::from),
         }
     }
 

@@ -6,6 +6,7 @@
 mod closing;
 mod loss;
 mod opening;
+mod sockets;
 mod tls;
 
 use std::io::{Read, Write};
@@ -147,6 +148,7 @@ impl Server {
         let port = self.listener.local_addr().unwrap().port();
         Settings {
             url: Url::parse(&format!("ws://127.0.0.1:{port}/cable")).unwrap(),
+            host_header: None,
             connect_timeout: LIMIT,
             stale_after: LIMIT,
             message_max: 1 << 20,

@@ -5,11 +5,16 @@
 
 use std::fmt;
 
-/// `ws://host:port/path?query`, taken apart.
+/// Bytes of a socket file's path: what a `sockaddr_un` holds before its NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// `ws://host:port/path?query` or `unix:/socket:/path?query`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// Whether it is `wss://`.
     pub tls: bool,
+    /// The socket file that is connected to in place of `host` and `port`, which then only say what a `Host` is told.
+    pub socket: Option<String>,
     /// A name or an address; one of IPv6 has no brackets here.
     pub host: String,
     pub port: u16,
@@ -41,7 +46,11 @@ impl std::error::Error for UrlError {}
 impl Url {
     /// Reads `ws://` and `wss://` addresses (RFC 6455, section 3): the port defaults to 80 or 443, the
     /// path to `/`. A fragment, a user name and any byte that does not belong into a request line are errors.
+    /// Reads `unix:` addresses as nginx and puma write them, too; there the path defaults to `/cable`.
     pub fn parse(text: &str) -> Result<Url, UrlError> {
+        if let Some(place) = text.strip_prefix("unix:") {
+            return parse_unix(place);
+        }
         if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
             let odd = odd.escape_default();
             return unreadable(format!("holds the character '{odd}', percent-encode it"));
@@ -56,7 +65,7 @@ impl Url {
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, port) = split_authority(authority)?;
         let (path, query) = split_target(target);
-        Ok(Url { tls, host, port: port.unwrap_or(default_port(tls)), path, query })
+        Ok(Url { tls, socket: None, host, port: port.unwrap_or(default_port(tls)), path, query })
     }
 
     /// What a `Host` header says: the port only where it is not the scheme's own.
@@ -72,8 +81,35 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "wss" } else { "ws" };
         let query = if self.query.is_some() { "?…" } else { "" };
+        if let Some(socket) = &self.socket {
+            return write!(f, "unix:{socket}:{}{query}", self.path);
+        }
         write!(f, "{scheme}://{}{}{query}", self.authority(), self.path)
     }
+}
+
+fn parse_unix(place: &str) -> Result<Url, UrlError> {
+    let place = place.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(place);
+    let (socket, target) = place.split_at(place.find(":/").unwrap_or(place.len()));
+    let target = target.strip_prefix(':').unwrap_or("/cable");
+    if !socket.starts_with('/') {
+        return unreadable("has no absolute path, write it as unix:/run/puma.sock".to_owned());
+    }
+    if socket.len() > SOCKET_PATH_MAX {
+        return out_of_range("has a socket path over 107 bytes, which no system takes");
+    }
+    if let Some(odd) = socket.chars().find(|c| c.is_control() || "?#".contains(*c)) {
+        let odd = odd.escape_default();
+        return unreadable(format!(
+            "has '{odd}' in its socket path, a query comes after the path: unix:/run/puma.sock:/cable?a=b"
+        ));
+    }
+    if let Some(odd) = target.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        return unreadable(format!("has '{}' in its path", odd.escape_default()));
+    }
+    let (path, query) = split_target(target);
+    let (socket, host) = (Some(socket.to_owned()), "localhost".to_owned());
+    Ok(Url { tls: false, socket, host, port: default_port(false), path, query })
 }
 
 fn default_port(tls: bool) -> u16 {
@@ -86,7 +122,7 @@ fn scheme_is_tls(scheme: &str) -> Result<bool, UrlError> {
         "wss" => Ok(true),
         "http" => out_of_range("starts with http://, write ws:// instead"),
         "https" => out_of_range("starts with https://, write wss:// instead"),
-        _ => out_of_range("starts with neither ws:// nor wss://"),
+        _ => out_of_range("starts with neither ws://, wss:// nor unix:/"),
     }
 }
 
@@ -219,12 +255,46 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_file_is_written_as_nginx_and_puma_write_it() {
+        for (typed, socket, path, query) in [
+            ("unix:/run/puma.sock", "/run/puma.sock", "/cable", None),
+            ("unix:///run/puma.sock", "/run/puma.sock", "/cable", None),
+            ("unix:/run/a:b.sock:/", "/run/a:b.sock", "/", None),
+            (
+                "unix:/run/é p.sock:/other/cable?x=:/1",
+                "/run/é p.sock",
+                "/other/cable",
+                Some("x=:/1"),
+            ),
+        ] {
+            let url = Url::parse(typed).unwrap();
+            assert_eq!(url.socket.as_deref(), Some(socket), "{typed}");
+            assert_eq!((url.path.as_str(), url.query.as_deref()), (path, query), "{typed}");
+            assert_eq!(url.authority(), "localhost");
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_file_is_refused() {
+        let long = format!("unix:/{}", "s".repeat(SOCKET_PATH_MAX));
+        assert!(matches!(Url::parse(&long), Err(UrlError::OutOfRange(_))));
+        assert!(Url::parse(&long[..long.len() - 1]).is_ok());
+        for text in
+            ["unix:", "unix:puma.sock", "unix:/a?x=1", "unix:/a\n:/", "unix:/a:/b c", "unix:/a:/#x"]
+        {
+            assert!(matches!(Url::parse(text), Err(UrlError::Unreadable(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn shown_without_the_default_port_and_without_the_query() {
         for (typed, shown) in [
             ("ws://h:80", "ws://h/"),
             ("wss://h:443/cable", "wss://h/cable"),
             ("wss://h:80/cable", "wss://h:80/cable"),
             ("ws://[::1]:3000/cable?token=secret", "ws://[::1]:3000/cable?…"),
+            ("unix:///run/puma.sock", "unix:/run/puma.sock:/cable"),
+            ("unix:/s:/cable?token=secret", "unix:/s:/cable?…"),
         ] {
             assert_eq!(Url::parse(typed).unwrap().to_string(), shown);
         }

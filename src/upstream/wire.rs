@@ -209,12 +209,13 @@ impl Boundaries {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use super::super::socket::Place;
     use super::*;
 
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let socket = Socket::connect(listener.local_addr().unwrap(), None).unwrap();
+        let socket = Socket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
         socket.connected(deadline, deadline).unwrap();
         let minute = Duration::from_secs(60);
         let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, minute, deadline);

@@ -56,6 +56,7 @@ mod posts {
 mod upstream {
     mod hostile;
     mod names;
+    mod places;
     mod reconnect;
     mod subscriptions;
 }

@@ -157,10 +157,69 @@ fn other_statuses_may_pass() {
         let client = server.client();
 
         let mut peer = server.accept();
-        peer.answer(&format!("HTTP/1.1 {status} X\r\nLocation: /y\r\n\r\n"));
+        peer.answer(&format!("HTTP/1.1 {status} X\r\n\r\n"));
 
-        assert_eq!(client.lost(), (format!("the handshake was answered with {status}"), false));
+        let (reason, was_up) = client.lost();
+        assert!(reason.starts_with(&format!("the handshake was answered with {status}: ")));
+        assert!(!was_up);
         peer.assert_eof();
+    }
+}
+
+#[test]
+fn a_redirect_is_told_with_its_location_but_for_the_clients_query() {
+    for (location, hint) in [
+        ("https://site.example/cable?token=secret", "X-Forwarded-Proto"),
+        ("/users/sign_in?token=secret", "a login"),
+    ] {
+        let server = Server::start();
+        let client = server.client();
+
+        server.accept().answer(&format!("HTTP/1.1 301 X\r\nlocation: {location}\r\n\r\n"));
+
+        let reason = client.lost().0;
+        assert!(reason.contains(location.split('?').next().unwrap()), "{reason}");
+        assert!(reason.contains(hint) && !reason.contains("secret"), "{reason}");
+    }
+}
+
+#[test]
+fn a_location_of_any_length_and_bytes_is_shown_short() {
+    let server = Server::start();
+    let client = server.client();
+
+    let location = "\u{1f}é".repeat(2000);
+    server.accept().answer(&format!("HTTP/1.1 302 X\r\nLocation: /{location}\r\n\r\n"));
+
+    let reason = client.lost().0;
+    assert!(reason.len() < 600 && reason.is_ascii(), "{reason}");
+}
+
+#[test]
+fn a_server_that_goes_by_name_is_told_its_own_and_the_clients_beside_it() {
+    let server = Server::start();
+    let settings = || Settings { host_header: Some("app.router:81".into()), ..server.settings() };
+    let host = ("Host".to_owned(), b"site.example".to_vec());
+    let forwarded = ("x-forwarded-host".to_owned(), b"edge.example".to_vec());
+    for (headers, expected) in [
+        (vec![host.clone()], Some("X-Forwarded-Host: site.example\r\n")),
+        (vec![host, forwarded], Some("x-forwarded-host: edge.example\r\n")),
+        (vec![], None),
+    ] {
+        let connector = Connector::new(settings()).unwrap();
+        let client = Client::start(&connector, Handshake { headers, ..cable() }, Next::Stop);
+        let mut peer = server.accept();
+
+        let head = String::from_utf8(peer.head()).unwrap();
+
+        assert!(head.contains("\r\nHost: app.router:81\r\n"), "{head}");
+        assert!(!head.contains("Host: site.example\r\n") || head.contains("X-Forwarded-Host: s"));
+        let count = head.to_ascii_lowercase().matches("x-forwarded-host").count();
+        assert_eq!(count, usize::from(expected.is_some()), "{head}");
+        assert!(head.contains(expected.unwrap_or_default()), "{head}");
+        peer.tcp.write_all(b"HTTP/1.1 404 X\r\n\r\n").unwrap();
+        let (Down::Denied { why, .. }, _) = client.down() else { panic!() };
+        assert!(why.contains("that has to name the site"), "{why}");
     }
 }
 
