@@ -2,7 +2,7 @@
 //!
 //! Confirms every channel but `RejectedChannel`, sends each `send` back to all who subscribed the same identifier, tells the
 //! time each second on `ClockChannel`, and as Turbo's markup on `Turbo::StreamsChannel`, and pings as Rails does.
-//! Owns: its listener, two threads a connection (one reads, one writes what is queued for it), and one thread that ticks.
+//! Owns: its listener, two threads a connection (one reads, one writes what is queued for it, and pings), and a clock.
 //! `demo/room` knows who subscribed what.
 //! Never: waits for a client. One whose queue is full is cut off.
 
@@ -12,12 +12,12 @@ mod wire;
 use crate::report::{clock, debug};
 use crate::upstream::Url;
 use crossbeam_channel::{after, bounded, tick};
-use room::{Peer, Room};
+use room::{Member, Peer, Room};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use tungstenite::Message;
 use wire::Socket;
 
@@ -26,9 +26,6 @@ const QUEUE_MAX: usize = 1024;
 
 /// How long the accept loop rests after an error; what it is short of, descriptors, comes back.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// Ticks of the clock, one a second, from one ping to the next: Rails pings each 3 seconds.
-const TICKS_A_PING: usize = 3;
 
 /// A client's JSON is taken apart on this stack, as deep as serde_json allows.
 const READER_STACK: usize = 512 * 1024;
@@ -49,15 +46,11 @@ pub fn start() -> io::Result<Url> {
     Ok(Url::parse(&url).expect("an address and a path make a URL"))
 }
 
-/// Pings everyone and tells the time, until the room is gone.
+/// Tells the time until the room is gone.
 fn run_clock(room: &Weak<Room>) {
-    for (second, _) in tick(Duration::from_secs(1)).into_iter().enumerate() {
+    for _ in tick(Duration::from_secs(1)) {
         let Some(room) = room.upgrade() else { return };
         let now = clock();
-        if second % TICKS_A_PING == 0 {
-            let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            room.everyone(&Message::text(wire::ping(seconds)));
-        }
         room.tell("ClockChannel", &wire::time(now));
         room.tell("Turbo::StreamsChannel", &wire::turbo_time(now));
     }
@@ -65,25 +58,22 @@ fn run_clock(room: &Weak<Room>) {
 
 fn accept(listener: &TcpListener, room: &Arc<Room>) {
     for (number, stream) in listener.incoming().enumerate() {
-        let started = stream.and_then(|stream| start_reader(number, stream, room));
+        let started = stream.and_then(Socket::new).and_then(|socket| {
+            let room = Arc::clone(room);
+            let reader = Builder::new().name(format!("demo-read-{number}"));
+            reader.stack_size(READER_STACK).spawn(move || {
+                // After a close frame the writer still has the answer to send, and cuts by itself.
+                if let Err(error) = serve(number, &socket, &room) {
+                    debug!("event=demo-end connection={number} error=\"{error}\"");
+                    socket.cut();
+                }
+            })
+        });
         if let Err(error) = started {
             debug!("event=demo-accept error=\"{error}\"");
             let _ = after(ACCEPT_REST).recv();
         }
     }
-}
-
-fn start_reader(number: usize, stream: TcpStream, room: &Arc<Room>) -> io::Result<()> {
-    let (socket, room) = (Socket::new(stream)?, Arc::clone(room));
-    let serve = move || {
-        // After a close frame the writer still has the answer to send, and cuts by itself.
-        if let Err(error) = serve(number, &socket, &room) {
-            debug!("event=demo-end connection={number} error=\"{error}\"");
-            socket.cut();
-        }
-    };
-    let reader = Builder::new().name(format!("demo-read-{number}")).stack_size(READER_STACK);
-    reader.spawn(serve).map(drop)
 }
 
 /// One connection from its handshake to its end.
@@ -93,7 +83,7 @@ fn serve(number: usize, socket: &Socket, room: &Room) -> io::Result<()> {
     let writing = socket.clone();
     let writer = Builder::new().name(format!("demo-write-{number}")).stack_size(WRITER_STACK);
     writer.spawn(move || wire::write(writing, &outgoing))?;
-    let mut member = room.enter(Peer { number, queue, socket: socket.clone() });
+    let mut member = Member::enter(room, Peer { number, queue, socket: socket.clone() });
     loop {
         match incoming.read().map_err(io::Error::other)? {
             Message::Text(text) => member.obey(&text),

@@ -1,6 +1,6 @@
-//! Who is connected to the demo, and who subscribed what.
+//! Who subscribed what in the demo.
 //!
-//! Owns: the peers, the subscriptions, and what each command of a client does.
+//! Owns: the subscriptions, and what each command of a client does.
 //! Never: waits while the lock is held. A message for a peer whose queue is full ends that peer; only what a client is told
 //! because of its own command may wait, and then only that client does.
 //! Commands that make no sense are ignored, as Rails does.
@@ -9,6 +9,7 @@ use super::wire::{self, Command, Socket};
 use crate::frame::Identifier;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +21,11 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// All that are connected.
+/// Who subscribed what.
 #[derive(Default)]
 pub struct Room {
-    /// Guards the two lists. Held for looking up and for queueing, never for I/O that could block.
-    lists: Mutex<Lists>,
-}
-
-#[derive(Default)]
-struct Lists {
-    peers: HashMap<usize, Arc<Peer>>,
-    channels: HashMap<Identifier, Vec<Subscriber>>,
+    /// Held for looking up and for queueing, never for I/O that could block.
+    channels: Mutex<HashMap<Identifier, Vec<Subscriber>>>,
 }
 
 #[derive(Clone)]
@@ -55,23 +50,11 @@ pub struct Member<'a> {
 }
 
 impl Room {
-    /// Lets a peer in; the welcome is the first that it hears.
-    pub fn enter(&self, peer: Peer) -> Member<'_> {
-        let peer = Arc::new(peer);
-        peer.offer(Message::text(wire::WELCOME));
-        self.lists.lock().peers.insert(peer.number, Arc::clone(&peer));
-        Member { room: self, peer, subscribed: Vec::new() }
-    }
-
-    pub fn everyone(&self, message: &Message) {
-        self.lists.lock().peers.values().for_each(|peer| peer.offer(message.clone()));
-    }
-
     /// Sends a JSON value to all who subscribed a channel of this name.
     pub fn tell(&self, channel: &str, json: &str) {
         let message = format!(r#""message":{json}"#);
-        let lists = self.lists.lock();
-        let named = lists.channels.iter().filter(|(key, _)| key.channel() == channel);
+        let channels = self.channels.lock();
+        let named = channels.iter().filter(|(key, _)| key.channel() == channel);
         for Subscriber { peer, identifier } in named.flat_map(|(_, subscribers)| subscribers) {
             peer.offer(wire::frame(identifier, &message));
         }
@@ -79,12 +62,17 @@ impl Room {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        let lists = self.lists.lock();
-        lists.peers.is_empty() && lists.channels.is_empty()
+        self.channels.lock().is_empty()
     }
 }
 
 impl Member<'_> {
+    /// Lets a peer in; the welcome is the first that it hears.
+    pub fn enter(room: &Room, peer: Peer) -> Member<'_> {
+        peer.offer(Message::text(wire::WELCOME));
+        Member { room, peer: Arc::new(peer), subscribed: Vec::new() }
+    }
+
     /// Does what one text frame of the client asks for.
     pub fn obey(&mut self, text: &str) {
         let Ok(command) = serde_json::from_str::<Command<'_>>(text) else { return };
@@ -96,7 +84,7 @@ impl Member<'_> {
                 self.subscribed.retain(|subscribed| *subscribed != identifier);
                 self.forget(&identifier);
             }
-            "message" if command.has_data() => self.send_back(&identifier, &command.data),
+            "message" if is_json(&command.data) => self.send_back(&identifier, &command.data),
             _ => {}
         }
     }
@@ -124,15 +112,15 @@ impl Member<'_> {
         self.subscribed.push(identifier.clone());
         let subscriber =
             Subscriber { peer: Arc::clone(&self.peer), identifier: identifier.clone() };
-        self.room.lists.lock().channels.entry(identifier).or_default().push(subscriber);
+        self.room.channels.lock().entry(identifier).or_default().push(subscriber);
     }
 
     fn forget(&self, identifier: &Identifier) {
-        let mut lists = self.room.lists.lock();
-        if let Some(subscribers) = lists.channels.get_mut(identifier) {
+        let mut channels = self.room.channels.lock();
+        if let Some(subscribers) = channels.get_mut(identifier) {
             subscribers.retain(|subscriber| subscriber.peer.number != self.peer.number);
             if subscribers.is_empty() {
-                lists.channels.remove(identifier);
+                channels.remove(identifier);
             }
         }
     }
@@ -142,7 +130,7 @@ impl Member<'_> {
             return;
         }
         let message = format!(r#""message":{data}"#);
-        let subscribers = self.room.lists.lock().channels.get(identifier).cloned();
+        let subscribers = self.room.channels.lock().get(identifier).cloned();
         for Subscriber { peer, identifier } in subscribers.unwrap_or_default() {
             let frame = wire::frame(&identifier, &message);
             if peer.number == self.peer.number { self.tell(frame) } else { peer.offer(frame) }
@@ -153,8 +141,11 @@ impl Member<'_> {
 impl Drop for Member<'_> {
     fn drop(&mut self) {
         self.subscribed.iter().for_each(|identifier| self.forget(identifier));
-        self.room.lists.lock().peers.remove(&self.peer.number);
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 impl Peer {

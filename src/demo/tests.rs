@@ -1,6 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use tungstenite::WebSocket;
 use tungstenite::client::IntoClientRequest;
 
@@ -226,19 +227,19 @@ fn a_client_that_does_not_read_holds_up_nobody_and_is_cut_off() {
     let url = start().unwrap();
     let mut slow = Client::subscribed(&url, CHAT);
     let mut quick = Client::subscribed(&url, CHAT);
-    let data = format!("\"{}\"", "x".repeat(64 * 1024));
+    let data = format!("\"{}\"", "x".repeat(16 * 1024));
 
-    // More than a queue and the buffers of a socket hold: 128 MiB.
+    // More than a queue and the buffers of a socket hold: 32 MiB.
     for _ in 0..2 * QUEUE_MAX {
         quick.command("message", CHAT, Some(&data));
-        assert_eq!(quick.json()["message"].as_str().map(str::len), Some(64 * 1024));
+        assert_eq!(quick.json()["message"].as_str().map(str::len), Some(16 * 1024));
     }
 
     // The end comes, and not the five seconds of a silence: EOF or a reset.
     let mut rest = Vec::new();
     let end = slow.0.get_mut().read_to_end(&mut rest).map_err(|error| error.kind());
     assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "{end:?}");
-    assert!(rest.len() < QUEUE_MAX * 64 * 1024, "{}", rest.len());
+    assert!(rest.len() < QUEUE_MAX * 16 * 1024, "{}", rest.len());
 }
 
 #[test]
@@ -284,7 +285,8 @@ fn who_left_is_forgotten() {
     let (queue, messages) = bounded(QUEUE_MAX);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut member = room.enter(Peer { number: 0, queue, socket: Socket::new(socket).unwrap() });
+    let mut member =
+        Member::enter(&room, Peer { number: 0, queue, socket: Socket::new(socket).unwrap() });
     member.obey(&json!({ "command": "subscribe", "identifier": CHAT }).to_string());
     assert_eq!(messages.len(), 2);
 

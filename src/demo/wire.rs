@@ -5,14 +5,14 @@
 //! When a client does not read for 10 seconds, its writer ends and cuts the connection.
 
 use crate::frame::{Identifier, quoted};
-use crossbeam_channel::Receiver;
+use crate::report::clock;
+use crossbeam_channel::{Receiver, select, tick};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::HeaderValue;
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -25,6 +25,9 @@ const COMMAND_MAX: usize = 4 << 20;
 
 /// How long a handshake may take to arrive, and how long a write may be stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As Rails does.
+const PING_EACH: Duration = Duration::from_secs(3);
 
 pub const WELCOME: &str = r#"{"type":"welcome"}"#;
 
@@ -96,10 +99,16 @@ fn sizes() -> WebSocketConfig {
         .max_frame_size(Some(COMMAND_MAX))
 }
 
-/// Writes what is queued until the queue is closed, the client is gone, or a close frame was sent.
+/// Writes what is queued, and pings, until the queue is closed, the client is gone, or a close frame was sent.
 pub fn write(socket: Socket, queue: &Receiver<Message>) {
     let mut outgoing = WebSocket::from_raw_socket(socket.clone(), Role::Server, Some(sizes()));
-    for message in queue {
+    let pings = tick(PING_EACH);
+    loop {
+        let message = select! {
+            recv(queue) -> message => message,
+            recv(pings) -> _ => Ok(Message::text(ping(clock()))),
+        };
+        let Ok(message) = message else { break };
         let written = outgoing.write(message);
         // A burst goes out in few writes.
         let flushed = if queue.is_empty() { outgoing.flush() } else { Ok(()) };
@@ -126,14 +135,11 @@ impl Command<'_> {
     pub fn identifier(&self) -> Option<Identifier> {
         Identifier::parse(serde_json::from_str(&self.identifier).ok()?).ok()
     }
-
-    pub fn has_data(&self) -> bool {
-        serde_json::from_str::<&RawValue>(&self.data).is_ok()
-    }
 }
 
-pub fn ping(unix_seconds: u64) -> String {
-    format!(r#"{{"type":"ping","message":{unix_seconds}}}"#)
+fn ping(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!(r#"{{"type":"ping","message":{seconds}}}"#)
 }
 
 /// A frame about a channel: `field` is a name and its value, as JSON.
