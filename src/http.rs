@@ -39,6 +39,8 @@ pub struct Settings {
     pub queue_max: usize,
     /// The query of `--server`: what it has, no request replaces.
     pub server_query: String,
+    /// The server is the one of `--demo`.
+    pub demo: bool,
 }
 
 /// The HTTP API.
@@ -138,7 +140,7 @@ impl Http {
         }
         if path == "/" || path.starts_with("/-/") {
             return match head.method.as_str() {
-                "GET" | "HEAD" => pages::page(path, host(head), head)
+                "GET" | "HEAD" => pages::page(path, host(head), head, self.settings.demo)
                     .unwrap_or_else(|| error(404, "no such page; / has a hint"))
                     .into(),
                 _ => not_allowed("GET, HEAD").into(),

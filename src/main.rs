@@ -159,6 +159,7 @@ fn open_gates(
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
         server_query: config.server()?.query.unwrap_or_default(),
+        demo: config.demo,
     });
     let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
     let limits = Limits { connections, body, idle };

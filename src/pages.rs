@@ -24,12 +24,12 @@ Poll instead of streaming:
   curl 'http://HOST/ID?channel=ChatChannel&timeout=25'
 ";
 
-/// The page at this path, if there is one; `host` is how the client calls the bridge.
-pub fn page(path: &str, host: &str, head: &Head) -> Option<Answer> {
+/// The page at this path, if there is one; `host` is how the client calls the bridge, `demo` what it was started with.
+pub fn page(path: &str, host: &str, head: &Head, demo: bool) -> Option<Answer> {
     match path {
         "/" => Some(text(HINT.replace("HOST", host))),
         "/-/health" => Some(text("ok\n")),
-        _ => files::file(path, head),
+        _ => files::file(path, head, demo),
     }
 }
 

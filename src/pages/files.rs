@@ -23,9 +23,9 @@ const EXPORT: &str = "export default function bridgeClient(settings) {
 ";
 
 /// The file at this path, if there is one: 304 to a browser that has it.
-pub fn file(path: &str, head: &Head) -> Option<Answer> {
+pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
     let answer = match path {
-        "/-/" => html(include_str!("try.html"), env!("CARGO_PKG_VERSION")),
+        "/-/" => html(&offered(include_str!("try.html"), demo), env!("CARGO_PKG_VERSION")),
         "/-/try.css" => body("text/css", CHECKED, include_str!("try.css")),
         "/-/try.js" => body("text/javascript", CHECKED, include_str!("try.js")),
         "/-/get.js" => body("text/javascript", CHECKED, include_str!("get.js")),
@@ -37,6 +37,11 @@ pub fn file(path: &str, head: &Head) -> Option<Answer> {
     // Else a shared cache gives what it got without CORS headers to a page that needs them.
     let vary = if head.first("origin").is_none() { answer.with("Vary", "Origin") } else { answer };
     Some(unless_there(vary, head))
+}
+
+/// Without `--demo` no channel is offered that only `--demo` has.
+fn offered(page: &str, demo: bool) -> String {
+    page.split_inclusive('\n').filter(|line| demo || !line.contains("class=\"demo")).collect()
 }
 
 fn html(page: &str, version: &str) -> Answer {
@@ -97,6 +102,15 @@ mod tests {
         let size = include_str!("client.js").len();
 
         assert!(size <= 18 * 1024, "client.js has {size} bytes");
+    }
+
+    #[test]
+    fn the_channels_of_the_demo_are_offered_with_it_only() {
+        let page = include_str!("try.html");
+
+        assert!(offered(page, true).contains("ClockChannel"));
+        assert!(!offered(page, false).contains("ClockChannel"));
+        assert!(offered(page, false).contains("ChatChannel"));
     }
 
     #[test]

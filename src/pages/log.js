@@ -15,7 +15,8 @@ export function note(log, kind, text) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 8
   line.className = kind
   for (const [name, content] of [["time", clock()], ["b", kind], ["span", text]]) {
-    line.append(Object.assign(document.createElement(name), { textContent: content }))
+    // With spaces between, a line that is copied is one line.
+    line.append(Object.assign(document.createElement(name), { textContent: content }), " ")
   }
   log.append(line)
   while (log.children.length > LINES) log.firstChild.remove()

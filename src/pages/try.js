@@ -7,7 +7,10 @@ const page = new URL("/cable", location)
 page.protocol = page.protocol.replace("http", "ws")
 $("url").value = page.href
 
-let socket
+// Rails answers what it does not understand with nothing at all.
+const ANSWER = 4000
+
+let socket, refusal, waiting
 
 $("connection").addEventListener("submit", (event) => {
   event.preventDefault()
@@ -34,6 +37,7 @@ function connect() {
     return note("note", error.message)
   }
   const mine = socket
+  refusal = ""
   const show = (state) => mine === socket && showState(state)
   show("connecting")
   mine.onopen = () => {
@@ -42,8 +46,9 @@ function connect() {
   }
   mine.onmessage = ({ data }) => {
     show("open")
-    if (data.startsWith('{"type":"ping"')) $("ping").textContent = clock()
-    else note("got", data)
+    if (data.startsWith('{"type":"ping"')) return void ($("ping").textContent = clock())
+    note("got", data)
+    hear(JSON.parse(data))
   }
   mine.onclose = ({ code, reason }) => {
     note("note", `closed, code ${code} ${reason}`)
@@ -51,11 +56,25 @@ function connect() {
   }
 }
 
+function hear({ type, reason, identifier }) {
+  if (type === "disconnect") refusal = `the server refused: ${reason}`
+  if (identifier === waiting?.identifier) clearTimeout(waiting?.timer)
+  if (type === "reject_subscription") note("note", "the channel's `subscribed` rejected it")
+}
+
+function expectAnswer(identifier) {
+  clearTimeout(waiting?.timer)
+  const timer = setTimeout(() => note("note", "no answer: Rails says nothing where it knows no such channel, or `subscribed` " +
+    "raised an error. Its log tells which: log/production.log, or what puma prints"), ANSWER)
+  waiting = { identifier, timer }
+}
+
 function command(name, more) {
   if (!isJson($("identifier"))) return
   const text = JSON.stringify({ command: name, identifier: $("identifier").value, ...more })
   socket.send(text)
   note("sent", text)
+  if (name === "subscribe") expectAnswer($("identifier").value)
 }
 
 // The browser says at the field what is wrong with it.
@@ -70,14 +89,19 @@ function isJson(field) {
 }
 
 function showState(state) {
-  const roads = { websocket: "WebSocket", sse: "Server-Sent Events", poll: "long poll" }
+  const names = { websocket: "WebSocket", sse: "Server-Sent Events", poll: "long poll" }
   set("state", state)
-  set("road", roads[socket.transport] ?? "none")
-  set("why", socket.transportReason)
+  set("used", names[socket.transport] ?? "none")
+  set("why", refusal || socket.transportReason)
   const open = state === "open"
+  const focused = document.activeElement
   $("connect").disabled = state !== "closed"
   $("disconnect").disabled = state === "closed"
   for (const id of ["subscribe", "unsubscribe", "send"]) $(id).disabled = !open
+  if (state === "closed") clearTimeout(waiting?.timer)
+  // A button that is disabled loses the focus: to the one that takes its place.
+  const successor = { connect: "disconnect", disconnect: "connect" }[focused?.id]
+  if (focused?.disabled && successor) $(successor).focus()
 }
 
 // Only what changed: a screen reader says it each time.

@@ -16,7 +16,7 @@ export async function useOwnPage(tab, road) {
     const shown = (text) => document.getElementById("log").textContent.includes(text);
     await tab.until(`${answer} comes`, PATIENCE_MS, shown, answer);
   }
-  assert.match(await tab.run(() => document.getElementById("road").textContent), SAYS[road]);
+  assert.match(await tab.run(() => document.getElementById("used").textContent), SAYS[road]);
 }
 
 /** The second pane: a plain EventSource on the URL that it makes, as it is and raw. */

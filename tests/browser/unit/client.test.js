@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, mock, test } from "node:test";
+import { readFileSync } from "node:fs";
+import { parsesAs } from "../parts/used-names.js";
 import { Tab, happened, noting, settled } from "./fake.js";
 
 const PING = /^\{"type":"ping","message":\d+\}$/;
@@ -19,6 +21,10 @@ const pass = async (time) => {
   await settled();
 };
 const withoutPings = (socket) => socket.happened.filter((what) => !PING.test(what));
+
+test("the language is that of 2019, which Chrome 66, Firefox 65 and Safari 12.1 speak", () => {
+  parsesAs(readFileSync(new URL("../../../src/pages/client.js", import.meta.url), "utf8"), 2019);
+});
 
 describe("over a stream", () => {
   test("the GET offers the subprotocols and takes the application's parameters along", async () => {
@@ -360,6 +366,34 @@ describe("upward", () => {
   });
 });
 
+describe("after a sleep", () => {
+  test("what the bridge kept comes before the socket is given up", async () => {
+    const { now } = Date;
+    let slept = 0;
+    Date.now = () => now() + slept;
+    try {
+      tab = new Tab();
+      const socket = tab.open("poll");
+      (await tab.next()).answer(200, { protocol: "actioncable-v1-json", messages: ["one"], last_event_id: "e1" });
+      await happened(socket, 3);
+      await tab.next();
+
+      slept = 60_000;
+      socket.close();
+      const last = await tab.next();
+      last.answer(200, { messages: ["kept"], last_event_id: "e2" });
+      await settled();
+      (await tab.next("DELETE")).answer(204);
+      await happened(socket, 5);
+
+      assert.equal(last.query.after, "e1");
+      assert.deepEqual(withoutPings(socket), ["open actioncable-v1-json", "one", "kept", "close 1005  clean"]);
+    } finally {
+      Date.now = now;
+    }
+  });
+});
+
 describe("in the place of window.WebSocket", () => {
   class Native extends EventTarget {
     static CONNECTING = 0;
@@ -388,6 +422,64 @@ describe("in the place of window.WebSocket", () => {
     assert.ok(carried instanceof WebSocket && other instanceof WebSocket);
     assert.deepEqual([carried instanceof Native, carried.url, "transport" in other], [true, "wss://app.example/cable?x", false]);
     assert.deepEqual(Object.keys(WebSocket), ["CONNECTING", "OPEN", "CLOSING", "CLOSED", "made"]);
+  });
+
+  test("another site's are left to the browser, a host of data-match's is not", () => {
+    const WebSocket = load();
+    const carried = (url) => "transport" in new WebSocket(url);
+
+    assert.deepEqual(["wss://app.example:444/cable", "wss://other.example/cable?token=t"].map(carried), [true, false]);
+  });
+
+  test("the bridge's host is carried, too", () => {
+    const WebSocket = load({ bridge: "https://bridge.example/" });
+
+    assert.ok("transport" in new WebSocket("wss://bridge.example/cable"));
+  });
+
+  test("a browser that has no WebSocket goes straight to the bridge, for what it carries", async () => {
+    Native.made = [];
+    tab = new Tab({ native: undefined, script: { dataset: {}, src: "https://app.example/bridge/-/client.js" } });
+    const { WebSocket } = globalThis;
+    assert.throws(() => new WebSocket("wss://other.example/cable"), { name: "NotSupportedError" });
+    const states = [];
+    for (const state in WebSocket) states.push(state);
+    assert.deepEqual(states, ["CONNECTING", "OPEN", "CLOSING", "CLOSED"]);
+
+    const socket = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+    (await tab.next()).opened();
+
+    assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
+    assert.equal(socket.transport, "sse");
+  });
+
+  test("where a part is missing nothing is installed, and one line says so", (context) => {
+    const { TextDecoder } = globalThis;
+    const warn = context.mock.method(console, "warn", () => {});
+    try {
+      delete globalThis.TextDecoder;
+      assert.equal(load(), Native);
+    } finally {
+      globalThis.TextDecoder = TextDecoder;
+    }
+
+    assert.equal(warn.mock.callCount(), 1);
+    assert.match(warn.mock.calls[0].arguments[0], /TextDecoder/);
+  });
+
+  test("a loss of the native one is told as one of the bridge's is", async () => {
+    const WebSocket = load();
+    const socket = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+    let asked = 0;
+    globalThis.addEventListener("visibilitychange", () => (asked += 1));
+    Native.made[0].onmessage({ data: "welcome" });
+    await happened(socket, 2);
+
+    Native.made[0].onclose({ code: 1006, reason: "", wasClean: false });
+    await happened(socket, 4);
+    await pass(1000);
+
+    assert.equal(asked, 1);
   });
 
   test("data-match says which", () => {
