@@ -53,12 +53,12 @@ pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
 
 use answer::Refusal;
-use bodies::Bodies;
 use refuse::Refuser;
 use socket::Socket;
 use table::Table;
 use watch::Watcher;
 
+use crate::memory::Budget;
 use crate::report::{self, Error};
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
@@ -135,6 +135,9 @@ pub trait Serve: Send + Sync + 'static {
         tickets: Arc<Tickets>,
     ) -> io::Result<Box<dyn FnOnce() + Send>>;
 
+    /// The memory that bodies are held from.
+    fn budget(&self) -> Arc<Budget>;
+
     /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
     fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}
 
@@ -157,7 +160,7 @@ struct Shared {
     limits: Limits,
     timeouts: Timeouts,
     table: Arc<Table>,
-    bodies: Arc<Bodies>,
+    budget: Arc<Budget>,
     inner: Arc<Inner>,
     watcher: Arc<Watcher>,
     door: Door,
@@ -188,7 +191,7 @@ impl Gate {
             limits,
             timeouts,
             table: Table::new(limits.connections, timeouts.evict),
-            bodies: Bodies::new(limits.body),
+            budget: inner.serve.budget(),
             inner: inner.clone(),
             watcher: Watcher::shared()?,
             door,

@@ -136,6 +136,15 @@ impl Share {
         }
         true
     }
+
+    /// The same, but that one owner of a kind always has room: what is large goes on, one at a time.
+    pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
+        let alone = self.budget.of(self.kind) == self.counted;
+        if alone {
+            self.set(bytes.max(self.counted));
+        }
+        alone || self.try_set(bytes)
+    }
 }
 
 impl Drop for Share {

@@ -121,7 +121,7 @@ impl Connection {
     fn body(&mut self, head: &Head) -> Result<Body, Ended> {
         let max = self.shared.limits.body;
         let framing = head::framing(head, max)?;
-        let mut body = self.shared.bodies.begin();
+        let mut body = Body::begin(&self.shared.budget);
         let timeouts = &self.shared.timeouts;
         if framing != Framing::Nothing && head::expects_continue(head) && !self.reader.has_more() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";

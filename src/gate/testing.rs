@@ -15,6 +15,7 @@ use tiny_http::{Header, Request, Response, Server};
 
 use super::ticket::Later;
 use super::*;
+use crate::memory::Budget;
 
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
@@ -72,6 +73,10 @@ impl Web {
 }
 
 impl Serve for Web {
+    fn budget(&self) -> Arc<Budget> {
+        Budget::new(128 << 20)
+    }
+
     fn serve(
         &self,
         listener: UnixListener,

@@ -178,8 +178,8 @@ impl Poll {
         let budget = &self.handle.session.budget;
         let mut share = budget.share(Held::Answers);
         // What is small waits for no other answer, and of the large ones one may always go on.
-        if bytes > ANSWER_BYTES && budget.of(Held::Answers) > 0 {
-            return share.try_set(2 * bytes).then_some(share);
+        if bytes > ANSWER_BYTES {
+            return share.try_set_or_alone(2 * bytes).then_some(share);
         }
         share.set(2 * bytes);
         Some(share)

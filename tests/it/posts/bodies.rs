@@ -223,9 +223,9 @@ fn line_breaks_in_what_a_client_sends_are_no_lines_of_a_stream() {
 }
 
 #[test]
-fn large_bodies_that_do_not_end_have_64_mib_together_and_small_ones_pass() {
+fn large_bodies_that_do_not_end_have_half_of_max_memory_together_and_small_ones_pass() {
     let upstream = FakeUpstream::start();
-    let mut bridge = Bridge::alone(&upstream.url(), &[]);
+    let mut bridge = Bridge::alone(&upstream.url(), &["--max-memory", "134217728"]);
     let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
     let head = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n";
     let body = vec![b' '; 1_000_000];
