@@ -214,18 +214,32 @@ fn report_panics() {
 }
 
 /// Ends in order: nobody new, listeners are told when to come back, upstreams get a close frame.
-fn drain(gates: &[Gate], table: &Table) {
+fn drain(gates: &[Gate], table: &Arc<Table>) {
     info!("event=draining sessions={}", table.len());
     let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
-    let sessions = table.drain();
-    while !is_drained(gates, &sessions) && Instant::now() < deadline {
+    let ending = end_sessions(table);
+    let mut sessions = None;
+    while Instant::now() < deadline {
+        sessions = sessions.or_else(|| ending.try_recv().ok());
+        if sessions.as_ref().is_some_and(|sessions| is_drained(gates, sessions)) {
+            break;
+        }
         thread::park_timeout(DRAIN_PACE);
     }
     let left: usize = gates.iter().map(Gate::connections).sum();
     if left > 0 {
         info!("event=cut-off connections={left}");
     }
+}
+
+/// Ends all sessions beside the wait for them: one that is busy under its lock must not make the drain longer.
+fn end_sessions(table: &Arc<Table>) -> Receiver<Vec<Weak<Session>>> {
+    let ((tell, ended), table) = (bounded(1), Arc::clone(table));
+    let end = move || drop(tell.send(table.drain()));
+    // Without a thread they are not told, and end with the process.
+    let _ = thread::Builder::new().name("drain".to_owned()).spawn(end);
+    ended
 }
 
 fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {

@@ -92,12 +92,22 @@ impl<'a> Client<'a> {
         assert_eq!(dressed(self.bridge, request, &self.user).send().status, 204);
     }
 
-    /// Posts one item, which must be taken, and returns its `chan_id`.
+    /// Posts these items at once, and returns their `chan_id`s.
+    pub fn post_all(&self, items: &[String]) -> Vec<String> {
+        self.post_to(&self.path, &items.join(","))
+    }
+
+    /// Posts one item, and returns its `chan_id`.
     fn post(&self, query: &str, item: &str) -> String {
-        let request = self.bridge.post(&format!("{}{query}", self.path), &format!("[{item}]"));
-        let answer = dressed(self.bridge, request, &self.user).send().done().remove(0);
-        assert_eq!(answer.raw("error"), "null", "{item}");
-        answer.text("chan_id")
+        self.post_to(&format!("{}{query}", self.path), item).remove(0)
+    }
+
+    /// Each item must be taken.
+    fn post_to(&self, target: &str, items: &str) -> Vec<String> {
+        let request = self.bridge.post(target, &format!("[{items}]"));
+        let answers = dressed(self.bridge, request, &self.user).send().done();
+        let taken = answers.iter().inspect(|answer| assert_eq!(answer.raw("error"), "null"));
+        taken.map(|answer| answer.text("chan_id")).collect()
     }
 
     /// The next message but `joined`.

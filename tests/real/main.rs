@@ -50,6 +50,7 @@ mod empty_root;
 mod metrics;
 mod nginx;
 mod opening;
+mod orders;
 mod parts;
 mod processes;
 mod tls;

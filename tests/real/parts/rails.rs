@@ -23,6 +23,13 @@ impl Version {
         (self == Version::V7_2).then(|| newer_root().join("usr/bin/puma"))
     }
 
+    /// Where puma has its socket file, as it sees the folders itself.
+    fn socket(self, address: SocketAddr) -> PathBuf {
+        let folder =
+            if self == Version::V7_2 { PathBuf::from("/app") } else { std::env::temp_dir() };
+        folder.join(format!("puma-{}.sock", address.port()))
+    }
+
     fn puma(self) -> Command {
         match self {
             Version::V6_1 => puma(Command::new("/usr/bin/puma"), Path::new(APPLICATION)),
@@ -89,6 +96,19 @@ impl Rails {
         format!("ws://{}/cable", self.address)
     }
 
+    /// The same over the socket file, which is there while puma is.
+    pub fn socket_url(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    fn socket(&self) -> PathBuf {
+        let path = self.version.socket(self.address);
+        match self.version {
+            Version::V6_1 => path,
+            Version::V7_2 => newer_root().join(path.strip_prefix("/").unwrap()),
+        }
+    }
+
     /// What a deploy does first. puma closes its sockets without a word.
     pub fn stop(&mut self) {
         self.server.stop();
@@ -121,9 +141,15 @@ impl Rails {
     }
 }
 
+impl Drop for Rails {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.socket());
+    }
+}
+
 fn serve(version: Version, redis: Option<&str>, address: SocketAddr) -> Server {
     let mut command = version.puma();
-    command.env("PORT", address.port().to_string());
+    command.env("PORT", address.port().to_string()).env("SOCKET", version.socket(address));
     if let Some(url) = redis {
         command.env("CABLE_ADAPTER", "redis").env("REDIS_URL", url);
     }
