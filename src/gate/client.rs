@@ -23,6 +23,7 @@ pub struct Client {
     mode: ResponseMode,
     stuck: Duration,
     sent: Sent,
+    closes: bool,
 }
 
 /// What was sent to the client so far.
@@ -45,7 +46,7 @@ impl Client {
         mode: ResponseMode,
         stuck: Duration,
     ) -> Client {
-        Client { socket, watcher, table, mode, stuck, sent: Sent::Nothing }
+        Client { socket, watcher, table, mode, stuck, sent: Sent::Nothing, closes: false }
     }
 
     pub(super) fn sent(&self) -> Sent {
@@ -61,13 +62,14 @@ impl Client {
 
     /// Sends an answer after which the connection ends.
     pub(super) fn answer_last(&mut self, answer: Answer) -> io::Result<()> {
-        self.close_after();
+        self.mode = self.mode.closing();
         self.answer(answer)
     }
 
-    /// The connection ends with the answer that comes now.
+    /// The connection ends with the body that begins now. No header says so: there are clients (undici) that then take a
+    /// cut for the end of the body, chunked or not.
     pub fn close_after(&mut self) {
-        self.mode = self.mode.closing();
+        self.closes = true;
     }
 
     /// Sends what `http` answered through tiny_http.
@@ -105,7 +107,7 @@ impl Client {
 
     /// The body is whole. One that is not, because its client shall come back, ends with the connection and without this.
     pub fn end(&mut self) -> io::Result<()> {
-        self.sent = if self.mode.keep { Sent::Whole } else { Sent::Last };
+        self.sent = if self.mode.keep && !self.closes { Sent::Whole } else { Sent::Last };
         if self.mode.head_only || self.mode.http10 {
             return Ok(());
         }

@@ -149,6 +149,11 @@ impl Stream {
         self.body.whole
     }
 
+    /// Whether the bridge closed the connection, behind the last chunk.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(std::io::Read::read(&mut self.body.reader, &mut [0]), Ok(0))
+    }
+
     /// For the few events that are due later than five seconds.
     pub fn patient(mut self, patience: Duration) -> Stream {
         self.body.reader.get_mut().set_read_timeout(Some(patience)).unwrap();
