@@ -3,11 +3,24 @@
 //! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor.
 //! Never: does I/O, starts a thread, or looks inside an event.
 //! Flow: `session` pushes; `sse` and `poll` read what lies after their cursor.
+//!
+//! How far a message has come is told by four marks, each a place:
+//!
+//! | mark | everything up to it |
+//! | --- | --- |
+//! | stored: `last` | came from the upstream; what is kept of it is `oldest..=last` |
+//! | `handed_out` | a listener has, or is being written just now: where one starts that wants what none has |
+//! | `delivered` | is known to be written to a listener's socket, or acknowledged: a tunnel may forget it |
+//! | `acked` (in `PollState`) | a poll's reply carried, or a poll acknowledged: where the next poll goes on |
+//!
 //! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
 //! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
+mod log;
+
 use crate::heap;
+use log::Log;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +31,6 @@ const BATCH_BYTES: usize = 16 * 1024;
 
 /// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
-
-/// Bytes by which a small log grows: an idle session has one or two events.
-const LOG_STEP: usize = 512;
 
 /// Notices that wait for one listener. At the bound the oldest goes: the newest says how things are.
 const NOTICES_MAX: usize = 64;
@@ -99,72 +109,6 @@ impl Batch {
     }
 }
 
-/// The texts of the kept events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
-/// for each event would lie among those that stay, and pin their pages.
-#[derive(Debug, Default)]
-struct Log {
-    text: String,
-    /// Bytes at the begin of the text that are forgotten already.
-    gone: usize,
-    /// How long each kept event is.
-    lengths: VecDeque<u32>,
-}
-
-impl Log {
-    fn push(&mut self, event: &str) {
-        let missing = (self.text.len() + event.len()).saturating_sub(self.text.capacity());
-        if missing > 0 {
-            // Not doubled: what is kept is bounded, and the room for it should be near that.
-            self.text.reserve_exact(event.len().max(self.text.len() / 4).max(LOG_STEP));
-        }
-        self.text.push_str(event);
-        // An event is smaller than `--max-message`, some 16 MiB.
-        self.lengths.push_back(u32::try_from(event.len()).unwrap_or(u32::MAX));
-    }
-
-    /// Forgets the oldest event, and returns how long it was.
-    fn pop(&mut self) -> Option<usize> {
-        let length = self.lengths.pop_front()? as usize;
-        self.gone += length;
-        if self.lengths.is_empty() {
-            *self = Log::default();
-        } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
-            self.text.drain(..self.gone);
-            self.gone = 0;
-        }
-        Some(length)
-    }
-
-    /// The events behind the first `skipped`.
-    fn after(&self, skipped: usize) -> impl Iterator<Item = &str> {
-        let skipped = skipped.min(self.lengths.len());
-        // From the nearer end: a listener is nearly always at the newest.
-        let lengths = |range: std::ops::Range<usize>| -> usize {
-            self.lengths.range(range).map(|length| *length as usize).sum()
-        };
-        let mut at = if skipped < self.lengths.len() / 2 {
-            self.gone + lengths(0..skipped)
-        } else {
-            self.text.len() - lengths(skipped..self.lengths.len())
-        };
-        self.lengths.range(skipped..).map(move |length| {
-            let start = at;
-            at += *length as usize;
-            &self.text[start..at]
-        })
-    }
-
-    /// Gives back room that a burst needed.
-    fn shrink(&mut self) {
-        if self.text.capacity() > 2 * self.text.len() + LOG_STEP {
-            self.text.shrink_to_fit();
-        }
-        if self.lengths.capacity() > 32 && self.lengths.capacity() / 4 > self.lengths.len() {
-            self.lengths.shrink_to(self.lengths.len() * 2);
-        }
-    }
-}
-
 /// What a listener gets next.
 #[derive(Debug)]
 pub enum Next {
@@ -226,7 +170,7 @@ impl Mailbox {
         let cost = cost(event.len());
         self.bytes += cost;
         self.log.push(event);
-        while self.log.lengths.len() > self.bounds.events || self.bytes > self.bounds.bytes {
+        while self.log.len() > self.bounds.events || self.bytes > self.bounds.bytes {
             if !self.forget_oldest() {
                 break;
             }
@@ -249,7 +193,7 @@ impl Mailbox {
 
     /// The place of the newest event, kept or not; 0 before the first.
     pub fn last(&self) -> u64 {
-        self.oldest + self.log.lengths.len() as u64 - 1
+        self.oldest + self.log.len() as u64 - 1
     }
 
     /// Bytes kept now.
@@ -264,7 +208,7 @@ impl Mailbox {
 
     /// Bytes of what may be forgotten without forgetting the newest.
     pub fn spare_bytes(&self) -> usize {
-        self.bytes - self.log.lengths.back().map_or(0, |newest| cost(*newest as usize))
+        self.bytes - self.log.newest().map_or(0, cost)
     }
 
     /// The last place that any listener is known to have.
@@ -290,7 +234,7 @@ impl Mailbox {
     /// The kept events after `cursor`, oldest first.
     pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + '_ {
         let skipped = (cursor + 1).saturating_sub(self.oldest);
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.lengths.len());
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
         let first = self.oldest + skipped as u64;
         (first..).zip(self.log.after(skipped))
     }
@@ -361,14 +305,14 @@ impl Mailbox {
 
     /// Forgets everything up to `place`.
     pub fn forget_through(&mut self, place: u64) {
-        while self.oldest <= place && !self.log.lengths.is_empty() {
+        while self.oldest <= place && !self.log.is_empty() {
             self.drop_oldest();
         }
     }
 
     /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
     pub fn forget_oldest(&mut self) -> bool {
-        let more_than_one = self.log.lengths.len() > 1;
+        let more_than_one = self.log.len() > 1;
         if more_than_one {
             self.drop_oldest();
         }
