@@ -9,6 +9,7 @@ mod framed;
 mod http;
 mod json;
 mod place;
+mod session;
 mod stream;
 mod upstream;
 
@@ -24,6 +25,7 @@ pub use cgroup::Pids;
 pub use http::{Asked, Poll, Request, Response};
 pub use json::{Json, quote};
 pub use place::Place;
+pub use session::{back, opened, polled, sent};
 pub use stream::{Event, Stream};
 pub use upstream::{FakeUpstream, Handshake, Link};
 

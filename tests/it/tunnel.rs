@@ -53,7 +53,7 @@ fn accepted(upstream: &FakeUpstream) -> Link {
 }
 
 /// A tunnel with a stream at `/t`, whose `open` was read.
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
+fn opened_tunnel(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
     let asked = bridge.get("/t?protocol=p1").sse().begin();
@@ -64,7 +64,7 @@ fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
 }
 
 /// A tunnel with a poll at `/t`, whose first reply came.
-fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link, Reply) {
+fn polled_tunnel(options: &[&str]) -> (FakeUpstream, Bridge, Link, Reply) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
     let asked = bridge.get("/t?protocol=p1").begin();
@@ -73,12 +73,12 @@ fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link, Reply) {
     (upstream, bridge, link, first)
 }
 
-fn back(bridge: &Bridge, id: &str) -> Request {
+fn back_to_tunnel(bridge: &Bridge, id: &str) -> Request {
     bridge.get("/t?protocol=p1").sse().header("Last-Event-ID", id)
 }
 
 /// Sends these frames, and waits until the bridge has them.
-fn sent(link: &mut Link, frames: &[&str]) {
+fn frames_sent(link: &mut Link, frames: &[&str]) {
     frames.iter().for_each(|frame| link.raw(frame));
     link.settle();
 }

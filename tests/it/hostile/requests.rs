@@ -7,13 +7,6 @@ use crate::support::*;
 
 const HEALTH: &str = "GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn opened() -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::start(&upstream);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
 fn expect_alive(bridge: &mut Bridge, stream: &mut Stream, link: &mut Link) {
     link.message(CHAT, "\"marker\"");
     assert_eq!(stream.received(), "\"marker\"");
@@ -26,7 +19,7 @@ fn post(body: &str) -> String {
 
 #[test]
 fn a_request_that_is_cut_at_any_byte_does_nothing() {
-    let (_upstream, mut bridge, mut stream, mut link) = opened();
+    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
     let request = post(&format!("[{}]", send(CHAT, r#"{"cut":1}"#)));
 
     for cut in 0..request.len() {
@@ -41,7 +34,7 @@ fn a_request_that_is_cut_at_any_byte_does_nothing() {
 
 #[test]
 fn a_chunked_request_that_is_cut_at_any_byte_does_nothing() {
-    let (_upstream, mut bridge, mut stream, mut link) = opened();
+    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
     let body = format!("[{}]", send(CHAT, r#"{"cut":1}"#));
     let (one, two) = body.split_at(20);
     let request = format!(
@@ -64,7 +57,7 @@ fn a_chunked_request_that_is_cut_at_any_byte_does_nothing() {
 #[test]
 fn a_request_whose_client_closed_its_sending_side_in_the_middle_is_answered_with_a_4xx_or_a_close()
 {
-    let (_upstream, mut bridge, mut stream, mut link) = opened();
+    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
     let request = post(&format!("[{}]", send(CHAT, "{}")));
 
     for cut in (1..request.len()).step_by(7) {
@@ -82,7 +75,7 @@ fn a_request_whose_client_closed_its_sending_side_in_the_middle_is_answered_with
 
 #[test]
 fn a_request_that_comes_a_byte_at_a_time_is_served() {
-    let (_upstream, bridge, _stream, mut link) = opened();
+    let (_upstream, bridge, _stream, mut link) = opened(&[]);
     let request = post(&format!("[{}]", send(CHAT, r#"{"slow":1}"#)));
     let mut asked = bridge.raw("");
 
@@ -96,7 +89,7 @@ fn a_request_that_comes_a_byte_at_a_time_is_served() {
 
 #[test]
 fn a_hundred_requests_in_one_breath_are_answered_in_order() {
-    let (_upstream, bridge, _stream, mut link) = opened();
+    let (_upstream, bridge, _stream, mut link) = opened(&[]);
     let posts: Vec<String> =
         (0..100).map(|n| post(&format!("[{}]", send(CHAT, &format!(r#"{{"n":{n}}}"#))))).collect();
 
@@ -127,7 +120,7 @@ fn a_request_behind_a_stream_on_its_connection_is_never_looked_at() {
 
 #[test]
 fn an_expectation_is_met_with_100_before_the_body_is_sent() {
-    let (_upstream, bridge, _stream, mut link) = opened();
+    let (_upstream, bridge, _stream, mut link) = opened(&[]);
     let body = format!("[{}]", send(CHAT, "{}"));
     let mut asked = bridge.raw(format!(
         "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
@@ -143,7 +136,7 @@ fn an_expectation_is_met_with_100_before_the_body_is_sent() {
 
 #[test]
 fn an_expectation_over_max_body_is_413_without_the_body() {
-    let (_upstream, bridge, _stream, _link) = opened();
+    let (_upstream, bridge, _stream, _link) = opened(&[]);
 
     let head =
         "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n";
@@ -154,7 +147,7 @@ fn an_expectation_over_max_body_is_413_without_the_body() {
 
 #[test]
 fn another_expectation_is_refused_or_passed_over() {
-    let (_upstream, mut bridge, mut stream, mut link) = opened();
+    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
 
     let head = "GET /-/health HTTP/1.1\r\nHost: a\r\nExpect: the-unexpected\r\n\r\n";
     let status = bridge.raw(head).response().status;
@@ -165,7 +158,7 @@ fn another_expectation_is_refused_or_passed_over() {
 
 #[test]
 fn http_1_0_is_served_by_post_and_by_poll_and_closed() {
-    let (_upstream, bridge, stream, mut link) = opened();
+    let (_upstream, bridge, stream, mut link) = opened(&[]);
     drop(stream);
     let body = format!("[{}]", send(CHAT, "{}"));
 

@@ -1,30 +1,15 @@
 //! What is kept, for how long, and how those who missed something are told.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
 /// A session that only polls know and that keeps nothing but one `connected`.
-fn polled(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> Link {
+fn confirmed_by_post(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> Link {
     let mut link = bridge.open_by_post(upstream, path, CHAT);
     link.confirm(CHAT);
     link.settle();
     link
-}
-
-fn sent(link: &mut Link, numbers: Range<u32>) {
-    for n in numbers {
-        link.message(CHAT, &n.to_string());
-    }
-    link.settle();
 }
 
 /// Messages of so many bytes.
@@ -33,10 +18,6 @@ fn sent_big(link: &mut Link, count: usize, bytes: usize) {
         link.message(CHAT, &quote(&"x".repeat(bytes)));
     }
     link.settle();
-}
-
-fn back(bridge: &Bridge, id: &str) -> Stream {
-    bridge.get("/a").sse().header("Last-Event-ID", id).stream()
 }
 
 /// The first answer, with the messages of all that follow it.
@@ -136,7 +117,7 @@ fn what_every_listener_was_sent_more_than_twice_the_resume_window_ago_is_forgott
         stream.expect_named("heartbeat");
     }
 
-    assert_eq!(back(&bridge, &id).expect_joined().number("dropped"), 3);
+    assert_eq!(back(&bridge, &id).stream().expect_joined().number("dropped"), 3);
 }
 
 #[test]
@@ -146,14 +127,14 @@ fn what_was_sent_within_the_resume_window_is_kept() {
     sent(&mut link, 0..3);
     (0..3).for_each(|_| drop(stream.received()));
 
-    assert_eq!(back(&bridge, &id).expect_joined().number("dropped"), 0);
+    assert_eq!(back(&bridge, &id).stream().expect_joined().number("dropped"), 0);
 }
 
 #[test]
 fn while_a_session_has_no_listener_nothing_is_forgotten_by_age() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "--heartbeat", "100ms"]);
-    let mut link = polled(&upstream, &bridge, "/a");
+    let mut link = confirmed_by_post(&upstream, &bridge, "/a");
     assert_eq!(bridge.get("/a").poll().kinds(), ["connected"]);
     sent(&mut link, 0..3);
     assert_eq!(bridge.get("/a").poll().messages.len(), 3);
@@ -170,9 +151,9 @@ fn while_a_session_has_no_listener_nothing_is_forgotten_by_age() {
 fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
-    let mut big = polled(&upstream, &bridge, "/big");
+    let mut big = confirmed_by_post(&upstream, &bridge, "/big");
     sent_big(&mut big, 8, 10_000);
-    let mut small = polled(&upstream, &bridge, "/small");
+    let mut small = confirmed_by_post(&upstream, &bridge, "/small");
 
     sent_big(&mut small, 4, 10_000);
 
@@ -184,7 +165,7 @@ fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
 
 /// A session that keeps nothing but one message of so many bytes.
 fn with_one(upstream: &FakeUpstream, bridge: &Bridge, path: &str, bytes: usize) -> (Link, String) {
-    let mut link = polled(upstream, bridge, path);
+    let mut link = confirmed_by_post(upstream, bridge, path);
     let id = bridge.get(&format!("{path}?timeout=1")).poll().json.text("last_event_id");
     bridge.get(&format!("{path}?after={id}&timeout=1")).send();
     sent_big(&mut link, 1, bytes);
@@ -210,7 +191,7 @@ fn over_max_memory_a_session_with_one_large_message_does_not_end_the_search() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
     let (_big_link, big) = with_one(&upstream, &bridge, "/big", 50_000);
-    let mut small = polled(&upstream, &bridge, "/small");
+    let mut small = confirmed_by_post(&upstream, &bridge, "/small");
 
     sent_big(&mut small, 8, 10_000);
 
@@ -336,7 +317,7 @@ fn a_dropped_event_has_an_id_after_what_is_gone() {
     }
     drop(stream);
 
-    let mut again = back(&bridge, &id);
+    let mut again = back(&bridge, &id).stream();
 
     assert_eq!(again.expect_joined().number("dropped"), 0);
     assert_eq!(again.received().len(), 100_002);

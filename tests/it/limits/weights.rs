@@ -10,13 +10,6 @@ const HEAVY: u64 = 64 * 1024;
 /// KiB: what it has at rest, more than once.
 const LIGHT: u64 = 40 * 1024;
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
 fn expect_peak(bridge: &Bridge, most: u64) {
     let peak = bridge.peak_kib();
     assert!(peak < most, "{peak} KiB");

@@ -5,7 +5,7 @@ use crate::support::*;
 const COOKIE: &str = "login=1";
 
 /// A stream with credentials of each kind, and its event id.
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
+fn opened_as_user(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
     let asked = bridge.get("/a?jid=1").sse().header("Cookie", COOKIE).header("Authorization", "A1");
@@ -30,15 +30,15 @@ fn shown(
 }
 
 /// A stream that comes back to it with the place's own event id.
-fn back(bridge: &Bridge, target: &str, id: &str) -> Request {
+fn back_to(bridge: &Bridge, target: &str, id: &str) -> Request {
     bridge.get(target).sse().header("Last-Event-ID", id).header("Origin", "https://app.example")
 }
 
 #[test]
 fn the_next_handshake_carries_what_the_stream_that_resumed_showed() {
-    let (upstream, bridge, stream, link) = opened(&[]);
+    let (upstream, bridge, stream, link) = opened_as_user(&[]);
     let id = stream.last_id.clone();
-    let request = back(&bridge, "/a?jid=2", &id).header("Cookie", "login=2");
+    let request = back_to(&bridge, "/a?jid=2", &id).header("Cookie", "login=2");
     let mut stream = request.header("Authorization", "A2").stream();
     assert!(stream.expect_joined().flag("resumed"));
 
@@ -53,8 +53,8 @@ fn what_the_stream_that_resumed_does_not_show_stays() {
         ("/a?jid=2", None, shown("/cable?jid=2", COOKIE, "A1")),
         ("/a", Some("login=2"), shown("/cable?jid=1", "login=2", "A1")),
     ] {
-        let (upstream, bridge, stream, link) = opened(&[]);
-        let mut request = back(&bridge, target, &stream.last_id);
+        let (upstream, bridge, stream, link) = opened_as_user(&[]);
+        let mut request = back_to(&bridge, target, &stream.last_id);
         if let Some(cookie) = cookie {
             request = request.header("Cookie", cookie);
         }
@@ -82,7 +82,7 @@ fn a_poll_that_joined_shows_credentials_too() {
 
 #[test]
 fn a_get_of_another_origin_changes_nothing() {
-    let (upstream, bridge, stream, link) = opened(&[]);
+    let (upstream, bridge, stream, link) = opened_as_user(&[]);
     let request = bridge.get("/a?jid=2").sse().header("Last-Event-ID", &stream.last_id);
     request.header("Origin", "https://evil.example").header("Cookie", "login=2").stream();
 
@@ -93,7 +93,7 @@ fn a_get_of_another_origin_changes_nothing() {
 
 #[test]
 fn a_get_that_is_refused_and_a_post_change_nothing() {
-    let (upstream, bridge, _stream, link) = opened(&[]);
+    let (upstream, bridge, _stream, link) = opened_as_user(&[]);
     let other = |request: Request| {
         request.header("Cookie", "login=2").header("Origin", "https://app.example").send()
     };
@@ -107,8 +107,8 @@ fn a_get_that_is_refused_and_a_post_change_nothing() {
 
 #[test]
 fn with_strict_headers_the_first_credentials_stay() {
-    let (upstream, bridge, stream, link) = opened(&["--strict-headers"]);
-    let request = back(&bridge, "/a?jid=2", &stream.last_id).header("Cookie", COOKIE);
+    let (upstream, bridge, stream, link) = opened_as_user(&["--strict-headers"]);
+    let request = back_to(&bridge, "/a?jid=2", &stream.last_id).header("Cookie", COOKIE);
     request.header("Authorization", "A2").stream().expect_joined();
 
     link.cut();
@@ -118,12 +118,12 @@ fn with_strict_headers_the_first_credentials_stay() {
 
 #[test]
 fn while_the_link_is_away_a_client_that_comes_back_with_a_new_token_gets_in() {
-    let (upstream, bridge, mut stream, link) = opened(&[]);
+    let (upstream, bridge, mut stream, link) = opened_as_user(&[]);
     let id = stream.last_id.clone();
     link.cut();
     upstream.accept().answer(401);
     stream.expect_upstream("disconnected");
-    back(&bridge, "/a?jid=2", &id).stream().expect_joined();
+    back_to(&bridge, "/a?jid=2", &id).stream().expect_joined();
 
     let mut targets = (0..10).map(|_| upstream.accept().handshake.target().to_owned());
 
@@ -132,12 +132,12 @@ fn while_the_link_is_away_a_client_that_comes_back_with_a_new_token_gets_in() {
 
 #[test]
 fn an_event_id_of_a_dead_session_opens_a_new_one_for_another_token_in_the_query() {
-    let (upstream, bridge, mut stream, mut link) = opened(&[]);
+    let (upstream, bridge, mut stream, mut link) = opened_as_user(&[]);
     link.disconnect("token_expired", Some(false));
     stream.expect_upstream("disconnected");
     stream.expect_end();
     let request = |target| {
-        let request = back(&bridge, target, &stream.last_id).header("Cookie", COOKIE);
+        let request = back_to(&bridge, target, &stream.last_id).header("Cookie", COOKIE);
         request.header("Authorization", "A1")
     };
 
@@ -151,9 +151,9 @@ fn an_event_id_of_a_dead_session_opens_a_new_one_for_another_token_in_the_query(
 
 #[test]
 fn what_a_session_is_refused_for_at_last_is_what_it_showed_last() {
-    let (upstream, bridge, stream, link) = opened(&[]);
+    let (upstream, bridge, stream, link) = opened_as_user(&[]);
     let again = |id: &str| {
-        let request = back(&bridge, "/a?jid=2", id).header("Cookie", "login=2");
+        let request = back_to(&bridge, "/a?jid=2", id).header("Cookie", "login=2");
         request.header("Authorization", "A2")
     };
     let mut stream = again(&stream.last_id).stream();

@@ -2,29 +2,6 @@
 
 use crate::support::*;
 
-/// A session that only polls know; the answer told its `connected`.
-fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link, Poll) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirm(CHAT);
-    let poll = bridge.get("/a").poll();
-    assert_eq!(poll.kinds(), ["connected"]);
-    (upstream, bridge, link, poll)
-}
-
-fn back(bridge: &Bridge, id: &str) -> Request {
-    bridge.get("/a").sse().header("Last-Event-ID", id)
-}
-
-/// Sends these numbers, and waits until the bridge has them.
-fn sent(link: &mut Link, numbers: std::ops::Range<u32>) {
-    for n in numbers {
-        link.message(CHAT, &n.to_string());
-    }
-    link.settle();
-}
-
 fn expect_numbers(stream: &mut Stream, numbers: std::ops::Range<u32>) {
     for n in numbers {
         assert_eq!(stream.received(), n.to_string());

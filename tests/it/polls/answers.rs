@@ -4,18 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// A session without a listener whose queue holds nothing but one `connected`.
-fn opened(options: &[&str]) -> (Bridge, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirm(CHAT);
-    assert_eq!(bridge.get("/a").poll().kinds(), ["connected"]);
-    (bridge, link)
-}
-
 /// Sends these numbers as messages, and waits until the bridge has them.
-fn sent(bridge: &Bridge, link: &mut Link, numbers: std::ops::Range<u32>) {
+fn sent_and_taken(bridge: &Bridge, link: &mut Link, numbers: std::ops::Range<u32>) {
     for n in numbers {
         link.message(CHAT, &n.to_string());
     }
@@ -32,7 +22,7 @@ fn settled(bridge: &Bridge, link: &mut Link) {
 
 #[test]
 fn an_answer_has_the_keys_of_the_contract() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
 
     let poll = bridge.get("/a?timeout=1").poll();
 
@@ -44,7 +34,7 @@ fn an_answer_has_the_keys_of_the_contract() {
 
 #[test]
 fn an_answer_is_json() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
 
     let poll = bridge.get("/a?timeout=1").poll();
 
@@ -53,15 +43,15 @@ fn an_answer_is_json() {
 
 #[test]
 fn a_poll_answers_at_once_when_messages_are_queued() {
-    let (bridge, mut link) = opened(&[]);
-    sent(&bridge, &mut link, 0..3);
+    let (_, bridge, mut link, _) = polled(&[]);
+    sent_and_taken(&bridge, &mut link, 0..3);
 
     assert_eq!(bridge.get("/a?timeout=0").poll().bodies(), ["0", "1", "2"]);
 }
 
 #[test]
 fn a_poll_answers_as_soon_as_the_first_message_arrives() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     let asked = bridge.get("/a?timeout=0").begin();
 
     link.message(CHAT, "1");
@@ -71,7 +61,7 @@ fn a_poll_answers_as_soon_as_the_first_message_arrives() {
 
 #[test]
 fn a_poll_answers_empty_after_its_timeout() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
     let start = Instant::now();
 
     let poll = bridge.get("/a?timeout=1").poll();
@@ -83,7 +73,7 @@ fn a_poll_answers_empty_after_its_timeout() {
 #[test]
 #[ignore = "takes 25 seconds"]
 fn a_poll_answers_empty_after_25_seconds_by_default() {
-    let (bridge, _link) = opened(&["--stale-after", "60s"]);
+    let (_, bridge, _link, _) = polled(&["--stale-after", "60s"]);
     let start = Instant::now();
 
     let asked = bridge.get("/a").begin().patient(Duration::from_secs(30));
@@ -96,7 +86,7 @@ fn a_poll_answers_empty_after_25_seconds_by_default() {
 #[test]
 fn timeout_0_and_timeout_minus_1_force_no_reply() {
     for timeout in ["0", "-1"] {
-        let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+        let (_, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
         let mut asked = bridge.get(&format!("/a?timeout={timeout}")).begin();
 
         // Fifteen signs of life without a reply: a forced one would have come.
@@ -110,7 +100,7 @@ fn timeout_0_and_timeout_minus_1_force_no_reply() {
 
 #[test]
 fn a_timeout_over_an_hour_is_clamped_and_no_error() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
 
     for timeout in ["3601", "99999999999999999999999999"] {
         let asked = bridge.get(&format!("/a?timeout={timeout}")).begin();
@@ -121,7 +111,7 @@ fn a_timeout_over_an_hour_is_clamped_and_no_error() {
 
 #[test]
 fn what_is_no_whole_number_is_a_400() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
 
     for value in ["", "x", "1.5", "-2", "1s", "0x1", "1e3", "+1"] {
         bridge.get(&format!("/a?timeout={value}")).send().refused(400);
@@ -132,7 +122,7 @@ fn what_is_no_whole_number_is_a_400() {
 
 #[test]
 fn what_is_no_whole_number_is_a_400_on_whatever_request() {
-    let (bridge, _link) = opened(&["-r"]);
+    let (_, bridge, _link, _) = polled(&["-r"]);
 
     for parameter in ["timeout=x", "poll-queue=x"] {
         let target = format!("/a?{parameter}");
@@ -144,7 +134,7 @@ fn what_is_no_whole_number_is_a_400_on_whatever_request() {
 
 #[test]
 fn of_a_parameter_that_is_given_twice_the_first_counts() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
 
     bridge.get("/a?timeout=1&timeout=x").poll();
     bridge.get("/a?timeout=x&timeout=1").send().refused(400);
@@ -152,9 +142,9 @@ fn of_a_parameter_that_is_given_twice_the_first_counts() {
 
 #[test]
 fn a_full_queue_drops_its_oldest_message_and_the_answer_counts_them() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     bridge.get("/a?poll-queue=3&timeout=1").poll();
-    sent(&bridge, &mut link, 0..5);
+    sent_and_taken(&bridge, &mut link, 0..5);
 
     let poll = bridge.get("/a?poll-queue=3").poll();
 
@@ -164,20 +154,20 @@ fn a_full_queue_drops_its_oldest_message_and_the_answer_counts_them() {
 
 #[test]
 fn dropped_counts_since_the_last_reply() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     bridge.get("/a?poll-queue=1&timeout=1").poll();
-    sent(&bridge, &mut link, 0..3);
+    sent_and_taken(&bridge, &mut link, 0..3);
     assert_eq!(bridge.get("/a?poll-queue=1").poll().json.number("dropped"), 2);
 
-    sent(&bridge, &mut link, 3..5);
+    sent_and_taken(&bridge, &mut link, 3..5);
 
     assert_eq!(bridge.get("/a?poll-queue=1").poll().json.number("dropped"), 1);
 }
 
 #[test]
 fn the_poll_queue_keeps_32_by_default() {
-    let (bridge, mut link) = opened(&[]);
-    sent(&bridge, &mut link, 0..40);
+    let (_, bridge, mut link, _) = polled(&[]);
+    sent_and_taken(&bridge, &mut link, 0..40);
 
     let poll = bridge.get("/a").poll();
 
@@ -187,9 +177,9 @@ fn the_poll_queue_keeps_32_by_default() {
 
 #[test]
 fn a_poll_queue_of_0_means_32() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     bridge.get("/a?poll-queue=0&timeout=1").poll();
-    sent(&bridge, &mut link, 0..40);
+    sent_and_taken(&bridge, &mut link, 0..40);
 
     assert_eq!(bridge.get("/a?poll-queue=0").poll().messages.len(), 32);
 }
@@ -197,9 +187,9 @@ fn a_poll_queue_of_0_means_32() {
 #[test]
 fn a_huge_poll_queue_is_clamped_to_max_queue() {
     for huge in ["999999999999", "99999999999999999999999999"] {
-        let (bridge, mut link) = opened(&["--max-queue", "50"]);
+        let (_, bridge, mut link, _) = polled(&["--max-queue", "50"]);
         bridge.get(&format!("/a?poll-queue={huge}&timeout=1")).poll();
-        sent(&bridge, &mut link, 0..60);
+        sent_and_taken(&bridge, &mut link, 0..60);
 
         let poll = bridge.get(&format!("/a?poll-queue={huge}")).poll();
 
@@ -209,27 +199,27 @@ fn a_huge_poll_queue_is_clamped_to_max_queue() {
 
 #[test]
 fn a_later_poll_queue_replaces_the_earlier_one() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     bridge.get("/a?poll-queue=2&timeout=1").poll();
     bridge.get("/a?poll-queue=4&timeout=1").poll();
-    sent(&bridge, &mut link, 0..6);
+    sent_and_taken(&bridge, &mut link, 0..6);
 
     assert_eq!(bridge.get("/a").poll().bodies(), ["2", "3", "4", "5"]);
 }
 
 #[test]
 fn the_poll_queue_of_a_post_counts() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     bridge.post("/a?poll-queue=2", &format!("[{}]", subscribe(ROOM))).send().done();
     link.expect_subscribe(ROOM);
-    sent(&bridge, &mut link, 0..4);
+    sent_and_taken(&bridge, &mut link, 0..4);
 
     assert_eq!(bridge.get("/a").poll().bodies(), ["2", "3"]);
 }
 
 #[test]
 fn channels_are_the_confirmed_and_the_pending_ones() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     let confirmed = bridge.subscribe("/a", CHAT);
     let pending = bridge.subscribe("/a", ROOM);
     bridge.subscribe("/a", r#"{"channel":"RejectedChannel"}"#);
@@ -246,7 +236,7 @@ fn channels_are_the_confirmed_and_the_pending_ones() {
 
 #[test]
 fn a_channel_that_was_left_is_in_channels_no_more() {
-    let (bridge, _link) = opened(&[]);
+    let (_, bridge, _link, _) = polled(&[]);
     bridge.act("/a", &[unsubscribe(CHAT)]);
 
     assert_eq!(bridge.get("/a?timeout=1").poll().json.raw("channels"), "[]");
@@ -302,7 +292,7 @@ fn a_post_with_poll_queue_that_no_poll_follows_gives_its_session_dash_s_from_tha
 
 #[test]
 fn a_second_poll_replaces_the_first_which_answers_empty_one_second_later() {
-    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let (_, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
     let first = bridge.waiting_poll("/a");
     let start = Instant::now();
 
@@ -317,7 +307,7 @@ fn a_second_poll_replaces_the_first_which_answers_empty_one_second_later() {
 
 #[test]
 fn a_poll_that_was_replaced_takes_no_message() {
-    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let (_, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
     let first = bridge.waiting_poll("/a");
     let second = bridge.waiting_poll("/a");
 
@@ -329,7 +319,7 @@ fn a_poll_that_was_replaced_takes_no_message() {
 
 #[test]
 fn a_poll_whose_client_has_gone_consumes_nothing() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
 
     for n in 0..10 {
         let asked = bridge.get("/a?timeout=0").begin_seen();
@@ -347,7 +337,7 @@ fn a_poll_whose_client_has_gone_consumes_nothing() {
 
 #[test]
 fn a_poll_without_a_forced_reply_is_kept_alive_with_spaces() {
-    let (bridge, mut link) = opened(&["--heartbeat", "200ms"]);
+    let (_, bridge, mut link, _) = polled(&["--heartbeat", "200ms"]);
     let mut asked = bridge.get("/a?timeout=0").begin();
 
     let head = asked.head();
@@ -360,7 +350,7 @@ fn a_poll_without_a_forced_reply_is_kept_alive_with_spaces() {
 
 #[test]
 fn a_connection_serves_one_poll_after_the_other() {
-    let (bridge, mut link) = opened(&[]);
+    let (_, bridge, mut link, _) = polled(&[]);
     let mut asked = bridge.raw("");
 
     for n in 0..3 {
@@ -416,12 +406,12 @@ fn a_message_over_64_kib_is_an_answer_of_its_own() {
 
 #[test]
 fn a_poll_that_was_replaced_by_one_with_after_tells_no_more_than_it_carried() {
-    let (bridge, mut link) = opened(&["--heartbeat", "100ms"]);
+    let (_, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
     let id = bridge.get("/a?timeout=1&poll-queue=5").poll().json.text("last_event_id");
     let first = bridge.waiting_poll("/a");
     let second = bridge.get(&format!("/a?timeout=0&after={id}")).begin();
     assert!(second.has_answer_within(PATIENCE), "no sign of life");
-    sent(&bridge, &mut link, 0..20);
+    sent_and_taken(&bridge, &mut link, 0..20);
 
     let first = first.poll();
 

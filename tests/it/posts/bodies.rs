@@ -4,13 +4,6 @@ use std::time::Duration;
 
 use crate::support::*;
 
-fn opened(options: &[&str]) -> (Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (bridge, stream, link)
-}
-
 fn expect_alive(bridge: &mut Bridge, stream: &mut Stream, link: &mut Link) {
     bridge.act("/a", &[send(CHAT, r#"{"marker":1}"#)]);
     assert_eq!(link.expect_send(CHAT), r#"{"marker":1}"#);
@@ -27,7 +20,7 @@ fn error_of(bridge: &Bridge, item: &str) -> String {
 
 #[test]
 fn nesting_of_100_000_is_a_400_or_an_error_of_the_item() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let objects = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
 
@@ -56,11 +49,11 @@ fn nesting_of_100_000_is_a_400_or_an_error_of_the_item() {
 fn ten_megabytes_are_413_and_ten_that_are_allowed_are_read() {
     let data = format!(r#"{{"x":{}}}"#, quote(&"x".repeat(10 << 20)));
     let body = format!("[{}]", send(CHAT, &data));
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
     bridge.post("/a", &body).send().refused(413);
     expect_alive(&mut bridge, &mut stream, &mut link);
 
-    let (mut bridge, mut stream, mut link) = opened(&["--max-body", "20000000"]);
+    let (_, mut bridge, mut stream, mut link) = opened(&["--max-body", "20000000"]);
     // It is answered once it has gone up, which the upstream has to read.
     let asked = bridge.post("/a", &body).begin();
     assert!(link.expect_send(CHAT) == data);
@@ -70,7 +63,7 @@ fn ten_megabytes_are_413_and_ten_that_are_allowed_are_read() {
 
 #[test]
 fn half_a_million_items_in_a_megabyte_do_not_cost_hundreds() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
 
     let body = format!("[{}]", vec!["1"; 500_000].join(","));
     let response = bridge.post("/a", &body).begin().patient(Duration::from_secs(30)).response();
@@ -83,7 +76,7 @@ fn half_a_million_items_in_a_megabyte_do_not_cost_hundreds() {
 
 #[test]
 fn a_key_that_comes_twice_is_an_error_of_the_item_or_counts_once() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
 
     for item in [
         format!(r#"{{"identifier":{CHAT},"identifier":{ROOM},"unsubscribe":true}}"#),
@@ -98,7 +91,7 @@ fn a_key_that_comes_twice_is_an_error_of_the_item_or_counts_once() {
 
 #[test]
 fn a_key_that_comes_twice_in_what_is_handed_on_is_handed_on() {
-    let (bridge, _stream, mut link) = opened(&[]);
+    let (_, bridge, _stream, mut link) = opened(&[]);
 
     bridge.act("/a", &[send(CHAT, r#"{"a":1,"a":2}"#)]);
 
@@ -107,7 +100,7 @@ fn a_key_that_comes_twice_in_what_is_handed_on_is_handed_on() {
 
 #[test]
 fn lone_surrogates_are_an_error_or_are_handed_on_as_they_came() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
     let data = r#"{"a":"\ud800"}"#;
 
     bridge.act("/a", &[send(CHAT, data)]);
@@ -129,7 +122,7 @@ fn settle_commands(bridge: &Bridge, link: &mut Link) {
 
 #[test]
 fn bytes_that_are_no_utf_8_are_a_400_anywhere() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
 
     for bad in [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\xc0\xaf"] {
         for (before, after) in [
@@ -149,7 +142,7 @@ fn bytes_that_are_no_utf_8_are_a_400_anywhere() {
 
 #[test]
 fn wrong_types_in_every_place_are_errors_of_the_item() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
     let values = ["7", "-1e999", "\"x\"", "[]", "[{}]", "1.5"];
 
     for value in values {
@@ -175,7 +168,7 @@ fn no_string(value: &str) -> &str {
 
 #[test]
 fn what_is_no_json_array_is_a_400_whatever_it_is() {
-    let (mut bridge, mut stream, mut link) = opened(&[]);
+    let (_, mut bridge, mut stream, mut link) = opened(&[]);
 
     for body in [
         "",
@@ -209,7 +202,7 @@ fn what_is_no_json_array_is_a_400_whatever_it_is() {
 
 #[test]
 fn line_breaks_in_what_a_client_sends_are_no_lines_of_a_stream() {
-    let (bridge, mut stream, mut link) = opened(&[]);
+    let (_, bridge, mut stream, mut link) = opened(&[]);
     let identifier = "{\"channel\":\n\"C\",\r\"x\":\"a\\r\\n\\nevent: evil\"}";
 
     bridge.act("/a", &[subscribe(identifier)]);

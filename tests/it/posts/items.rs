@@ -5,7 +5,7 @@ use crate::support::*;
 const REJECTED: &str = r#"{"channel":"RejectedChannel"}"#;
 const SPEAK: &str = r#"{"action":"speak"}"#;
 
-fn opened() -> (Bridge, Stream, Link) {
+fn joined() -> (Bridge, Stream, Link) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let (stream, link) = bridge.open(&upstream, "/a");
@@ -34,7 +34,7 @@ fn assert_done(answer: &Json) {
 
 #[test]
 fn each_request_is_answered_in_order() {
-    let (bridge, stream, _link) = opened();
+    let (bridge, stream, _link) = joined();
 
     let answers = bridge.act("/a", &[subscribe(CHAT), subscribe(ROOM), send(CHAT, SPEAK)]);
 
@@ -50,7 +50,7 @@ fn each_request_is_answered_in_order() {
 
 #[test]
 fn an_answer_is_json() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     let response = bridge.post("/a", &format!("[{}]", subscribe(CHAT))).send();
 
@@ -59,7 +59,7 @@ fn an_answer_is_json() {
 
 #[test]
 fn where_one_request_cannot_be_done_the_others_are() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
 
     let answers = bridge.act("/a", &[send(ROOM, SPEAK), subscribe(CHAT)]);
 
@@ -71,7 +71,7 @@ fn where_one_request_cannot_be_done_the_others_are() {
 
 #[test]
 fn the_content_type_is_not_looked_at() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     for kind in ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "nonsense"] {
         let request = bridge.post("/a", &format!("[{}]", subscribe(CHAT)));
@@ -97,7 +97,7 @@ fn an_item_needs_exactly_one_of_the_three() {
 
 #[test]
 fn false_and_null_count_as_absent_and_other_keys_are_ignored() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
 
     let item = format!(
         r#"{{"x":[1],"send":null,"identifier":{CHAT},"unsubscribe":false,"subscribe":true,"y":1}}"#
@@ -125,7 +125,7 @@ fn a_value_of_another_type_is_an_error_of_the_item() {
 
 #[test]
 fn an_identifier_is_an_object_with_a_string_channel() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     for identifier in [
         "null",
@@ -145,7 +145,7 @@ fn an_identifier_is_an_object_with_a_string_channel() {
 
 #[test]
 fn an_item_that_is_no_object_is_an_error_of_the_item() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
 
     let items = ["1", "null", "[]", "\"x\"", "{}"].map(str::to_owned);
     let answers = bridge.act("/a", &[items.as_slice(), &[subscribe(CHAT)]].concat());
@@ -157,7 +157,7 @@ fn an_item_that_is_no_object_is_an_error_of_the_item() {
 
 #[test]
 fn error_null_means_taken_and_connected_arrives_as_a_message() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
 
     assert_done(&bridge.act("/a", &[subscribe(CHAT)])[0]);
 
@@ -167,7 +167,7 @@ fn error_null_means_taken_and_connected_arrives_as_a_message() {
 
 #[test]
 fn subscribing_twice_returns_the_same_chan_id_and_sends_nothing_upstream() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
 
     let first = bridge.subscribe("/a", CHAT);
     let second = bridge.subscribe("/a", CHAT);
@@ -191,7 +191,7 @@ fn a_channel_that_is_confirmed_already_is_told_as_connected_once_more() {
 
 #[test]
 fn the_order_of_keys_and_the_escapes_do_not_make_another_channel() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
     let spellings = [
         r#"{"channel":"Café","room":[1,{"a":"x","b":null}]}"#,
         r#"{"room":[1,{"b":null,"a":"\u0078"}],"channel":"Caf\u00e9"}"#,
@@ -208,7 +208,7 @@ fn the_order_of_keys_and_the_escapes_do_not_make_another_channel() {
 
 #[test]
 fn the_spelling_of_numbers_and_the_order_of_arrays_make_another_channel() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
     let rooms = ["1", "1.0", "1e0", "\"1\"", "[1,2]", "[2,1]", "12345678901234567890"];
 
     let mut ids = rooms.map(|room| {
@@ -221,7 +221,7 @@ fn the_spelling_of_numbers_and_the_order_of_arrays_make_another_channel() {
 
 #[test]
 fn a_message_for_another_spelling_of_the_identifier_is_told_in_the_clients_own() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
     let own = r#"{"channel":"RoomChannel","room":"é"}"#;
     bridge.subscribe("/a", own);
     link.expect_subscribe(own);
@@ -233,7 +233,7 @@ fn a_message_for_another_spelling_of_the_identifier_is_told_in_the_clients_own()
 
 #[test]
 fn an_identifier_that_comes_back_with_other_escapes_in_its_string_is_the_same() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
     let identifier = r#"{"channel":"RoomChannel","room":"<é>"}"#;
     bridge.subscribe("/a", identifier);
     link.expect_subscribe(identifier);
@@ -246,7 +246,7 @@ fn an_identifier_that_comes_back_with_other_escapes_in_its_string_is_the_same() 
 
 #[test]
 fn a_send_before_the_confirmation_follows_it_in_order() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
 
     bridge.act("/a", &[subscribe(CHAT), send(CHAT, r#"{"n":1}"#), send(CHAT, r#"{"n":2}"#)]);
     link.expect_subscribe(CHAT);
@@ -259,7 +259,7 @@ fn a_send_before_the_confirmation_follows_it_in_order() {
 
 #[test]
 fn a_send_that_is_held_does_not_go_before_the_confirmation() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
     bridge.act("/a", &[subscribe(CHAT), send(CHAT, SPEAK), subscribe(ROOM)]);
 
     link.expect_subscribe(CHAT);
@@ -271,7 +271,7 @@ fn a_send_that_is_held_does_not_go_before_the_confirmation() {
 
 #[test]
 fn send_or_unsubscribe_for_a_channel_never_subscribed_is_an_error_of_the_item() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     for item in [send(CHAT, SPEAK), unsubscribe(CHAT)] {
         let answer = bridge.act("/a", &[item]).remove(0);
@@ -282,7 +282,7 @@ fn send_or_unsubscribe_for_a_channel_never_subscribed_is_an_error_of_the_item() 
 
 #[test]
 fn send_after_a_rejection_is_an_error_of_the_item() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
     bridge.subscribe("/a", REJECTED);
     link.expect_subscribe(REJECTED);
     link.reject(REJECTED);
@@ -293,7 +293,7 @@ fn send_after_a_rejection_is_an_error_of_the_item() {
 
 #[test]
 fn sends_held_for_a_channel_that_is_rejected_are_dropped_and_counted() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
     bridge.act("/a", &[subscribe(REJECTED), send(REJECTED, SPEAK), send(REJECTED, SPEAK)]);
     link.expect_subscribe(REJECTED);
     link.reject(REJECTED);
@@ -321,7 +321,7 @@ fn unsubscribe_is_sent_and_its_messages_are_told_no_more() {
 
 #[test]
 fn unsubscribe_of_a_rejected_channel_is_done_and_sends_nothing() {
-    let (bridge, mut stream, mut link) = opened();
+    let (bridge, mut stream, mut link) = joined();
     bridge.subscribe("/a", REJECTED);
     link.expect_subscribe(REJECTED);
     link.reject(REJECTED);
@@ -378,7 +378,7 @@ fn no_such_session_is_404() {
 
 #[test]
 fn a_body_that_is_no_json_array_is_400_with_line_and_column() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     for (body, line, column) in
         [("[\n  {]", 2, 4), ("", 1, 0), ("[1,]", 1, 4), ("{}", 1, 0), ("[]x", 1, 3)]
@@ -391,14 +391,14 @@ fn a_body_that_is_no_json_array_is_400_with_line_and_column() {
 
 #[test]
 fn an_empty_array_is_400() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     bridge.post("/a", "[]").send().refused(400);
 }
 
 #[test]
 fn a_body_that_is_no_utf_8_is_400() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     let request = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n[\"\xff]";
 
@@ -407,7 +407,7 @@ fn a_body_that_is_no_utf_8_is_400() {
 
 #[test]
 fn a_body_nested_without_end_is_400() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
 
     bridge.post("/a", &"[".repeat(100_000)).send().refused(400);
 }
@@ -425,7 +425,7 @@ fn a_body_of_max_body_is_taken_and_one_byte_more_is_413() {
 
 #[test]
 fn max_body_is_a_mebibyte_by_default() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
     let body = format!("[{}]", subscribe(CHAT));
     let spaces = " ".repeat((1 << 20) - body.len());
 
@@ -435,7 +435,7 @@ fn max_body_is_a_mebibyte_by_default() {
 
 #[test]
 fn a_chunked_body_is_taken() {
-    let (bridge, _stream, mut link) = opened();
+    let (bridge, _stream, mut link) = joined();
     let item = subscribe(CHAT);
 
     let request = format!(
@@ -450,7 +450,7 @@ fn a_chunked_body_is_taken() {
 
 #[test]
 fn a_client_that_waits_for_a_100_is_told_to_go_on() {
-    let (bridge, _stream, _link) = opened();
+    let (bridge, _stream, _link) = joined();
     let body = format!("[{}]", subscribe(CHAT));
     let head = format!(
         "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",

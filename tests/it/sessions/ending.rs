@@ -10,7 +10,7 @@ use crate::support::*;
 const DRAIN_RETRY: RangeInclusive<u64> = 1_000..=5_000;
 const COOKIE: &str = "login=1";
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
+fn opened_as_user(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
     let (stream, link) = open_as_user(&upstream, &bridge, "/a");
@@ -27,7 +27,7 @@ fn open_as_user(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> (Stream
 
 /// A session that was ended for good, and its last event id.
 fn ended(options: &[&str]) -> (FakeUpstream, Bridge, String) {
-    let (upstream, bridge, mut stream, mut link) = opened(options);
+    let (upstream, bridge, mut stream, mut link) = opened_as_user(options);
     link.disconnect("unauthorized", Some(false));
     assert!(!stream.expect_upstream("disconnected").flag("reconnect"));
     stream.expect_end();
@@ -35,7 +35,7 @@ fn ended(options: &[&str]) -> (FakeUpstream, Bridge, String) {
     (upstream, bridge, id)
 }
 
-fn back(bridge: &Bridge, id: &str) -> Request {
+fn back_as_user(bridge: &Bridge, id: &str) -> Request {
     bridge.get("/a").sse().header("Cookie", COOKIE).header("Last-Event-ID", id)
 }
 
@@ -47,7 +47,7 @@ fn expect_new_session(upstream: &FakeUpstream, request: Request) {
 
 #[test]
 fn every_listener_is_told_when_the_upstream_ends_the_session_for_good() {
-    let (_upstream, bridge, mut first, mut link) = opened(&["-r", "--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut first, mut link) = opened_as_user(&["-r", "--heartbeat", "100ms"]);
     let mut second = bridge.get("/a").sse().stream();
     second.expect_joined();
     first.expect_joined();
@@ -88,7 +88,7 @@ fn a_stream_with_an_event_id_of_a_dead_session_is_a_204() {
     let (_upstream, bridge, id) = ended(&[]);
 
     for _ in 0..3 {
-        let response = back(&bridge, &id).send();
+        let response = back_as_user(&bridge, &id).send();
         assert_eq!(response.status, 204);
         assert_eq!(response.header("x-session-id"), None);
         assert_eq!(response.header("cache-control"), Some("no-store, no-transform"));
@@ -131,7 +131,7 @@ fn an_event_id_of_a_dead_session_opens_a_new_one_for_another_cookie() {
 fn an_event_id_of_a_dead_session_opens_a_new_one_for_another_authorization() {
     let (upstream, bridge, id) = ended(&[]);
 
-    expect_new_session(&upstream, back(&bridge, &id).header("Authorization", "Bearer 2"));
+    expect_new_session(&upstream, back_as_user(&bridge, &id).header("Authorization", "Bearer 2"));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_stream_without_an_event_id_of_the_dead_session_opens_a_new_one() {
     expect_new_session(&upstream, bridge.get("/a").sse().header("Cookie", COOKIE));
 
     let (upstream, bridge, _id) = ended(&[]);
-    expect_new_session(&upstream, back(&bridge, "00000000000000000000000000000000.1"));
+    expect_new_session(&upstream, back_as_user(&bridge, "00000000000000000000000000000000.1"));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_event_id_of_a_dead_session_is_a_204_although_a_new_one_has_its_path() {
     link.subscribed(CHAT);
     stream.expect("connected");
 
-    assert_eq!(back(&bridge, &id).send().status, 204);
+    assert_eq!(back_as_user(&bridge, &id).send().status, 204);
 
     link.message(CHAT, "1");
     assert_eq!(stream.received(), "1");
@@ -159,32 +159,32 @@ fn an_event_id_of_a_dead_session_is_a_204_although_a_new_one_has_its_path() {
 
 #[test]
 fn a_session_that_was_deleted_counts_as_dead() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, bridge, mut stream, mut link) = opened_as_user(&[]);
 
     assert_eq!(bridge.delete("/a").send().status, 204);
 
     assert!(!stream.expect_upstream("disconnected").flag("reconnect"));
     stream.expect_end();
     assert_eq!(link.expect_close(), Some(1000));
-    assert_eq!(back(&bridge, &stream.last_id).send().status, 204);
+    assert_eq!(back_as_user(&bridge, &stream.last_id).send().status, 204);
 }
 
 #[test]
 fn a_dead_session_is_remembered_for_dash_s() {
     let (upstream, bridge, id) = ended(&["-S", "1s", "--resume-window", "100ms"]);
-    assert_eq!(back(&bridge, &id).send().status, 204);
+    assert_eq!(back_as_user(&bridge, &id).send().status, 204);
 
     // Another session that nobody polls expires after as long a time: it has passed.
     let mut link = bridge.open_by_post(&upstream, "/b", CHAT);
     link.confirm(CHAT);
     link.expect_close();
 
-    expect_new_session(&upstream, back(&bridge, &id));
+    expect_new_session(&upstream, back_as_user(&bridge, &id));
 }
 
 #[test]
 fn of_the_dead_the_last_max_sessions_are_remembered() {
-    let (upstream, bridge, stream, _link) = opened(&["--max-sessions", "2"]);
+    let (upstream, bridge, stream, _link) = opened_as_user(&["--max-sessions", "2"]);
     let oldest = stream.last_id.clone();
     bridge.delete("/a").send();
     let mut ids = Vec::new();
@@ -198,7 +198,7 @@ fn of_the_dead_the_last_max_sessions_are_remembered() {
         let request = bridge.get(path).sse().header("Cookie", COOKIE);
         assert_eq!(request.header("Last-Event-ID", id).send().status, 204);
     }
-    expect_new_session(&upstream, back(&bridge, &oldest));
+    expect_new_session(&upstream, back_as_user(&bridge, &oldest));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn drained_retry(stream: &mut Stream) -> u64 {
 
 #[test]
 fn sigint_drains_as_sigterm_does() {
-    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, mut bridge, mut stream, mut link) = opened_as_user(&[]);
 
     bridge.signal(Signal::INT);
 
@@ -372,7 +372,7 @@ fn a_stream_that_meets_a_drain_while_it_opens_is_told_to_come_back() {
 
 #[test]
 fn an_upstream_that_never_answers_the_close_does_not_keep_the_process() {
-    let (_upstream, mut bridge, mut stream, _link) = opened(&[]);
+    let (_upstream, mut bridge, mut stream, _link) = opened_as_user(&[]);
 
     bridge.signal(Signal::TERM);
 
@@ -400,7 +400,7 @@ fn a_welcomed_session_that_gets_nothing_but_4xx_ends_after_a_minute() {
     assert!(told.text("reason").contains("403"), "{}", told.text("reason"));
     stream.expect_end();
     assert!(start.elapsed() > Duration::from_secs(59), "{:?}", start.elapsed());
-    assert_eq!(back(&bridge, &stream.last_id).send().status, 204);
+    assert_eq!(back_as_user(&bridge, &stream.last_id).send().status, 204);
 }
 
 #[test]

@@ -6,17 +6,6 @@ use crate::support::*;
 
 const HOUR: &str = "1h";
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
-fn back(bridge: &Bridge, id: &str) -> Stream {
-    bridge.get("/a").sse().header("Last-Event-ID", id).stream()
-}
-
 #[test]
 fn a_session_outlives_its_last_stream_by_the_resume_window() {
     let (_upstream, _bridge, stream, mut link) = opened(&["--resume-window", "1s", "-S", "100ms"]);
@@ -36,7 +25,7 @@ fn a_session_can_be_come_back_to_within_the_resume_window() {
     drop(stream);
     link.message(CHAT, "1");
 
-    let mut again = back(&bridge, &id);
+    let mut again = back(&bridge, &id).stream();
 
     assert!(again.expect_joined().flag("resumed"));
     assert_eq!(again.received(), "1");
@@ -64,7 +53,7 @@ fn a_session_that_was_polled_and_streamed_lives_until_the_later_of_both() {
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
     link.confirm(CHAT);
     let poll = bridge.get("/a").poll();
-    let mut stream = back(&bridge, &poll.json.text("last_event_id"));
+    let mut stream = back(&bridge, &poll.json.text("last_event_id")).stream();
     stream.expect_joined();
     let id = stream.last_id.clone();
     drop(stream);
@@ -74,7 +63,7 @@ fn a_session_that_was_polled_and_streamed_lives_until_the_later_of_both() {
     drop(marker);
     marker_link.expect_close();
 
-    assert!(back(&bridge, &id).expect_joined().flag("resumed"));
+    assert!(back(&bridge, &id).stream().expect_joined().flag("resumed"));
 }
 
 #[test]

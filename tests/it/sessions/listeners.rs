@@ -4,23 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
-/// A session that only polls know, whose queue is empty.
-fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirm(CHAT);
-    bridge.get("/a").poll();
-    (upstream, bridge, link)
-}
-
 #[test]
 fn a_stranger_is_403_while_a_stream_is_there() {
     let (_upstream, bridge, mut stream, mut link) = opened(&[]);
@@ -34,7 +17,7 @@ fn a_stranger_is_403_while_a_stream_is_there() {
 
 #[test]
 fn a_stranger_is_403_while_a_poll_is_there() {
-    let (_upstream, bridge, mut link) = polled(&["--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
     let asked = bridge.waiting_poll("/a");
 
     bridge.get("/a").sse().send().refused(403);
@@ -146,7 +129,7 @@ fn a_stream_without_an_event_id_joins_a_session_that_never_had_a_stream() {
 
 #[test]
 fn a_stream_that_joins_after_a_poll_starts_with_what_no_listener_was_sent_yet() {
-    let (_upstream, bridge, mut link) = polled(&[]);
+    let (_upstream, bridge, mut link, _) = polled(&[]);
     link.message(CHAT, "1");
     assert_eq!(bridge.get("/a").poll().bodies(), ["1"]);
     link.message(CHAT, "2");
@@ -186,7 +169,7 @@ fn a_poll_that_comes_back_with_an_event_id_takes_the_place_over() {
 
 #[test]
 fn a_stream_with_an_event_id_replaces_a_waiting_poll_which_answers_empty_at_once() {
-    let (_upstream, bridge, mut link) = polled(&["--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut link, _) = polled(&["--heartbeat", "100ms"]);
     link.message(CHAT, "1");
     let id = bridge.get("/a").poll().json.text("last_event_id");
     let asked = bridge.waiting_poll("/a");
@@ -262,7 +245,7 @@ fn with_reuse_a_poll_may_be_beside_the_streams_and_each_has_a_place_of_its_own()
 
 #[test]
 fn with_reuse_a_second_poll_replaces_the_first() {
-    let (_upstream, bridge, mut link) = polled(&["-r", "--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut link, _) = polled(&["-r", "--heartbeat", "100ms"]);
     let first = bridge.waiting_poll("/a");
 
     let second = bridge.waiting_poll("/a");

@@ -10,13 +10,6 @@ use crate::support::*;
 
 const SOON: Duration = Duration::from_secs(1);
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
 /// Fills the stream's road until the bridge's write is stuck: more than any socket buffer takes.
 fn stuff(link: &mut Link) {
     let big = quote(&"x".repeat(1 << 20));

@@ -39,7 +39,7 @@ fn open_chat(bridge: &Bridge, upstream: &FakeUpstream) -> (Stream, Link) {
     (stream, link)
 }
 
-fn back(bridge: &Bridge, target: &str, id: &str) -> Stream {
+fn back_to(bridge: &Bridge, target: &str, id: &str) -> Stream {
     bridge.get(target).header("Last-Event-ID", id).sse().stream()
 }
 
@@ -160,7 +160,7 @@ fn a_rejected_one_is_not_tried_again_by_a_stream_that_resumes() {
     link.reject(CHAT);
     stream.expect("rejected");
 
-    let mut stream = back(&bridge, "/a?channel=ChatChannel", &stream.last_id);
+    let mut stream = back_to(&bridge, "/a?channel=ChatChannel", &stream.last_id);
 
     assert_eq!(stream.expect_joined().list("channels")[0].text("state"), "rejected");
     expect_nothing_but(&bridge, &mut link, ROOM);
@@ -189,7 +189,7 @@ fn an_unsubscribe_by_post_is_not_undone_by_a_reconnect() {
     bridge.act("/a", &[unsubscribe(CHAT)]);
     link.expect_unsubscribe(CHAT);
 
-    let mut stream = back(&bridge, "/a?channel=ChatChannel", &stream.last_id);
+    let mut stream = back_to(&bridge, "/a?channel=ChatChannel", &stream.last_id);
 
     let joined = stream.expect_joined();
     assert!(joined.flag("resumed") && joined.list("channels").is_empty());
@@ -403,7 +403,7 @@ fn a_get_that_resumes_is_not_measured() {
     let bridge = Bridge::with(&upstream, &["--max-channels", "1"]);
     let (stream, mut link) = open_chat(&bridge, &upstream);
 
-    let mut stream = back(&bridge, "/a?channel=A&channel=B", &stream.last_id);
+    let mut stream = back_to(&bridge, "/a?channel=A&channel=B", &stream.last_id);
 
     assert!(stream.expect_joined().flag("resumed"));
     bridge.act("/a", &[unsubscribe(CHAT)]);
@@ -420,7 +420,7 @@ fn a_reload_with_too_many_channels_ends_nothing() {
 
     bridge.get("/a?channel=A&channel=B").sse().send().refused(400);
 
-    let mut stream = back(&bridge, "/a?channel=ChatChannel", &id);
+    let mut stream = back_to(&bridge, "/a?channel=ChatChannel", &id);
     assert_eq!(stream.expect_joined().text("session_id"), session);
     link.message(CHAT, "1");
     assert_eq!(stream.received(), "1");

@@ -14,7 +14,7 @@ fn expect_close(stream: &mut Stream) -> (u64, String) {
 #[test]
 fn the_upstreams_close_is_told_with_its_code_and_reason_and_the_stream_ends() {
     for (code, reason) in [(1000, ""), (1001, "going away"), (4000, "ä \" \n x"), (3500, "y")] {
-        let (_upstream, bridge, mut stream, link) = opened(&[]);
+        let (_upstream, bridge, mut stream, link) = opened_tunnel(&[]);
 
         link.close(code, reason);
 
@@ -25,7 +25,7 @@ fn the_upstreams_close_is_told_with_its_code_and_reason_and_the_stream_ends() {
 
 #[test]
 fn frames_that_came_before_the_close_are_told_before_it() {
-    let (_upstream, _bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, _bridge, mut stream, mut link) = opened_tunnel(&[]);
     (0..100).for_each(|n| link.raw(&n.to_string()));
 
     link.close(1001, "");
@@ -36,18 +36,18 @@ fn frames_that_came_before_the_close_are_told_before_it() {
 
 #[test]
 fn a_link_that_is_lost_without_a_close_frame_is_1006() {
-    let (_upstream, _bridge, mut stream, link) = opened(&[]);
+    let (_upstream, _bridge, mut stream, link) = opened_tunnel(&[]);
     link.cut();
     assert_eq!(expect_close(&mut stream).0, 1006);
 
-    let (_upstream, _bridge, mut stream, link) = opened(&[]);
+    let (_upstream, _bridge, mut stream, link) = opened_tunnel(&[]);
     drop(link);
     assert_eq!(expect_close(&mut stream).0, 1006);
 }
 
 #[test]
 fn a_tunnel_does_not_reconnect() {
-    let (upstream, bridge, mut stream, link) = opened(&[]);
+    let (upstream, bridge, mut stream, link) = opened_tunnel(&[]);
 
     link.cut();
     stream.expect_named("close");
@@ -59,10 +59,10 @@ fn a_tunnel_does_not_reconnect() {
 
 #[test]
 fn a_disconnect_of_the_cable_is_a_frame_and_ends_nothing() {
-    let (_upstream, _bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, _bridge, mut stream, mut link) = opened_tunnel(&[]);
     let frame = r#"{"type":"disconnect","reason":"unauthorized","reconnect":false}"#;
 
-    sent(&mut link, &[frame, "1"]);
+    frames_sent(&mut link, &[frame, "1"]);
 
     expect_frame(&mut stream, frame);
     expect_frame(&mut stream, "1");
@@ -70,7 +70,7 @@ fn a_disconnect_of_the_cable_is_a_frame_and_ends_nothing() {
 
 #[test]
 fn a_poll_is_told_the_close() {
-    let (_upstream, bridge, mut link, first) = polled(&["--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&["--heartbeat", "100ms"]);
     let asked = bridge.get(&format!("/t?protocol=p1&timeout=0&after={}", first.id())).begin();
     assert!(asked.has_answer_within(PATIENCE), "no sign of life");
     link.settle();
@@ -83,8 +83,8 @@ fn a_poll_is_told_the_close() {
 
 #[test]
 fn the_close_has_a_place_of_its_own_and_msg_id_stays_that_of_the_last_frame() {
-    let (_upstream, bridge, mut link, first) = polled(&[]);
-    sent(&mut link, &["1", "2"]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&[]);
+    frames_sent(&mut link, &["1", "2"]);
     link.close(1001, "");
     let told = poll_until_close(&bridge, &first.after());
     assert_eq!(
@@ -115,7 +115,7 @@ fn poll_until_close(bridge: &Bridge, target: &str) -> Reply {
 
 #[test]
 fn a_close_that_was_not_acknowledged_is_told_again() {
-    let (_upstream, bridge, link, first) = polled(&[]);
+    let (_upstream, bridge, link, first) = polled_tunnel(&[]);
     link.close(1001, "x");
 
     for _ in 0..3 {
@@ -126,7 +126,7 @@ fn a_close_that_was_not_acknowledged_is_told_again() {
 
 #[test]
 fn after_an_acknowledged_close_the_session_is_gone() {
-    let (upstream, bridge, link, first) = polled(&[]);
+    let (upstream, bridge, link, first) = polled_tunnel(&[]);
     link.close(1001, "x");
     let told = poll_until_close(&bridge, &first.after());
 
@@ -141,7 +141,7 @@ fn after_an_acknowledged_close_the_session_is_gone() {
 
 #[test]
 fn a_post_after_the_close_is_410() {
-    let (_upstream, bridge, mut stream, link) = opened(&[]);
+    let (_upstream, bridge, mut stream, link) = opened_tunnel(&[]);
     link.close(4001, "bye");
     expect_close(&mut stream);
 
@@ -153,7 +153,7 @@ fn a_post_after_the_close_is_410() {
 
 #[test]
 fn a_post_after_the_close_that_no_poll_has_acknowledged_is_410() {
-    let (_upstream, bridge, link, first) = polled(&[]);
+    let (_upstream, bridge, link, first) = polled_tunnel(&[]);
     link.close(4001, "bye");
     poll_until_close(&bridge, &first.after());
 
@@ -162,7 +162,7 @@ fn a_post_after_the_close_that_no_poll_has_acknowledged_is_410() {
 
 #[test]
 fn a_delete_closes_the_upstream_with_1000() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, bridge, mut stream, mut link) = opened_tunnel(&[]);
 
     assert_eq!(bridge.delete("/t").send().status, 204);
 
@@ -173,7 +173,7 @@ fn a_delete_closes_the_upstream_with_1000() {
 
 #[test]
 fn a_delete_takes_the_protocol_as_well() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     assert_eq!(bridge.delete("/t?protocol=p1").send().status, 204);
 
@@ -182,7 +182,7 @@ fn a_delete_takes_the_protocol_as_well() {
 
 #[test]
 fn frames_that_were_posted_before_a_delete_reach_the_upstream_before_its_close() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     bridge.post("/t", "\"1\"\n\"2\"").send();
     bridge.delete("/t").send();
@@ -194,32 +194,32 @@ fn frames_that_were_posted_before_a_delete_reach_the_upstream_before_its_close()
 
 #[test]
 fn a_tunnel_never_skips_but_ends_with_1013() {
-    let (_upstream, bridge, stream, mut link) = opened(&["--max-queue", "4"]);
+    let (_upstream, bridge, stream, mut link) = opened_tunnel(&["--max-queue", "4"]);
     let id = stream.last_id.clone();
     drop(stream);
 
     (0..5).for_each(|n| link.raw(&n.to_string()));
 
     link.expect_close();
-    assert_eq!(gone(&back(&bridge, &id).send()).unwrap().number("code"), 1013);
+    assert_eq!(gone(&back_to_tunnel(&bridge, &id).send()).unwrap().number("code"), 1013);
 }
 
 #[test]
 fn frames_as_many_as_max_queue_that_nobody_has_seen_are_kept() {
-    let (_upstream, bridge, stream, mut link) = opened(&["--max-queue", "4"]);
+    let (_upstream, bridge, stream, mut link) = opened_tunnel(&["--max-queue", "4"]);
     let id = stream.last_id.clone();
     drop(stream);
 
-    sent(&mut link, &["0", "1", "2", "3"]);
+    frames_sent(&mut link, &["0", "1", "2", "3"]);
 
-    let mut again = back(&bridge, &id).stream();
+    let mut again = back_to_tunnel(&bridge, &id).stream();
     again.expect_named("open");
     (0..4).for_each(|n| expect_frame(&mut again, &n.to_string()));
 }
 
 #[test]
 fn a_poll_that_waits_for_too_long_between_is_told_1013() {
-    let (_upstream, bridge, mut link, first) = polled(&["--max-queue", "4"]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&["--max-queue", "4"]);
 
     (0..5).for_each(|n| link.raw(&n.to_string()));
 
@@ -229,7 +229,7 @@ fn a_poll_that_waits_for_too_long_between_is_told_1013() {
 
 #[test]
 fn a_stream_that_nobody_reads_ends_with_1013_and_holds_up_nobody() {
-    let (_upstream, _bridge, mut stream, link) = opened(&["--max-queue", "4"]);
+    let (_upstream, _bridge, mut stream, link) = opened_tunnel(&["--max-queue", "4"]);
     let big = "x".repeat(100_000);
 
     // One frame after the other, by hand: the bridge closes in the middle of it.
@@ -245,10 +245,10 @@ fn a_stream_that_nobody_reads_ends_with_1013_and_holds_up_nobody() {
 
 #[test]
 fn frames_that_were_given_are_forgotten_and_end_nothing() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);
+    let (_upstream, bridge, mut stream, mut link) = opened_tunnel(&["--max-queue", "4"]);
 
     for n in 0..50 {
-        sent(&mut link, &[&n.to_string()]);
+        frames_sent(&mut link, &[&n.to_string()]);
         expect_frame(&mut stream, &n.to_string());
     }
 
@@ -258,7 +258,7 @@ fn frames_that_were_given_are_forgotten_and_end_nothing() {
 
 #[test]
 fn a_message_over_max_message_closes_the_tunnel() {
-    let (_upstream, _bridge, mut stream, mut link) = opened(&["--max-message", "1000"]);
+    let (_upstream, _bridge, mut stream, mut link) = opened_tunnel(&["--max-message", "1000"]);
 
     link.raw(&"x".repeat(2000));
 
@@ -268,7 +268,7 @@ fn a_message_over_max_message_closes_the_tunnel() {
 
 #[test]
 fn a_drain_ends_a_tunnels_stream_with_a_retry_and_closes_its_upstream() {
-    let (_upstream, mut bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, mut bridge, mut stream, mut link) = opened_tunnel(&[]);
 
     bridge.signal(rustix::process::Signal::TERM);
 
@@ -280,11 +280,11 @@ fn a_drain_ends_a_tunnels_stream_with_a_retry_and_closes_its_upstream() {
 
 #[test]
 fn a_tunnel_outlives_its_stream_by_the_resume_window() {
-    let (_upstream, bridge, stream, mut link) = opened(&["--resume-window", "200ms"]);
+    let (_upstream, bridge, stream, mut link) = opened_tunnel(&["--resume-window", "200ms"]);
     let id = stream.last_id.clone();
 
     drop(stream);
 
     assert_eq!(link.expect_close(), Some(1000));
-    gone(&back(&bridge, &id).send());
+    gone(&back_to_tunnel(&bridge, &id).send());
 }

@@ -60,7 +60,7 @@ fn a_101_that_chooses_no_subprotocol_opens_with_an_empty_one() {
 
 #[test]
 fn the_first_poll_answers_as_soon_as_the_101_is_there() {
-    let (_upstream, _bridge, _link, first) = polled(&[]);
+    let (_upstream, _bridge, _link, first) = polled_tunnel(&[]);
 
     let keys =
         ["close", "dropped", "last_event_id", "messages", "msg_id", "protocol", "session_id"];
@@ -139,7 +139,7 @@ fn upstream_was_asked(upstream: &FakeUpstream) -> bool {
 
 #[test]
 fn a_get_or_a_post_of_the_wrong_kind_for_the_id_is_a_409() {
-    let (upstream, bridge, mut stream, mut link) = opened(&[]);
+    let (upstream, bridge, mut stream, mut link) = opened_tunnel(&[]);
     let (_managed, _managed_link) = bridge.open(&upstream, "/m");
 
     bridge.get("/t").sse().send().refused(409);
@@ -150,7 +150,7 @@ fn a_get_or_a_post_of_the_wrong_kind_for_the_id_is_a_409() {
     bridge.post("/m?protocol=p1", "\"x\"").send().refused(409);
     bridge.post("/m?seq=1", "\"x\"").send().refused(409);
 
-    sent(&mut link, &["1"]);
+    frames_sent(&mut link, &["1"]);
     expect_frame(&mut stream, "1");
 }
 
@@ -172,12 +172,12 @@ fn the_handshake_carries_the_same_headers_and_query_as_a_sessions() {
 
 #[test]
 fn reuse_does_not_concern_tunnels() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&["-r"]);
+    let (_upstream, bridge, mut stream, mut link) = opened_tunnel(&["-r"]);
 
     bridge.get("/t?protocol=p1").sse().send().refused(403);
     bridge.get("/t?protocol=p1").send().refused(403);
 
-    sent(&mut link, &["1"]);
+    frames_sent(&mut link, &["1"]);
     expect_frame(&mut stream, "1");
 }
 
@@ -200,7 +200,7 @@ fn with_strict_headers_another_cookie_is_403_for_a_tunnel_too() {
     let mut stream = asked.stream();
     stream.expect_named("open");
 
-    back(&bridge, &stream.last_id).header("Cookie", "c=2").send().refused(403);
+    back_to_tunnel(&bridge, &stream.last_id).header("Cookie", "c=2").send().refused(403);
     bridge.post("/t", "\"x\"").header("Cookie", "c=2").send().refused(403);
     bridge.delete("/t").header("Cookie", "c=2").send().refused(403);
     assert_eq!(bridge.post("/t", "\"x\"").header("Cookie", "c=1").send().status, 204);

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn frames_come_as_strings_with_the_place_of_the_last() {
-    let (_upstream, bridge, mut link, first) = polled(&[]);
-    sent(&mut link, &["one", r#"{"a":1}"#]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&[]);
+    frames_sent(&mut link, &["one", r#"{"a":1}"#]);
 
     let reply = poll(&bridge, &first.after());
 
@@ -16,8 +16,8 @@ fn frames_come_as_strings_with_the_place_of_the_last() {
 
 #[test]
 fn a_reply_that_was_not_acknowledged_is_sent_again() {
-    let (_upstream, bridge, mut link, first) = polled(&[]);
-    sent(&mut link, &["1"]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&[]);
+    frames_sent(&mut link, &["1"]);
 
     for _ in 0..3 {
         assert_eq!(poll(&bridge, &first.after()).messages, ["1"]);
@@ -26,10 +26,10 @@ fn a_reply_that_was_not_acknowledged_is_sent_again() {
 
 #[test]
 fn the_msg_id_acknowledges_too() {
-    let (_upstream, bridge, mut link, first) = polled(&[]);
-    sent(&mut link, &["1"]);
+    let (_upstream, bridge, mut link, first) = polled_tunnel(&[]);
+    frames_sent(&mut link, &["1"]);
     let reply = poll(&bridge, &first.after());
-    sent(&mut link, &["2"]);
+    frames_sent(&mut link, &["2"]);
 
     let target = format!("/t?protocol=p1&after={}", reply.json.text("msg_id"));
 
@@ -38,17 +38,17 @@ fn the_msg_id_acknowledges_too() {
 
 #[test]
 fn poll_queue_does_not_make_a_tunnel_skip() {
-    let (_upstream, bridge, mut link, _first) = polled(&[]);
+    let (_upstream, bridge, mut link, _first) = polled_tunnel(&[]);
     let frames: Vec<String> = (0..100).map(|n| n.to_string()).collect();
     let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
-    sent(&mut link, &frames);
+    frames_sent(&mut link, &frames);
 
     assert_eq!(poll(&bridge, "/t?protocol=p1&poll-queue=3").messages, frames);
 }
 
 #[test]
 fn a_poll_answers_empty_after_its_timeout() {
-    let (_upstream, bridge, _link, first) = polled(&[]);
+    let (_upstream, bridge, _link, first) = polled_tunnel(&[]);
 
     let reply = poll(&bridge, &first.after());
 
@@ -58,14 +58,14 @@ fn a_poll_answers_empty_after_its_timeout() {
 
 #[test]
 fn from_a_poll_to_a_stream_and_back_nothing_is_lost() {
-    let (_upstream, bridge, mut link, mut last) = polled(&[]);
+    let (_upstream, bridge, mut link, mut last) = polled_tunnel(&[]);
 
     for n in 0..5 {
-        sent(&mut link, &[&format!("a{n}")]);
-        let mut stream = back(&bridge, &last.id()).stream();
+        frames_sent(&mut link, &[&format!("a{n}")]);
+        let mut stream = back_to_tunnel(&bridge, &last.id()).stream();
         assert!(stream.expect_named("open").flag("resumed"));
         expect_frame(&mut stream, &format!("a{n}"));
-        sent(&mut link, &[&format!("b{n}")]);
+        frames_sent(&mut link, &[&format!("b{n}")]);
         last = poll(&bridge, &format!("/t?protocol=p1&after={}", stream.last_id));
         assert_eq!(last.messages, [format!("b{n}")]);
     }
@@ -73,13 +73,13 @@ fn from_a_poll_to_a_stream_and_back_nothing_is_lost() {
 
 #[test]
 fn a_poll_with_an_event_id_takes_a_stream_over() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&[]);
+    let (_upstream, bridge, mut stream, mut link) = opened_tunnel(&[]);
 
     let asked = bridge.get(&format!("/t?protocol=p1&after={}", stream.last_id)).begin();
 
     assert_eq!(stream.next().name(), "replaced");
     // That tunnel's first reply tells that it is open, maybe with a frame already.
     let first = reply(&asked.response());
-    sent(&mut link, &["1"]);
+    frames_sent(&mut link, &["1"]);
     assert_eq!(poll(&bridge, &first.after()).messages, ["1"]);
 }

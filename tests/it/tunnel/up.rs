@@ -8,7 +8,7 @@ fn expect_up(link: &mut Link, frame: &str) {
 
 #[test]
 fn each_line_of_a_post_is_one_frame_in_order() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     let response = bridge.post("/t", "\"one\"\n\"two\"\r\n\n\"{\\\"a\\\":1}\"\n").send();
 
@@ -20,7 +20,7 @@ fn each_line_of_a_post_is_one_frame_in_order() {
 
 #[test]
 fn a_frame_goes_up_whatever_is_in_it() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
     let frames = ["", "a\nb\r\nc", "\0\u{1b}", "ä🚀", "[1]", &"x".repeat(100_000)];
 
     let body: Vec<String> = frames.iter().map(|frame| quote(frame)).collect();
@@ -33,7 +33,7 @@ fn a_frame_goes_up_whatever_is_in_it() {
 
 #[test]
 fn posts_one_after_the_other_reach_the_upstream_in_order() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     for n in 0..50 {
         assert_eq!(bridge.post("/t", &quote(&n.to_string())).send().status, 204);
@@ -46,7 +46,7 @@ fn posts_one_after_the_other_reach_the_upstream_in_order() {
 
 #[test]
 fn a_post_that_was_done_already_is_answered_204_and_not_sent_again() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     for (seq, frame) in [(1, "one"), (1, "again"), (2, "two"), (1, "again"), (2, "again")] {
         let response = bridge.post(&format!("/t?seq={seq}"), &quote(frame)).send();
@@ -61,7 +61,7 @@ fn a_post_that_was_done_already_is_answered_204_and_not_sent_again() {
 
 #[test]
 fn a_post_that_skips_is_a_409_and_nothing_of_it_is_sent() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     bridge.post("/t?seq=2", "\"two\"").send().refused(409);
     assert_eq!(bridge.post("/t?seq=1", "\"one\"").send().status, 204);
@@ -74,7 +74,7 @@ fn a_post_that_skips_is_a_409_and_nothing_of_it_is_sent() {
 
 #[test]
 fn a_post_that_is_no_list_of_strings_is_a_400_and_does_not_use_up_its_number() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     for body in ["x", "\"one\"\n7", "{}", "\"one", "\"\\ud800\"", "\"a\" \"b\"", "null"] {
         bridge.post("/t?seq=1", body).send().refused(400);
@@ -86,7 +86,7 @@ fn a_post_that_is_no_list_of_strings_is_a_400_and_does_not_use_up_its_number() {
 
 #[test]
 fn a_seq_that_is_no_whole_number_is_a_400() {
-    let (_upstream, bridge, _stream, _link) = opened(&[]);
+    let (_upstream, bridge, _stream, _link) = opened_tunnel(&[]);
 
     for seq in ["", "x", "-1", "1.5", "+1"] {
         bridge.post(&format!("/t?seq={seq}"), "\"x\"").send().refused(400);
@@ -103,7 +103,7 @@ fn a_post_to_no_tunnel_is_404() {
 
 #[test]
 fn a_post_over_max_body_is_413_and_nothing_of_it_is_sent() {
-    let (_upstream, bridge, _stream, mut link) = opened(&["--max-body", "100"]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&["--max-body", "100"]);
 
     bridge.post("/t", &format!("\"one\"\n{}", quote(&"x".repeat(200)))).send().refused(413);
     bridge.post("/t", "\"two\"").send();
@@ -113,7 +113,7 @@ fn a_post_over_max_body_is_413_and_nothing_of_it_is_sent() {
 
 #[test]
 fn an_answer_to_a_post_has_the_session_id() {
-    let (_upstream, bridge, stream, _link) = opened(&[]);
+    let (_upstream, bridge, stream, _link) = opened_tunnel(&[]);
 
     let response = bridge.post("/t", "\"x\"").send();
 
@@ -122,7 +122,7 @@ fn an_answer_to_a_post_has_the_session_id() {
 
 #[test]
 fn more_than_10_000_frames_in_a_post_are_a_400_and_none_is_sent() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     bridge.post("/t", &"\"x\"\n".repeat(10_001)).send().refused(400);
 
@@ -132,7 +132,7 @@ fn more_than_10_000_frames_in_a_post_are_a_400_and_none_is_sent() {
 
 #[test]
 fn a_seq_of_0_is_a_400_and_drops_nothing_silently() {
-    let (_upstream, bridge, _stream, mut link) = opened(&[]);
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&[]);
 
     bridge.post("/t?seq=0", "\"lost\"").send().refused(400);
 
@@ -142,7 +142,7 @@ fn a_seq_of_0_is_a_400_and_drops_nothing_silently() {
 
 #[test]
 fn a_post_that_waits_for_the_one_before_it_when_the_tunnel_closes_is_410() {
-    let (_upstream, bridge, mut stream, link) = opened(&[]);
+    let (_upstream, bridge, mut stream, link) = opened_tunnel(&[]);
     let post = bridge.post("/t?seq=2", "\"two\"").begin_seen();
     bridge.settle();
 

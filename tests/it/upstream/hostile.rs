@@ -8,13 +8,6 @@ use tungstenite::Message;
 
 use crate::support::*;
 
-fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
-    let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, options);
-    let (stream, link) = bridge.open_with(&upstream, "/a", CHAT);
-    (upstream, bridge, stream, link)
-}
-
 fn expect_alive(stream: &mut Stream, link: &mut Link) {
     link.message(CHAT, "\"marker\"");
     assert_eq!(stream.received(), "\"marker\"");
