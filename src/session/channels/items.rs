@@ -1,0 +1,167 @@
+//! What a POST, or the URL of a GET, asks of the channels: `subscribe`, `unsubscribe`, `send`.
+//!
+//! Never: waits; an item is done at once, or its error is a sentence for the client.
+
+use super::*;
+
+impl Channels {
+    pub fn subscribe(
+        &mut self,
+        identifier: Identifier,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
+        let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
+        match known {
+            Some((at, ChannelState::Pending)) => self.channels[at].ask_again(out),
+            Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}", None),
+            Some((_, ChannelState::Rejected)) | None => {
+                let id = known.map(|(at, _)| self.channels[at].id.clone());
+                self.room_for(&[&identifier], max).map_err(|why| (why, id))?;
+                return Ok(self.ask_for(identifier, out));
+            }
+        }
+        Ok(known.map(|(at, _)| self.channels[at].id.clone()).unwrap_or_default())
+    }
+
+    /// Subscribes those of a GET's URL, in its order; what is there already is left alone and told nothing. A `poll` that did
+    /// not open the session leaves the rejected ones alone too: it comes back by itself, and would ask each time.
+    ///
+    /// # Errors
+    /// There is no room for all of them: a sentence for the client, and nothing is changed.
+    pub fn subscribe_all(
+        &mut self,
+        identifiers: &[Identifier],
+        rejected_too: bool,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Result<(), String> {
+        let is_wanted = |identifier: &&Identifier| match self.find(identifier) {
+            Some(at) => rejected_too && self.channels[at].state == ChannelState::Rejected,
+            None => true,
+        };
+        let wanted: Vec<&Identifier> = identifiers.iter().filter(is_wanted).collect();
+        self.room_for(&wanted, max)?;
+        for identifier in wanted {
+            self.ask_for(identifier.clone(), out);
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for channels that are new, or rejected so far: those do not count towards `max`.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub fn room_for(&self, wanted: &[&Identifier], max: usize) -> Result<(), String> {
+        let counts = |channel: &&Channel| channel.state != ChannelState::Rejected;
+        if self.channels.iter().filter(counts).count() + wanted.len() > max {
+            return Err(format!(
+                "a session has {max} channels at most (--max-channels), unsubscribe one first"
+            ));
+        }
+        let kept: usize = self.channels.iter().map(|channel| channel.identifier.text().len()).sum();
+        let new = wanted.iter().filter(|identifier| self.find(identifier).is_none());
+        if kept + new.map(|identifier| identifier.text().len()).sum::<usize>()
+            > IDENTIFIERS_BYTES_MAX
+        {
+            return Err(format!(
+                "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks the upstream for a channel that is new, or was rejected, and returns its `chan_id`.
+    fn ask_for(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> String {
+        let at = self.find(&identifier).unwrap_or_else(|| {
+            let (id, state) = (random_id(), ChannelState::Pending);
+            // Most sessions have one or two.
+            self.channels.reserve_exact(1);
+            self.channels.push(Channel { id, identifier, state, asked: None, held: Vec::new() });
+            self.channels.len() - 1
+        });
+        let channel = &mut self.channels[at];
+        channel.state = ChannelState::Pending;
+        // Else it is asked for when the one before has left.
+        if !self.leaving.iter().any(|leaving| leaving.identifier == channel.identifier) {
+            channel.ask(out);
+        }
+        channel.id.clone()
+    }
+
+    pub fn unsubscribe(
+        &mut self,
+        identifier: &Identifier,
+        max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
+        let Some(at) = self.find(identifier) else {
+            return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
+        };
+        self.drop_held(at);
+        let Channel { id, identifier, state, asked, .. } = self.channels.remove(at);
+        match state {
+            ChannelState::Connected => out.command(identifier.unsubscribe()),
+            ChannelState::Pending if asked.is_some() => {
+                self.leaving.push_back(Leaving { identifier, until: out.now + UNSUBSCRIBE_AFTER });
+                while self.leaving.len() > max || self.leaving_bytes() > IDENTIFIERS_BYTES_MAX {
+                    self.leave(0, true, out);
+                }
+            }
+            // Not asked for, or refused: the upstream has nothing of it.
+            ChannelState::Pending | ChannelState::Rejected => {}
+        }
+        Ok(id)
+    }
+
+    fn leaving_bytes(&self) -> usize {
+        self.leaving.iter().map(|leaving| leaving.identifier.text().len()).sum()
+    }
+
+    pub fn send(
+        &mut self,
+        identifier: &Identifier,
+        data: &str,
+        held_max: usize,
+        out: &mut Effects<'_>,
+    ) -> Outcome {
+        let Some(at) = self.find(identifier) else {
+            return Err((
+                "not subscribed: subscribe to this identifier before you send to it".to_owned(),
+                None,
+            ));
+        };
+        let away = !out.link_is_up;
+        let held_bytes = self.held_bytes;
+        let channel = &mut self.channels[at];
+        let id = channel.id.clone();
+        let command = channel.identifier.message(data);
+        let refusal = match channel.state {
+            ChannelState::Rejected => {
+                "the upstream rejected this channel, subscribe to it again first".to_owned()
+            }
+            _ if away => "the upstream is away, send this again after the channel is \"connected\""
+                .to_owned(),
+            ChannelState::Connected => {
+                out.command(command);
+                return Ok(id);
+            }
+            ChannelState::Pending if channel.held.len() >= HELD_MAX => {
+                format!(
+                    "{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\""
+                )
+            }
+            ChannelState::Pending if held_bytes + command.len() > held_max && held_bytes > 0 => {
+                format!(
+                    "over {held_max} bytes wait for confirmations, send more after the channel is \"connected\""
+                )
+            }
+            ChannelState::Pending => {
+                self.held_bytes += command.len();
+                channel.held.push(command);
+                return Ok(id);
+            }
+        };
+        Err((refusal, Some(id)))
+    }
+}
