@@ -7,6 +7,7 @@
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
 mod attempt;
+mod backoff;
 mod diagnosis;
 mod handshake;
 mod socket;
