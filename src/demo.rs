@@ -1,9 +1,9 @@
 //! A small ActionCable server on 127.0.0.1, for a first try and for debugging without Rails.
 //!
-//! Confirms every channel but `RejectedChannel`, sends each `send` back to all who subscribed the same identifier, tells the
+//! Confirms every channel but `RejectedChannel`, sends each `send` back to every subscriber of the same identifier, tells the
 //! time each second on `ClockChannel`, and as Turbo's markup on `Turbo::StreamsChannel`, and pings as Rails does.
 //! Owns: its listener, two threads a connection (one reads, one writes what is queued for it, and pings), and a clock.
-//! `demo/room` knows who subscribed what.
+//! `demo/room` knows the subscriptions.
 //! Never: waits for a client. One whose queue is full is cut off.
 
 mod room;

@@ -37,7 +37,7 @@ const MAPPINGS_RESERVED: u64 = 4_000;
 /// A thread's stack, its guard page, and its share of the allocator's arenas.
 const MAPPINGS_A_THREAD: u64 = 4;
 
-/// `vm.max_map_count` of a kernel that nobody has told otherwise, where there is no /proc to read it from.
+/// `vm.max_map_count` of a kernel with its default settings, where there is no /proc to read it from.
 const MAPPINGS_DEFAULT: u64 = 65_530;
 
 /// Threads that run before the first client comes.

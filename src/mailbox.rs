@@ -129,7 +129,7 @@ struct Listener {
     notices: VecDeque<(u64, Notice)>,
 }
 
-/// The bounded log of one session, and those who read it.
+/// The bounded log of one session, and its readers.
 pub struct Mailbox {
     log: Log,
     oldest: u64,
@@ -216,7 +216,7 @@ impl Mailbox {
         self.delivered
     }
 
-    /// The last place that any listener has, or is being written just now: where one starts that wants what nobody has.
+    /// The last place that any listener has, or is being written just now: where a listener starts that wants what no other was sent.
     pub fn handed_out(&self) -> u64 {
         self.listeners.iter().map(|listener| listener.cursor).fold(self.delivered, u64::max)
     }
@@ -298,7 +298,7 @@ impl Mailbox {
         self.called = true;
     }
 
-    /// Whether the listeners are to look. Whoever asks calls them.
+    /// Whether the listeners are to look. The caller wakes them.
     pub fn take_call(&mut self) -> bool {
         std::mem::take(&mut self.called)
     }
@@ -319,7 +319,7 @@ impl Mailbox {
         more_than_one
     }
 
-    /// Forgets what every listener was sent more than twice `window` ago: nobody can come back for it. While there is no
+    /// Forgets what every listener was sent more than twice `window` ago: no listener can come back for it. While there is no
     /// listener nothing is forgotten. To be called a few times in each `window`; looks at the clock through `now` only.
     pub fn forget_by_age(&mut self, now: Instant, window: Duration) {
         let Some(safe) = self.listeners.iter().map(|listener| listener.delivered).min() else {

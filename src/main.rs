@@ -54,7 +54,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A drain is over after this long, whoever is still there: with what follows it stays below 5 s.
+/// A drain is over after this long, even with clients still there: with what follows it stays below 5 s.
 const DRAIN_MAX: Duration = Duration::from_millis(3500);
 
 /// How often a drain looks whether everybody has gone.
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let outcome = match options::from_command_line() {
         Ok(config) => run(config),
         Err(Stop::Say(text)) => {
-            // Nobody reads it: that is no reason to fail.
+            // A stdout that is closed is no reason to fail.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -115,10 +115,10 @@ fn run(config: Config) -> Result<(), Error> {
     if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
     }
-    // An error: the thread that waits for signals has gone, and nobody can ask for an end.
+    // An error: the thread that waits for signals has gone, and no signal can be seen any more.
     let signal = signals.recv().unwrap_or("none");
     drain(&gates, &table);
-    // Said even to those who want to hear of nothing but warnings.
+    // Said with `-q` too.
     report::line(Level::Info, format_args!("event=stopped signal={signal}"));
     Ok(())
 }
@@ -213,7 +213,7 @@ fn report_panics() {
     }));
 }
 
-/// Ends in order: nobody new, listeners are told when to come back, upstreams get a close frame.
+/// Ends in order: no new connections, listeners are told when to come back, upstreams get a close frame.
 fn drain(gates: &[Gate], table: &Arc<Table>) {
     info!("event=draining sessions={}", table.len());
     let deadline = Instant::now() + DRAIN_MAX;

@@ -1,4 +1,4 @@
-//! Who subscribed what in the demo.
+//! The subscriptions of the demo.
 //!
 //! Owns: the subscriptions, and what each command of a client does.
 //! Never: waits while the lock is held. A message for a peer whose queue is full ends that peer; only what a client is told
@@ -21,7 +21,7 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// Who subscribed what.
+/// The subscribers of each channel.
 #[derive(Default)]
 pub struct Room {
     /// Held for looking up and for queueing, never for I/O that could block.
@@ -50,7 +50,7 @@ pub struct Member<'a> {
 }
 
 impl Room {
-    /// Sends a JSON value to all who subscribed a channel of this name.
+    /// Sends a JSON value to all subscribers of a channel of this name.
     pub fn tell(&self, channel: &str, json: &str) {
         let message = format!(r#""message":{json}"#);
         let channels = self.channels.lock();

@@ -2,7 +2,7 @@
 //!
 //! Owns: the rules for `localhost`, for all interfaces and for stale socket files. The options are set on the
 //! listener once, and each connection inherits them.
-//! Never: removes a file that is no socket, or a socket that somebody answers.
+//! Never: removes a file that is no socket, or a socket that another process listens on.
 
 use std::fmt;
 use std::io;
@@ -58,7 +58,7 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Binds and listens. `AddrInUse` also for a socket file that somebody answers, and for a file that is no socket.
+/// Binds and listens. `AddrInUse` also for a socket file that another process listens on, and for a file that is no socket.
 pub fn bind(address: &Address) -> io::Result<Listener> {
     match address {
         Address::Tcp { host, port } => bind_tcp(host, *port).map(Listener::Tcp),
@@ -92,7 +92,7 @@ impl Listener {
         }
     }
 
-    /// Listens no more: an `accept` that waits ends with an error, and a socket file that nobody answers goes.
+    /// Listens no more: an `accept` that waits ends with an error, and a socket file that no process listens on is removed.
     pub(super) fn shut(&self) {
         let fd = match self {
             Listener::Tcp(listener) => listener.as_fd(),
@@ -170,7 +170,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         }
         bound => bound?,
     }
-    // Before it listens: until then nobody can connect, whatever the mask made of the mode.
+    // Before it listens: until then no client can connect, whatever the mask made of the mode.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     net::listen(&fd, BACKLOG)?;
     Ok(fd.into())

@@ -60,7 +60,7 @@ impl Refusal {
     }
 }
 
-/// Seconds. Connections come and go; who asks again at once meets the same crowd.
+/// Seconds. Connections come and go; a client that asks again at once meets the same crowd.
 const RETRY_AFTER: &str = "2";
 
 /// How one request is to be answered.

@@ -38,7 +38,7 @@ pub struct Inner {
     pub(super) serve: Arc<dyn Serve>,
     tickets: Arc<Tickets>,
     timeouts: Timeouts,
-    /// Guards which set is in use. A new one is built under it: who waits for the lock needs that set.
+    /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
     current: Mutex<Current>,
 }
 
@@ -51,7 +51,7 @@ struct Current {
 /// One server of `http` and the connections to it. It is stopped when the last request that uses it is through.
 struct Set {
     stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    /// The connections that nobody has. None in the place of one that broke: the set is given up.
+    /// The connections that are not lent. None in the place of one that broke: the set is given up.
     free: (Sender<Option<UnixStream>>, Receiver<Option<UnixStream>>),
 }
 
@@ -176,7 +176,7 @@ impl Inner {
     }
 
     /// Opens a set under a new name: the connections one after the other, each confirmed by a request before the
-    /// next (tiny_http strands connections that arrive together), then nobody else can come in.
+    /// next (tiny_http strands connections that arrive together), then no other connection can come in.
     fn build(&self) -> io::Result<Arc<Set>> {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;

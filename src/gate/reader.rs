@@ -19,7 +19,7 @@ const HEAD_READ: usize = 4 * 1024;
 /// Room for one read of a body.
 const BODY_READ: usize = 16 * 1024;
 
-/// A chunk's size line with its extensions, which nobody uses and somebody may flood.
+/// A chunk's size line with its extensions, which are not used and may be endless.
 const CHUNK_LINE_MAX: usize = 256;
 
 /// All trailers of a chunked body; they are read over.
@@ -37,7 +37,7 @@ pub(super) struct Reader {
 pub(super) enum Ended {
     /// The client is told, then the connection closes.
     Refused(Refusal),
-    /// There is nobody to tell, or nothing to say.
+    /// There is no client to tell, or nothing to say.
     Gone,
 }
 
@@ -99,7 +99,7 @@ impl Reader {
         Ok(head)
     }
 
-    /// Whether some of the body is here already: then nobody waits for a `100 Continue`.
+    /// Whether some of the body is here already: then the client does not wait for a `100 Continue`.
     pub(super) fn has_more(&self) -> bool {
         !self.unused().is_empty()
     }
@@ -199,7 +199,7 @@ impl Reader {
             .map_err(|error| ended(error, "the request's body did not come in time"))
     }
 
-    /// Reads more. The end is an error: nobody asks for more but in the middle of a request.
+    /// Reads more. The end is an error: more is asked for in the middle of a request only.
     fn fill(&mut self, room: usize, deadline: Instant) -> io::Result<()> {
         self.buffer.drain(..self.start);
         self.start = 0;

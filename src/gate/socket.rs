@@ -1,6 +1,6 @@
 //! One client's socket: reads and writes that never outlast their deadline, over TCP and Unix alike.
 //!
-//! Owns: the descriptor. Whoever else wants to see or cut it holds a `Weak`, so that it closes with its connection.
+//! Owns: the descriptor. What else has to see or cut it holds a `Weak`, so that it closes with its connection.
 //! Never: looks inside a byte, or blocks in the kernel without a deadline (`MSG_DONTWAIT` and `poll` throughout).
 
 use std::io::{self, IoSlice};

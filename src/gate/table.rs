@@ -1,7 +1,7 @@
 //! The connections that are open, and which of them only waits.
 //!
 //! Owns: the cap, the order in which connections rest, and the end of resting ones when the gate closes.
-//! A connection rests while it waits for a head, the first one or the next. Who has rested longest makes room.
+//! A connection rests while it waits for a head, the first one or the next. The one that has rested longest makes room.
 //! When full of connections that work, or that came just now: the new one is not admitted.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::socket::Socket;
 
 /// Evicted connections whose threads have not ended yet. They still have a descriptor each; with this many of
-/// them on their way out, nobody is admitted over the cap.
+/// them on their way out, no connection is admitted over the cap.
 pub(super) const LEAVING_MAX: usize = 8;
 
 pub(super) struct Table {
@@ -37,7 +37,7 @@ impl Table {
         Arc::new(Table { max, patience, state: Mutex::default() })
     }
 
-    /// A slot for a new connection, at rest. None: there is no room, and nobody who could make some.
+    /// A slot for a new connection, at rest. None: there is no room, and no resting connection that could make some.
     pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket>, now: Instant) -> Option<Slot> {
         let mut state = self.state.lock();
         let mut evicted = None;
@@ -71,7 +71,7 @@ impl Table {
         }
     }
 
-    /// Cuts whoever rests, now and from now on.
+    /// Cuts the connections that rest, now and from now on.
     pub(super) fn close(&self) {
         let resting = {
             let mut state = self.state.lock();

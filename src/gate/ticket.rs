@@ -58,7 +58,7 @@ impl From<Answer> for Outcome {
 pub struct Exchange {
     pub door: Door,
     pub head: Arc<Head>,
-    /// Decoded. It does not go through tiny_http: nobody reads it there, and each reader costs a copy.
+    /// Decoded. It does not go through tiny_http: it is not read there, and each reader costs a copy.
     pub body: Body,
     /// None for a client that came by a socket file.
     pub peer: Option<IpAddr>,

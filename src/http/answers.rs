@@ -64,7 +64,7 @@ pub fn denied(problem: &SessionError) -> Answer {
 pub fn denied_stream(problem: &SessionError, tunnel: bool) -> Answer {
     match problem {
         SessionError::EndedForGood(_) => Answer::new(204),
-        // Who carries a tunnel is no EventSource, and reads a status.
+        // The client of a tunnel is no EventSource, and reads a status.
         SessionError::Failed(_) if tunnel => denied(problem),
         SessionError::Full | SessionError::Draining | SessionError::Failed(_) => {
             Answer::new(200).with("Content-Type", EVENT_STREAM).body(retry_within(RETRY_FULL))

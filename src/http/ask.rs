@@ -1,4 +1,4 @@
-//! One request about a session, read: who asks, for what, from where on.
+//! One request about a session, read: its credentials, what it asks for, from where on.
 
 use super::Settings;
 use super::answers::error;

@@ -11,7 +11,7 @@ const CACHED: &str = "public, max-age=600";
 /// The page that tries the transport runs one that fits it.
 const CHECKED: &str = "no-cache";
 
-/// The page loads its own files and connects: to its bridge, and to the WebSocket that somebody types in.
+/// The page loads its own files and connects: to its bridge, and to the WebSocket that is typed in.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -69,7 +69,7 @@ fn body(kind: &str, cache: &str, text: impl Into<String>) -> Answer {
 }
 
 /// A weak tag, for a proxy that compresses makes a strong one weak (RFC 9110, 8.8.1). FNV-1a: two versions of one file
-/// must differ, and nobody gains by making them equal.
+/// must differ, and there is nothing to gain by making them equal.
 fn etag(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

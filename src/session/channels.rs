@@ -165,7 +165,7 @@ impl Channels {
         }
     }
 
-    /// Ends a wait for an answer. Whoever has subscribed to the same identifier meanwhile is asked for now.
+    /// Ends a wait for an answer. A subscription to the same identifier that was made meanwhile is asked for now.
     fn leave(&mut self, at: usize, unsubscribe: bool, out: &mut Effects<'_>) {
         let Some(Leaving { identifier, .. }) = self.leaving.remove(at) else { return };
         if unsubscribe {

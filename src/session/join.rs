@@ -75,7 +75,7 @@ impl Start {
     }
 }
 
-/// What a request shows of who it is.
+/// The credentials that a request shows.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     pub cookie: Option<Vec<u8>>,

@@ -1,6 +1,6 @@
-//! The listeners of one session: who may join, and who has to go ("One listener or many" of the API).
+//! The listeners of one session: which may join, and which have to go ("One listener or many" in `src/api.md`).
 //!
-//! Owns: who is there, and for how long the session outlives them; how each joins is in `stream` and `poll`.
+//! Owns: which listeners are there, and for how long the session outlives them; how each joins is in `stream` and `poll`.
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 

@@ -203,7 +203,7 @@ impl Poll {
                 self.cable_reply(state, &channels.ids_json(), events, dropped, carried)
             }
         };
-        // For those who read it in a terminal.
+        // So that it can be read in a terminal.
         json.push('\n');
         let bytes = events.iter().map(|(_, event)| event.len() as u64).sum();
         Reply { json, carried, messages: events.len() as u64, bytes, dropped, told, _share: share }

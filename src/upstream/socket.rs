@@ -1,7 +1,7 @@
 //! One connection, over TCP, TLS or a Unix socket, that one thread reads while others write.
 //!
 //! Owns: the descriptor and its options, the TLS state, the order of writes, the end of all of it.
-//! Never: knows what a frame is; whoever writes hands over whole ones.
+//! Never: knows what a frame is; writers hand over whole ones.
 //! When a write is stuck for `WRITE_TIMEOUT`, or fails: the connection is cut, since half a frame spoils what follows.
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -73,7 +73,7 @@ impl Line {
         }
     }
 
-    /// From now on `close` sends a message. Who waits for it looks first whether it is too late for that.
+    /// From now on `close` sends a message. A thread that waits for it looks first whether it is too late for that.
     fn wakes(&self) -> (Sender<()>, Receiver<()>) {
         let (wake, woken) = bounded(1);
         self.state.lock().wake = Some(wake.clone());
@@ -232,7 +232,7 @@ impl Session {
         None
     }
 
-    /// ActionCable pings every three seconds. Of another protocol nobody knows how long it may be silent:
+    /// ActionCable pings every three seconds. How long another protocol may be silent is not known:
     /// there keepalive has to do.
     fn set_patience(&self, socket: &Socket, protocol: Option<&str>) -> std::io::Result<()> {
         let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
@@ -306,7 +306,7 @@ impl Session {
         Ended { down: Down::lost(&reason), code: farewell(error) }
     }
 
-    /// Counts and logs it; after some `failures` in a row, for who debugs alone. Not inlined, for the stack's sake.
+    /// Counts and logs it; after some `failures` in a row, with `-d` only. Not inlined, for the stack's sake.
     #[inline(never)]
     fn tell(&self, down: &Down, failures: u32) {
         self.connector.count(down);

@@ -102,7 +102,7 @@ pub fn close_frame(code: u16, reason: &'static str) -> io::Result<Vec<u8>> {
     masked(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
 }
 
-/// RFC 6455, section 5.3: each frame of a client is masked with bytes that nobody can foresee.
+/// RFC 6455, section 5.3: each frame of a client is masked with bytes that cannot be foreseen.
 fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
     let mut mask = [0; 4];
     getrandom::fill(&mut mask).map_err(io::Error::other)?;
@@ -125,7 +125,7 @@ struct Watched {
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Asked for more at a boundary: whoever asks has used up everything before it.
+        // Asked for more at a boundary: the caller has used up everything before it.
         if self.frames.grown && self.frames.at_boundary() {
             self.empty = true;
             return Err(ErrorKind::WouldBlock.into());
