@@ -107,11 +107,42 @@ async function looksRight(tab, url, name) {
 
 function applicationPage(browserName) {
   const stage = stageIn(browserName);
+  test("the page /-/ says what Rails does not", { timeout: 60_000 }, () => explains(stage));
   for (const client of Object.keys(applications)) {
     for (const road of ["auto", "sse", "poll"]) {
       test(`${client}, ${road}: not a word on the console`, { timeout: 30_000 }, () => quiet(stage, client, road));
     }
   }
+}
+
+/** `/-/` before a real Rails: what it says where Rails says nothing, or refuses. */
+async function explains({ world, browser }) {
+  const tab = await browser.tab();
+  const shows = (id, text) => tab.until(`${id} shows ${text}`, 15_000, (id, text) => document.getElementById(id).textContent.includes(text), id, text);
+  const press = (id) => tab.run((id) => (document.getElementById(id).focus(), document.getElementById(id).click()), id);
+  const focused = () => tab.run(() => document.activeElement.id);
+  await tab.open(`${world.bridge.url}/-/`);
+  await tab.run(() => (document.cookie = "user=anna; Path=/"));
+  assert.ok(!(await tab.run(() => document.getElementById("identifiers").innerHTML)).includes("Clock"), "the demo's channels");
+
+  await tab.run(() => (document.getElementById("transport").value = "sse"));
+  await press("connect");
+  assert.equal(await focused(), "disconnect");
+  await shows("log", "welcome");
+  await tab.run(() => (document.getElementById("identifier").value = '{"channel":"NoSuchChannel"}'));
+  await press("subscribe");
+  await shows("log", "Rails says nothing where it knows no such channel");
+  const copied = await tab.run(() => (getSelection().selectAllChildren(document.querySelector("#log .sent")), String(getSelection())));
+  assert.match(copied, /^\S+ sent \{"command":"subscribe".*\}\s*$/, "a copied line is one line");
+  await press("disconnect");
+  await shows("state", "closed");
+  assert.equal(await focused(), "connect");
+
+  await tab.run(() => (document.cookie = "user=banned; Path=/"));
+  await press("connect");
+  await shows("state", "closed");
+  await shows("why", "the server refused: unauthorized");
+  await tab.close();
 }
 
 async function quiet({ world, browser }, client, road) {

@@ -101,7 +101,7 @@ class OldTab {
 
   heard({ id, result, error, method, params }) {
     if (method === "Page.loadEventFired") this.#loaded += 1;
-    if (method === "Runtime.consoleAPICalled") this.console.push(`${params.type}: ${params.args.map(({ value }) => value).join(" ")}`);
+    if (method === "Runtime.consoleAPICalled") this.console.push(`${params.type}: ${params.args.map(({ value, description }) => value ?? description).join(" ")}`);
     if (method === "Runtime.exceptionThrown") {
       const { text, exception } = params.exceptionDetails;
       this.console.push(`uncaught: ${exception?.description ?? text}`);

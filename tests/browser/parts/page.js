@@ -32,7 +32,7 @@ const modules = new Set(["turbo", "turbo-source", "turbo-left", "turbo-module", 
 const alone = new Set(["turbo-source", "turbo-left", "own-post", "own-get"]);
 
 // Built into one file: old browsers have no importmap.
-const built = { turbo: ["/pages/turbo.js", "/bundles/turbo.js"], anycable: ["/bundles/anycable.js"] };
+const built = { turbo: ["/pages/polyfills.js", "/pages/turbo.js", "/bundles/turbo.js"], anycable: ["/bundles/anycable.js"] };
 
 const imports = {
   "@anycable/web": "/node_modules/@anycable/web/index.js",
