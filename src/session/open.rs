@@ -326,7 +326,7 @@ fn ends_at_once() -> SessionError {
 impl Session {
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
-    fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
+    pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
         let (rules, stream) = (&table.rules, request.kind == Kind::Stream);
         let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
         let mode = if request.tunnel {
