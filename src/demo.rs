@@ -12,14 +12,14 @@ mod wire;
 use crate::report::{clock, debug};
 use crate::upstream::Url;
 use crossbeam_channel::{after, bounded, tick};
-use room::{Member, Peer, Room};
+use room::{DemoRoom, Member, Peer};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 use tungstenite::Message;
-use wire::Socket;
+use wire::DemoSocket;
 
 /// Messages queued for one client. It reads slower than others write: it is cut off.
 const QUEUE_MAX: usize = 1024;
@@ -38,7 +38,7 @@ const WRITER_STACK: usize = 128 * 1024;
 pub fn start() -> io::Result<Url> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("ws://{}/cable", listener.local_addr()?);
-    let room = Arc::new(Room::default());
+    let room = Arc::new(DemoRoom::default());
     let weak = Arc::downgrade(&room);
     let thread = |name: &str| Builder::new().name(name.to_owned()).stack_size(WRITER_STACK);
     thread("demo-clock").spawn(move || run_clock(&weak))?;
@@ -47,7 +47,7 @@ pub fn start() -> io::Result<Url> {
 }
 
 /// Tells the time until the room is gone.
-fn run_clock(room: &Weak<Room>) {
+fn run_clock(room: &Weak<DemoRoom>) {
     for _ in tick(Duration::from_secs(1)) {
         let Some(room) = room.upgrade() else { return };
         let now = clock();
@@ -56,9 +56,9 @@ fn run_clock(room: &Weak<Room>) {
     }
 }
 
-fn accept(listener: &TcpListener, room: &Arc<Room>) {
+fn accept(listener: &TcpListener, room: &Arc<DemoRoom>) {
     for (number, stream) in listener.incoming().enumerate() {
-        let started = stream.and_then(Socket::new).and_then(|socket| {
+        let started = stream.and_then(DemoSocket::new).and_then(|socket| {
             let room = Arc::clone(room);
             let reader = Builder::new().name(format!("demo-read-{number}"));
             reader.stack_size(READER_STACK).spawn(move || {
@@ -77,7 +77,7 @@ fn accept(listener: &TcpListener, room: &Arc<Room>) {
 }
 
 /// One connection from its handshake to its end.
-fn serve(number: usize, socket: &Socket, room: &Room) -> io::Result<()> {
+fn serve(number: usize, socket: &DemoSocket, room: &DemoRoom) -> io::Result<()> {
     let mut incoming = wire::handshake(socket)?;
     let (queue, outgoing) = bounded(QUEUE_MAX);
     let writing = socket.clone();

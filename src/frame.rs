@@ -56,7 +56,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Every field raw, so that a wrong type in one never hides the others.
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct CableJson<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -86,7 +86,7 @@ impl<'a> Frame<'a> {
         if !frame.trim_start().starts_with('{') {
             return None;
         }
-        let wire: Wire<'a> = serde_json::from_str(frame).ok()?;
+        let wire: CableJson<'a> = serde_json::from_str(frame).ok()?;
         let echo = wire.identifier.map(|raw| Echo(raw.get()));
         let kind = wire.kind.and_then(text);
         Some(match (kind.as_deref(), echo) {

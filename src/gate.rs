@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
-pub use address::{Address, Listener, bind};
+pub use address::{Address, ListenSocket, bind};
 pub use answer::Answer;
 pub use bodies::Body;
 pub use client::{Client, ClientHandle};
@@ -152,7 +152,7 @@ pub struct Gate {
     address: Address,
     shared: Arc<Shared>,
     /// Dropping these two tells the accept loop to end.
-    open: Mutex<Option<(Arc<Listener>, Sender<()>)>>,
+    open: Mutex<Option<(Arc<ListenSocket>, Sender<()>)>>,
 }
 
 /// What all connections of one gate have in common.
@@ -170,7 +170,7 @@ impl Gate {
     /// Starts to serve; when it returns, it serves. More than one gate may be open in a process.
     pub fn open(
         door: Door,
-        listener: Listener,
+        listener: ListenSocket,
         limits: Limits,
         inner: &Arc<Inner>,
     ) -> Result<Gate, Error> {
@@ -180,7 +180,7 @@ impl Gate {
 
     fn open_with(
         door: Door,
-        listener: Listener,
+        listener: ListenSocket,
         limits: Limits,
         timeouts: Timeouts,
         inner: &Arc<Inner>,
@@ -237,7 +237,7 @@ impl Drop for Gate {
 
 /// The accept loop.
 struct Accept {
-    listener: Arc<Listener>,
+    listener: Arc<ListenSocket>,
     closed: Receiver<()>,
     refuser: Refuser,
     shared: Arc<Shared>,

@@ -32,7 +32,7 @@ const PATH_MAX: usize = 512;
 
 /// What the options say about requests.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct HttpSettings {
     pub origins: Origins,
     /// A quiet stream gets a sign of life this often.
     pub heartbeat: Duration,
@@ -48,7 +48,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Http {
     pub table: Arc<Table>,
-    pub settings: Arc<Settings>,
+    pub settings: Arc<HttpSettings>,
 }
 
 impl Serve for Http {

@@ -36,8 +36,8 @@ mod sse;
 mod stats;
 mod upstream;
 
-use crate::gate::{Address, Door, Gate, Inner, Limits, Listener};
-use crate::http::{Http, Origins, Settings};
+use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket};
+use crate::http::{Http, HttpSettings, Origins};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
 use crate::options::{Config, Stop};
@@ -137,7 +137,7 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
 }
 
 /// The addresses to listen on, the public one first. Done before anything is said: one that is in use is all there is to say.
-fn bind(config: &Config) -> Result<Vec<(Door, Listener)>, Error> {
+fn bind(config: &Config) -> Result<Vec<(Door, ListenSocket)>, Error> {
     let doors = [(Door::Public, Some(&config.listen)), (Door::Admin, config.admin.as_ref())];
     let wanted = doors.into_iter().filter_map(|(door, address)| Some((door, address?)));
     let bound = wanted.map(|(door, address)| match gate::bind(address) {
@@ -148,13 +148,13 @@ fn bind(config: &Config) -> Result<Vec<(Door, Listener)>, Error> {
 }
 
 fn open_gates(
-    doors: Vec<(Door, Listener)>,
+    doors: Vec<(Door, ListenSocket)>,
     config: &Config,
     plan: &Plan,
     table: &Arc<Table>,
 ) -> Result<Vec<Gate>, Error> {
     let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
-    let settings = Arc::new(Settings {
+    let settings = Arc::new(HttpSettings {
         origins,
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,

@@ -5,7 +5,7 @@
 //! At the limit: without a forced reply it waits however long. It says every heartbeat that it lives: proxies cut what is
 //! silent, and some take the bridge for dead then.
 
-use crate::session::{Poll, PollStep, Reply};
+use crate::session::{Poll, PollReply, PollStep};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub fn wait(
     timeout: Option<Duration>,
     heartbeat: Duration,
     mut still_here: impl FnMut() -> io::Result<()>,
-) -> io::Result<Option<Reply>> {
+) -> io::Result<Option<PollReply>> {
     let forced_at = timeout.map(|timeout| Instant::now() + timeout);
     let mut alive_at = Instant::now() + heartbeat;
     loop {

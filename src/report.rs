@@ -42,13 +42,13 @@ pub fn says(level: Level) -> bool {
 }
 
 /// What the writer thread is given.
-enum Job {
+enum LogJob {
     Write(String),
     /// Everything before it is written.
     Tell(Sender<()>),
 }
 
-static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
+static JOBS: OnceLock<Sender<LogJob>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the thread that writes. Without it each line is written by the thread that says it.
@@ -65,12 +65,12 @@ pub fn start() -> Result<(), Error> {
     Ok(())
 }
 
-fn write_all(jobs: &Receiver<Job>) {
+fn write_all(jobs: &Receiver<LogJob>) {
     for job in jobs {
         match job {
-            Job::Write(text) => write_now(&text),
+            LogJob::Write(text) => write_now(&text),
             // The end of the program may have stopped waiting.
-            Job::Tell(written) => drop(written.send(())),
+            LogJob::Tell(written) => drop(written.send(())),
         }
     }
 }
@@ -84,7 +84,7 @@ fn write_now(text: &str) {
 pub fn finish() {
     let Some(jobs) = JOBS.get() else { return };
     let (tell, written) = bounded(1);
-    if jobs.send_timeout(Job::Tell(tell), LAST_LINES_WITHIN).is_ok() {
+    if jobs.send_timeout(LogJob::Tell(tell), LAST_LINES_WITHIN).is_ok() {
         let _ = written.recv_timeout(LAST_LINES_WITHIN);
     }
 }
@@ -124,7 +124,7 @@ pub fn say(text: String) {
 
 fn queue(text: String) -> bool {
     match JOBS.get() {
-        Some(jobs) => jobs.try_send(Job::Write(text)).is_ok(),
+        Some(jobs) => jobs.try_send(LogJob::Write(text)).is_ok(),
         None => {
             write_now(&text);
             true

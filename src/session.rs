@@ -25,7 +25,7 @@ pub use channels::Request;
 pub use join::{ClientConnection, Credentials, JoinRequest, Rules, SessionError, Start};
 pub use listeners::Kind;
 pub use open::Found;
-pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollStep, Reply};
+pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 pub use stream::{Step, Stream};
 pub use table::Table;
 pub use tunnel::SendFramesError;

@@ -28,8 +28,8 @@ use crate::report;
 use crate::report::debug;
 use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use socket::Socket;
-use thread::{Line, Session};
+use socket::UpstreamSocket;
+use thread::{Line, LinkThread};
 use tls::Tls;
 pub use url::{Url, UrlError};
 use wire::text_frame;
@@ -132,13 +132,13 @@ impl Down {
 
 /// The sending side of one live link. It does not keep the socket open: that ends with the link.
 pub struct Link {
-    socket: Weak<Socket>,
+    socket: Weak<UpstreamSocket>,
     protocol: Option<String>,
     name: String,
 }
 
 impl Link {
-    fn new(socket: &Arc<Socket>, protocol: Option<String>, name: String) -> Link {
+    fn new(socket: &Arc<UpstreamSocket>, protocol: Option<String>, name: String) -> Link {
         Link { socket: Arc::downgrade(socket), protocol, name }
     }
 
@@ -223,7 +223,7 @@ impl Connector {
     /// returns. An error means that no thread could be started.
     pub fn start(self: &Arc<Self>, name: &str, owner: Arc<dyn Owner>) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
-        let session = Session {
+        let session = LinkThread {
             connector: Arc::clone(self),
             name: name.to_owned(),
             speech: owner.handshake().speech.clone(),

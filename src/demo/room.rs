@@ -5,7 +5,7 @@
 //! because of its own command may wait, and then only that client does.
 //! Commands that make no sense are ignored, as Rails does.
 
-use super::wire::{self, Command, Socket};
+use super::wire::{self, Command, DemoSocket};
 use crate::frame::Identifier;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
 /// The subscribers of each channel.
 #[derive(Default)]
-pub struct Room {
+pub struct DemoRoom {
     /// Held for looking up and for queueing, never for I/O that could block.
     channels: Mutex<HashMap<Identifier, Vec<Subscriber>>>,
 }
@@ -39,17 +39,17 @@ struct Subscriber {
 pub struct Peer {
     pub number: usize,
     pub queue: Sender<Message>,
-    pub socket: Socket,
+    pub socket: DemoSocket,
 }
 
 /// One connection, as its reader sees it. When it is dropped, the peer has left.
 pub struct Member<'a> {
-    room: &'a Room,
+    room: &'a DemoRoom,
     peer: Arc<Peer>,
     subscribed: Vec<Identifier>,
 }
 
-impl Room {
+impl DemoRoom {
     /// Sends a JSON value to all subscribers of a channel of this name.
     pub fn tell(&self, channel: &str, json: &str) {
         let message = format!(r#""message":{json}"#);
@@ -68,7 +68,7 @@ impl Room {
 
 impl Member<'_> {
     /// Lets a peer in; the welcome is the first that it hears.
-    pub fn enter(room: &Room, peer: Peer) -> Member<'_> {
+    pub fn enter(room: &DemoRoom, peer: Peer) -> Member<'_> {
         peer.offer(Message::text(wire::WELCOME));
         Member { room, peer: Arc::new(peer), subscribed: Vec::new() }
     }

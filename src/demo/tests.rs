@@ -281,12 +281,12 @@ fn who_sends_no_handshake_disturbs_nobody() {
 
 #[test]
 fn who_left_is_forgotten() {
-    let room = Room::default();
+    let room = DemoRoom::default();
     let (queue, messages) = bounded(QUEUE_MAX);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut member =
-        Member::enter(&room, Peer { number: 0, queue, socket: Socket::new(socket).unwrap() });
+        Member::enter(&room, Peer { number: 0, queue, socket: DemoSocket::new(socket).unwrap() });
     member.obey(&json!({ "command": "subscribe", "identifier": CHAT }).to_string());
     assert_eq!(messages.len(), 2);
 

@@ -33,18 +33,18 @@ pub const WELCOME: &str = r#"{"type":"welcome"}"#;
 
 /// One descriptor for the reader, the writer, and what cuts the connection.
 #[derive(Clone)]
-pub struct Socket {
+pub struct DemoSocket {
     stream: Arc<TcpStream>,
     /// The reader's: what tungstenite would write by itself goes nowhere. The writer alone writes, so that frames never mix.
     mute: bool,
 }
 
-impl Socket {
-    pub fn new(stream: TcpStream) -> io::Result<Socket> {
+impl DemoSocket {
+    pub fn new(stream: TcpStream) -> io::Result<DemoSocket> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Socket { stream: Arc::new(stream), mute: false })
+        Ok(DemoSocket { stream: Arc::new(stream), mute: false })
     }
 
     /// Ends the connection, also for a thread that is blocked in a read or a write.
@@ -54,13 +54,13 @@ impl Socket {
     }
 }
 
-impl Read for Socket {
+impl Read for DemoSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&*self.stream).read(buffer)
     }
 }
 
-impl Write for Socket {
+impl Write for DemoSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.mute { Ok(bytes.len()) } else { (&*self.stream).write(bytes) }
     }
@@ -71,7 +71,7 @@ impl Write for Socket {
 }
 
 /// Takes the handshake, on whatever path, and gives what reads the client's frames from then on.
-pub fn handshake(socket: &Socket) -> io::Result<WebSocket<Socket>> {
+pub fn handshake(socket: &DemoSocket) -> io::Result<WebSocket<DemoSocket>> {
     let accepted =
         tungstenite::accept_hdr_with_config(socket.clone(), choose_protocol, Some(sizes()));
     let mut incoming = accepted.map_err(|error| io::Error::other(error.to_string()))?;
@@ -100,7 +100,7 @@ fn sizes() -> WebSocketConfig {
 }
 
 /// Writes what is queued, and pings, until the queue is closed, the client is gone, or a close frame was sent.
-pub fn write(socket: Socket, queue: &Receiver<Message>) {
+pub fn write(socket: DemoSocket, queue: &Receiver<Message>) {
     let mut outgoing = WebSocket::from_raw_socket(socket.clone(), Role::Server, Some(sizes()));
     let pings = tick(PING_EACH);
     loop {

@@ -53,28 +53,28 @@ impl fmt::Display for Address {
 
 /// A bound socket that listens.
 #[derive(Debug)]
-pub enum Listener {
+pub enum ListenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// Binds and listens. `AddrInUse` also for a socket file that another process listens on, and for a file that is no socket.
-pub fn bind(address: &Address) -> io::Result<Listener> {
+pub fn bind(address: &Address) -> io::Result<ListenSocket> {
     match address {
-        Address::Tcp { host, port } => bind_tcp(host, *port).map(Listener::Tcp),
-        Address::Unix(path) => bind_unix(path).map(Listener::Unix),
+        Address::Tcp { host, port } => bind_tcp(host, *port).map(ListenSocket::Tcp),
+        Address::Unix(path) => bind_unix(path).map(ListenSocket::Unix),
     }
 }
 
-impl Listener {
+impl ListenSocket {
     /// What was bound: port 0 has become a number.
     pub(super) fn address(&self) -> io::Result<Address> {
         match self {
-            Listener::Tcp(listener) => {
+            ListenSocket::Tcp(listener) => {
                 let at = listener.local_addr()?;
                 Ok(Address::Tcp { host: at.ip().to_string(), port: at.port() })
             }
-            Listener::Unix(listener) => {
+            ListenSocket::Unix(listener) => {
                 let at = listener.local_addr()?;
                 Ok(Address::Unix(at.as_pathname().unwrap_or(Path::new("")).to_owned()))
             }
@@ -85,18 +85,18 @@ impl Listener {
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
         match self {
             // An IPv4 client of a dual stack socket is told by its IPv4 address.
-            Listener::Tcp(listener) => {
+            ListenSocket::Tcp(listener) => {
                 listener.accept().map(|(fd, peer)| (fd.into(), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(listener) => listener.accept().map(|(fd, _)| (fd.into(), None)),
+            ListenSocket::Unix(listener) => listener.accept().map(|(fd, _)| (fd.into(), None)),
         }
     }
 
     /// Listens no more: an `accept` that waits ends with an error, and a socket file that no process listens on is removed.
     pub(super) fn shut(&self) {
         let fd = match self {
-            Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Unix(listener) => listener.as_fd(),
+            ListenSocket::Tcp(listener) => listener.as_fd(),
+            ListenSocket::Unix(listener) => listener.as_fd(),
         };
         let _ = net::shutdown(fd, net::Shutdown::Both);
         if let Ok(Address::Unix(path)) = self.address() {

@@ -14,8 +14,8 @@ use super::answer::{Refusal, ResponseMode};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
-use super::inner::{Asked, Failure};
-use super::reader::{Ended, Reader};
+use super::inner::{Failure, InnerAnswer};
+use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
 use super::ticket::{Exchange, Later, failed};
@@ -35,7 +35,7 @@ enum Answered {
 }
 
 /// Why there is no request, and its head, if that was understood.
-type NoRequest = (Option<Arc<Head>>, Ended);
+type NoRequest = (Option<Arc<Head>>, ReadEnd);
 
 /// Serves one connection to its end.
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, slot: Slot) {
@@ -103,13 +103,13 @@ impl Connection {
         let head = Arc::clone(&exchange.head);
         let mut client = self.client(ResponseMode::of(&head));
         Answered::Sent(match self.shared.inner.ask(exchange) {
-            Ok(Asked::Later(later)) => {
+            Ok(InnerAnswer::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
                 drop(head);
                 self.reader.release();
                 return Answered::Later(client, later);
             }
-            Ok(Asked::Reply(reply)) => match client.relay(&reply) {
+            Ok(InnerAnswer::Reply(reply)) => match client.relay(&reply) {
                 Ok(()) => client.sent(),
                 Err(_) => Sent::Last,
             },
@@ -118,14 +118,14 @@ impl Connection {
         })
     }
 
-    fn body(&mut self, head: &Head) -> Result<Body, Ended> {
+    fn body(&mut self, head: &Head) -> Result<Body, ReadEnd> {
         let max = self.shared.limits.body;
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.budget);
         let timeouts = &self.shared.timeouts;
         if framing != Framing::Nothing && head::expects_continue(head) && !self.reader.has_more() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.socket.write_all(go_on, timeouts.write).map_err(|_| Ended::Gone)?;
+            self.socket.write_all(go_on, timeouts.write).map_err(|_| ReadEnd::Gone)?;
         }
         self.reader.body(framing, max, &mut body, Instant::now() + timeouts.body)?;
         Ok(body)
@@ -144,8 +144,8 @@ impl Connection {
     }
 
     /// Tells the client why it is not served. The connection ends with it: what comes next on it is unknown.
-    fn refuse(&self, client: &mut Client, head: Option<&Head>, ended: Ended) -> Sent {
-        if let Ended::Refused(refusal) = ended {
+    fn refuse(&self, client: &mut Client, head: Option<&Head>, ended: ReadEnd) -> Sent {
+        if let ReadEnd::Refused(refusal) = ended {
             let mut answer = refusal.answer();
             if let Some(head) = head {
                 self.shared.inner.serve.decorate(self.shared.door, head, &mut answer);

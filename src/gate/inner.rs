@@ -64,7 +64,7 @@ impl Drop for Set {
 }
 
 /// What became of a request.
-pub(super) enum Asked {
+pub(super) enum InnerAnswer {
     Reply(Reply),
     Later(Later),
 }
@@ -97,7 +97,7 @@ impl Inner {
 
     /// Sends one request through `http` and waits for what becomes of it. One that `http` never saw, because its
     /// connection broke, is sent once more through a new set.
-    pub(super) fn ask(&self, exchange: Exchange) -> Result<Asked, Failure> {
+    pub(super) fn ask(&self, exchange: Exchange) -> Result<InnerAnswer, Failure> {
         let head = Arc::clone(&exchange.head);
         let head_only = head.method == "HEAD";
         let ticket = self.tickets.issue(exchange);
@@ -109,8 +109,8 @@ impl Inner {
             replied = self.send(request.as_bytes(), head_only);
         }
         match (replied, self.tickets.settle(&ticket)) {
-            (Ok(_), Some(Progress::Later(work))) => Ok(Asked::Later(work)),
-            (Ok(reply), _) => Ok(Asked::Reply(reply)),
+            (Ok(_), Some(Progress::Later(work))) => Ok(InnerAnswer::Later(work)),
+            (Ok(reply), _) => Ok(InnerAnswer::Reply(reply)),
             (Err(_), Some(Progress::Waiting(_))) => Err(Failure::Busy),
             (Err(_), _) => Err(Failure::Broken),
         }

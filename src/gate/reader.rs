@@ -34,16 +34,16 @@ pub(super) struct Reader {
 
 /// Why there is no request.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum ReadEnd {
     /// The client is told, then the connection closes.
     Refused(Refusal),
     /// There is no client to tell, or nothing to say.
     Gone,
 }
 
-impl From<Refusal> for Ended {
-    fn from(refusal: Refusal) -> Ended {
-        Ended::Refused(refusal)
+impl From<Refusal> for ReadEnd {
+    fn from(refusal: Refusal) -> ReadEnd {
+        ReadEnd::Refused(refusal)
     }
 }
 
@@ -53,12 +53,12 @@ impl Reader {
     }
 
     /// Waits for the first byte of a head. False: the deadline came first.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Result<bool, Ended> {
+    pub(super) fn wait(&mut self, deadline: Instant) -> Result<bool, ReadEnd> {
         if !self.unused().is_empty() {
             return Ok(true);
         }
         self.release();
-        self.socket.readable(deadline).map_err(|_| Ended::Gone)
+        self.socket.readable(deadline).map_err(|_| ReadEnd::Gone)
     }
 
     /// Gives the memory back, as far as nothing waits in it: a connection may now rest or stream for hours.
@@ -69,7 +69,7 @@ impl Reader {
     }
 
     /// The next head. It must be whole by the deadline, however steadily its bytes drip.
-    pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, Ended> {
+    pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, ReadEnd> {
         let (mut seen, mut blank) = (0, 0);
         let end = loop {
             let skipped = self.skip_blank_lines()?;
@@ -86,7 +86,7 @@ impl Reader {
             }
             self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
                 // Some clients send an empty line after a body; that begins no request.
-                [] | b"\r" => Ended::Gone,
+                [] | b"\r" => ReadEnd::Gone,
                 _ => ended(error, "the request's head did not come in time"),
             })?;
         };
@@ -111,7 +111,7 @@ impl Reader {
         max: usize,
         body: &mut Body,
         deadline: Instant,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ReadEnd> {
         match framing {
             Framing::Nothing => Ok(()),
             Framing::Length(length) => self.take(length, body, deadline),
@@ -119,7 +119,7 @@ impl Reader {
         }
     }
 
-    fn chunks(&mut self, body: &mut Body, max: usize, deadline: Instant) -> Result<(), Ended> {
+    fn chunks(&mut self, body: &mut Body, max: usize, deadline: Instant) -> Result<(), ReadEnd> {
         loop {
             let line = self.line(CHUNK_LINE_MAX, deadline)?;
             let size = chunk_size(&line).ok_or_else(|| bad("a chunk's size is malformed"))?;
@@ -136,7 +136,7 @@ impl Reader {
         }
     }
 
-    fn trailers(&mut self, deadline: Instant) -> Result<(), Ended> {
+    fn trailers(&mut self, deadline: Instant) -> Result<(), ReadEnd> {
         let mut left = TRAILERS_MAX;
         loop {
             let line = self.line(left, deadline)?;
@@ -149,7 +149,7 @@ impl Reader {
 
     /// One line without its CRLF, which must be within `max` bytes. A bare LF ends no line here: what another
     /// reader in front takes for part of a line must not end one for us.
-    fn line(&mut self, max: usize, deadline: Instant) -> Result<Vec<u8>, Ended> {
+    fn line(&mut self, max: usize, deadline: Instant) -> Result<Vec<u8>, ReadEnd> {
         loop {
             let unused = self.unused();
             if let Some(lf) = unused.iter().take(max).position(|&byte| byte == b'\n') {
@@ -166,7 +166,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, length: usize, body: &mut Body, deadline: Instant) -> Result<(), Ended> {
+    fn take(&mut self, length: usize, body: &mut Body, deadline: Instant) -> Result<(), ReadEnd> {
         let mut missing = length;
         loop {
             let here = self.unused().len().min(missing);
@@ -194,7 +194,7 @@ impl Reader {
         }
     }
 
-    fn fill_body(&mut self, deadline: Instant) -> Result<(), Ended> {
+    fn fill_body(&mut self, deadline: Instant) -> Result<(), ReadEnd> {
         self.fill(BODY_READ, deadline)
             .map_err(|error| ended(error, "the request's body did not come in time"))
     }
@@ -215,10 +215,10 @@ impl Reader {
     }
 }
 
-fn ended(error: io::Error, late: &'static str) -> Ended {
+fn ended(error: io::Error, late: &'static str) -> ReadEnd {
     match error.kind() {
         io::ErrorKind::TimedOut => Refusal::new(408, format!("{late}: send it again")).into(),
-        _ => Ended::Gone,
+        _ => ReadEnd::Gone,
     }
 }
 
@@ -259,8 +259,8 @@ mod tests {
         let mut body = Body::default();
         match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
-            Err(Ended::Refused(refusal)) => Err(refusal.status),
-            Err(Ended::Gone) => Err(0),
+            Err(ReadEnd::Refused(refusal)) => Err(refusal.status),
+            Err(ReadEnd::Gone) => Err(0),
         }
     }
 
@@ -326,8 +326,8 @@ mod tests {
 
             let status = match reader.head(soon()) {
                 Ok(_) => 200,
-                Err(Ended::Refused(refusal)) => refusal.status,
-                Err(Ended::Gone) => 0,
+                Err(ReadEnd::Refused(refusal)) => refusal.status,
+                Err(ReadEnd::Gone) => 0,
             };
 
             assert_eq!(status, if fits { 200 } else { 431 });
@@ -339,7 +339,7 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all("\r\n".repeat(HEAD_MAX / 2).as_bytes()).unwrap();
 
-        let Err(Ended::Refused(refusal)) = reader.head(soon()) else { panic!("not refused") };
+        let Err(ReadEnd::Refused(refusal)) = reader.head(soon()) else { panic!("not refused") };
 
         assert_eq!(refusal.status, 431);
     }

@@ -21,11 +21,11 @@ pub(super) struct Table {
     /// How long a connection rests before it can be evicted: a client that came just now is about to speak.
     patience: Duration,
     /// Guards the counts below; no socket is touched while it is held.
-    state: Mutex<State>,
+    state: Mutex<Occupancy>,
 }
 
 #[derive(Default)]
-struct State {
+struct Occupancy {
     open: usize,
     next: u64,
     closing: bool,
@@ -92,7 +92,7 @@ impl Table {
     }
 }
 
-impl State {
+impl Occupancy {
     fn evict(&mut self, now: Instant, patience: Duration) -> Option<Arc<Socket>> {
         let oldest = self.resting.first_entry()?;
         let rested = now.saturating_duration_since(oldest.key().0);

@@ -28,13 +28,13 @@ const ROUND: usize = 64;
 /// Small: it runs what `on_disconnect` was given, which wakes a thread and returns.
 const STACK: usize = 64 * 1024;
 
-type Wake = Arc<dyn Fn() + Send + Sync>;
+type OnLeave = Arc<dyn Fn() + Send + Sync>;
 
 pub(super) struct Watcher {
     epoll: OwnedFd,
     next: AtomicU64,
     /// Guards what to call for which number; nothing is called while it is held.
-    wakes: Mutex<HashMap<u64, Wake>>,
+    wakes: Mutex<HashMap<u64, OnLeave>>,
 }
 
 /// The process has one, started by the first gate and never ended.
@@ -61,7 +61,7 @@ impl Watcher {
     }
 
     /// Calls `wake` once when the client leaves, from the watcher's thread; at once if it has left already.
-    pub(super) fn watch(self: &Arc<Self>, socket: &Arc<Socket>, wake: Wake) -> Watch {
+    pub(super) fn watch(self: &Arc<Self>, socket: &Arc<Socket>, wake: OnLeave) -> Watch {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.wakes.lock().insert(number, wake);
         let data = EventData::new_u64(number);

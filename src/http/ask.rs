@@ -1,6 +1,6 @@
 //! One request about a session, read: its credentials, what it asks for, from where on.
 
-use super::Settings;
+use super::HttpSettings;
 use super::answers::error;
 use super::origin::is_token;
 use super::query;
@@ -45,7 +45,7 @@ impl Ask {
         exchange: &Exchange,
         path: &str,
         query: &str,
-        settings: &Settings,
+        settings: &HttpSettings,
     ) -> Result<Box<Ask>, Answer> {
         let head = Arc::clone(&exchange.head);
         let number = |name: &str| match query::first(query, name) {
@@ -170,7 +170,7 @@ fn join_request(
     exchange: &Exchange,
     path: &str,
     query: &str,
-    settings: &Settings,
+    settings: &HttpSettings,
 ) -> Result<JoinRequest, String> {
     let head = &exchange.head;
     let last = last_event_id(head, query);

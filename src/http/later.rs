@@ -1,6 +1,6 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::Settings;
+use super::HttpSettings;
 use super::answers::{EVENT_STREAM, denied, denied_stream, error};
 use super::ask::Ask;
 use super::items;
@@ -30,7 +30,7 @@ pub fn stream(
     table: &Arc<Table>,
     ask: Box<Ask>,
     found: Result<Found, SessionError>,
-    settings: &Settings,
+    settings: &HttpSettings,
     client: &mut Client,
 ) -> io::Result<()> {
     let connection = connection(client);
@@ -73,7 +73,7 @@ fn refuse_stream(problem: &SessionError, ask: &Ask, client: &mut Client) -> io::
 pub fn poll(
     table: &Arc<Table>,
     ask: Box<Ask>,
-    settings: &Settings,
+    settings: &HttpSettings,
     client: &mut Client,
 ) -> io::Result<()> {
     let mut poll = match table.join_poll(&ask.join, &connection(client)) {

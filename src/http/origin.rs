@@ -28,20 +28,20 @@ pub struct Origins {
 }
 
 /// The `Origin` header of a request.
-enum Sent<'a> {
+enum Shown<'a> {
     None,
     Valid(&'a str),
     Invalid,
 }
 
-impl<'a> Sent<'a> {
-    fn by(head: &'a Head) -> Sent<'a> {
+impl<'a> Shown<'a> {
+    fn by(head: &'a Head) -> Shown<'a> {
         match head.first("origin") {
-            None => Sent::None,
+            None => Shown::None,
             Some(bytes) => std::str::from_utf8(bytes)
                 .ok()
                 .filter(|text| is_null(text) || Parts::of(text).is_some())
-                .map_or(Sent::Invalid, Sent::Valid),
+                .map_or(Shown::Invalid, Shown::Valid),
         }
     }
 }
@@ -49,10 +49,10 @@ impl<'a> Sent<'a> {
 impl Origins {
     /// Whether the request's `Origin` may use the bridge. The site's own may always, and a request without one.
     pub fn admits(&self, head: &Head) -> bool {
-        let origin = match Sent::by(head) {
-            Sent::None => return true,
-            Sent::Invalid => return false,
-            Sent::Valid(origin) => origin,
+        let origin = match Shown::by(head) {
+            Shown::None => return true,
+            Shown::Invalid => return false,
+            Shown::Valid(origin) => origin,
         };
         let same = |allowed: &String| origin.eq_ignore_ascii_case(allowed);
         self.allowed.is_empty() || self.allowed.iter().any(same) || is_own(origin, head)
@@ -60,7 +60,7 @@ impl Origins {
 
     /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
     pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let Sent::Valid(origin) = Sent::by(head) else { return Vec::new() };
+        let Shown::Valid(origin) = Shown::by(head) else { return Vec::new() };
         if !self.admits(head) {
             return Vec::new();
         }
@@ -93,7 +93,7 @@ impl Origins {
 
 /// Whether the `Origin` header is none that a browser sends: the request is a 400.
 pub fn is_invalid(head: &Head) -> bool {
-    matches!(Sent::by(head), Sent::Invalid)
+    matches!(Shown::by(head), Shown::Invalid)
 }
 
 /// Pages without an origin of their own; a web view calls that of a file `file://`.

@@ -108,7 +108,7 @@ pub struct Channels {
     held_bytes: usize,
 }
 
-type Outcome = Result<String, (String, Option<String>)>;
+type ItemResult = Result<String, (String, Option<String>)>;
 
 impl Request {
     /// What it may take of the memory, about: a `send` is quoted.

@@ -44,7 +44,7 @@ pub struct Poll {
 
 /// What a poll's thread does next.
 pub enum PollStep {
-    Answer(Reply),
+    Answer(PollReply),
     Wait,
     /// There is an answer, and no memory for it: look again in a moment.
     NoRoom,
@@ -54,7 +54,7 @@ pub enum PollStep {
 }
 
 /// A poll's answer, and what of the session it carries.
-pub struct Reply {
+pub struct PollReply {
     pub json: String,
     carried: u64,
     messages: u64,
@@ -110,7 +110,7 @@ impl Poll {
     }
 
     /// The answer that this poll gives when its time is up; `None`: its client has gone.
-    pub fn forced(&self) -> Option<Reply> {
+    pub fn forced(&self) -> Option<PollReply> {
         match self.look(true) {
             PollStep::Answer(reply) => Some(reply),
             _ => None,
@@ -123,7 +123,7 @@ impl Poll {
     }
 
     /// The reply was written: what it carried is not for the next one.
-    pub fn written(self, reply: &Reply) {
+    pub fn written(self, reply: &PollReply) {
         let session = &self.handle.session;
         session.stats.delivered.add(reply.messages);
         session.stats.delivered_bytes.add(reply.bytes);
@@ -167,10 +167,10 @@ impl Poll {
     }
 
     /// The answer of a poll whose place another has: nothing has moved since it joined.
-    fn replaced(&self, state: &State) -> Reply {
+    fn replaced(&self, state: &State) -> PollReply {
         let share = self.handle.session.budget.share(Held::Answers);
         let empty = self.reply(state, (self.joined_at, self.joined_at), &[], share);
-        Reply { carried: 0, told: false, ..empty }
+        PollReply { carried: 0, told: false, ..empty }
     }
 
     /// Room for an answer with so many bytes of messages, which is copied once on its way out.
@@ -192,7 +192,7 @@ impl Poll {
         (cursor, start): (u64, u64),
         events: &[Placed<'_>],
         share: Share,
-    ) -> Reply {
+    ) -> PollReply {
         let carried = events.last().map_or(start, |(place, _)| *place);
         let dropped = start - cursor;
         let (mut json, told) = match &state.mode {
@@ -206,7 +206,15 @@ impl Poll {
         // So that it can be read in a terminal.
         json.push('\n');
         let bytes = events.iter().map(|(_, event)| event.len() as u64).sum();
-        Reply { json, carried, messages: events.len() as u64, bytes, dropped, told, _share: share }
+        PollReply {
+            json,
+            carried,
+            messages: events.len() as u64,
+            bytes,
+            dropped,
+            told,
+            _share: share,
+        }
     }
 
     fn cable_reply(

@@ -14,8 +14,8 @@ use rustls::ClientConnection;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::{Error, Message};
 
-use super::handshake::{Reply, reply, request};
-use super::socket::{Place, Socket, brief, left};
+use super::handshake::{HandshakeReply, reply, request};
+use super::socket::{Place, UpstreamSocket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
 use super::tls::explain;
 use super::wire::Wire;
@@ -77,7 +77,7 @@ impl Attempt {
     }
 
     /// The first of the upstream's addresses that connects. Says why the first one did not if none does.
-    fn reach(&self) -> io::Result<Arc<Socket>> {
+    fn reach(&self) -> io::Result<Arc<UpstreamSocket>> {
         let places = places(&self.connector.settings.url)?;
         let mut failure = None;
         for (nth, place) in places.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Attempt {
         Err(failure.unwrap_or_else(|| io::Error::other("its name has no address")))
     }
 
-    fn open(&self, place: &Place, connect_deadline: Instant) -> io::Result<Arc<Socket>> {
+    fn open(&self, place: &Place, connect_deadline: Instant) -> io::Result<Arc<UpstreamSocket>> {
         let socket = Arc::new(self.begin(place, connect_deadline)?);
         if !self.line.watch(&socket) {
             return Err(ErrorKind::Interrupted.into());
@@ -102,9 +102,9 @@ impl Attempt {
     }
 
     /// Where a Unix socket's queue is full, the kernel tells nothing when there is room again: it has to be asked.
-    fn begin(&self, place: &Place, deadline: Instant) -> io::Result<Socket> {
+    fn begin(&self, place: &Place, deadline: Instant) -> io::Result<UpstreamSocket> {
         loop {
-            match Socket::connect(place, self.tls()?) {
+            match UpstreamSocket::connect(place, self.tls()?) {
                 Err(error)
                     if error.kind() == ErrorKind::WouldBlock
                         && Instant::now() + QUEUE_PAUSE < deadline
@@ -126,7 +126,7 @@ impl Attempt {
     /// Sends the request and reads the answer's head. What was read beyond it is the first of the frames.
     fn upgrade(
         &self,
-        socket: &Socket,
+        socket: &UpstreamSocket,
         request: &[u8],
         key: &str,
     ) -> Result<(Vec<u8>, Option<String>), Down> {
@@ -137,16 +137,18 @@ impl Attempt {
         loop {
             let size = self.read_more(socket, &mut answer).map_err(failed)?;
             match reply(&answer, key, &self.handshake.speech, named)? {
-                Reply::Switched { head, protocol } => {
+                HandshakeReply::Switched { head, protocol } => {
                     return Ok((answer.split_off(head), protocol));
                 }
-                Reply::Partial if size == 0 => return Err(failed(ErrorKind::UnexpectedEof.into())),
-                Reply::Partial => {}
+                HandshakeReply::Partial if size == 0 => {
+                    return Err(failed(ErrorKind::UnexpectedEof.into()));
+                }
+                HandshakeReply::Partial => {}
             }
         }
     }
 
-    fn read_more(&self, socket: &Socket, answer: &mut Vec<u8>) -> io::Result<usize> {
+    fn read_more(&self, socket: &UpstreamSocket, answer: &mut Vec<u8>) -> io::Result<usize> {
         socket.read_timeout(left(self.deadline)?)?;
         let start = answer.len();
         answer.resize(start + STEP, 0);

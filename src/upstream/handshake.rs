@@ -94,7 +94,7 @@ fn offer(speech: &Speech) -> Option<&str> {
 
 /// What came of the bytes so far.
 #[derive(Debug)]
-pub enum Reply {
+pub enum HandshakeReply {
     /// The head is not whole yet.
     Partial,
     /// The upstream speaks WebSocket from byte `head` on.
@@ -102,12 +102,19 @@ pub enum Reply {
 }
 
 /// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good. `named`: `--host-header` is there.
-pub fn reply(bytes: &[u8], key: &str, speech: &Speech, named: bool) -> Result<Reply, Down> {
+pub fn reply(
+    bytes: &[u8],
+    key: &str,
+    speech: &Speech,
+    named: bool,
+) -> Result<HandshakeReply, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) if head <= HEAD_MAX => head,
-        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => return Ok(Reply::Partial),
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => {
+            return Ok(HandshakeReply::Partial);
+        }
         Ok(_) => return Err(Down::failed("the handshake was answered with a head over 16 KiB")),
         Err(_) => {
             return Err(Down::failed("the handshake was answered with something that is no HTTP"));
@@ -124,7 +131,7 @@ pub fn reply(bytes: &[u8], key: &str, speech: &Speech, named: bool) -> Result<Re
         None => return Err(Down::failed("the handshake was answered without a status")),
     }
     let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
-    Ok(Reply::Switched { head, protocol })
+    Ok(HandshakeReply::Switched { head, protocol })
 }
 
 /// RFC 6455, section 4.1, what the client must check in a 101; answers the subprotocol.

@@ -41,7 +41,7 @@ pub enum Place {
     Unix(SocketAddrUnix),
 }
 
-pub struct Socket {
+pub struct UpstreamSocket {
     /// Of either family: what std does with it here is the same for both.
     tcp: TcpStream,
     /// Held to encrypt or decrypt what is in memory already, never during a read or a write of `tcp`:
@@ -55,10 +55,10 @@ pub struct Socket {
     broken: OnceLock<String>,
 }
 
-impl Socket {
+impl UpstreamSocket {
     /// Begins to connect to `place`, which `connected` completes: in between another thread can end it with `cut`.
     /// `WouldBlock`: a Unix socket whose server does not keep up with its connections.
-    pub fn connect(place: &Place, tls: Option<ClientConnection>) -> io::Result<Socket> {
+    pub fn connect(place: &Place, tls: Option<ClientConnection>) -> io::Result<UpstreamSocket> {
         let (family, protocol) = match place {
             Place::Tcp(SocketAddr::V4(_)) => (AddressFamily::INET, Some(ipproto::TCP)),
             Place::Tcp(SocketAddr::V6(_)) => (AddressFamily::INET6, Some(ipproto::TCP)),
@@ -78,7 +78,7 @@ impl Socket {
             Err(error) => return Err(error.into()),
         }
         let (open, broken) = (Mutex::new(true), OnceLock::new());
-        Ok(Socket {
+        Ok(UpstreamSocket {
             tcp: TcpStream::from(fd),
             tls: tls.map(|tls| Box::new(Mutex::new(tls))),
             open,

@@ -18,7 +18,7 @@ use tungstenite::{Error, Message};
 
 use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
-use super::socket::{Socket, brief};
+use super::socket::{UpstreamSocket, brief};
 use super::wire::{Wire, close_frame};
 use super::{Connector, Down, Link, Next, Owner, Permit, Settings, Speech};
 use crate::frame::Frame;
@@ -39,14 +39,14 @@ const FAILURES_SAID: u32 = 2;
 pub struct Line {
     closing: AtomicBool,
     /// Held for a moment only, and for no I/O but a `shutdown`, which does not block.
-    state: Mutex<State>,
+    state: Mutex<LineState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LineState {
     close: Option<(u16, &'static str)>,
     /// The socket of the moment. Weak: it closes when its thread lets go of it.
-    socket: Weak<Socket>,
+    socket: Weak<UpstreamSocket>,
     up: bool,
     /// While the thread waits for something else than the socket. Not kept while the link is up: 0.8 KB a session.
     wake: Option<Sender<()>>,
@@ -81,7 +81,7 @@ impl Line {
     }
 
     /// From now on `close` cuts `socket`. False when it is too late for that.
-    pub fn watch(&self, socket: &Arc<Socket>) -> bool {
+    pub fn watch(&self, socket: &Arc<UpstreamSocket>) -> bool {
         let mut state = self.state.lock();
         state.socket = Arc::downgrade(socket);
         state.up = false;
@@ -101,7 +101,7 @@ impl Line {
     }
 }
 
-pub struct Session {
+pub struct LinkThread {
     pub connector: Arc<Connector>,
     pub name: String,
     pub speech: Speech,
@@ -109,7 +109,7 @@ pub struct Session {
     pub line: Arc<Line>,
 }
 
-impl Session {
+impl LinkThread {
     /// A panic is told by the process's hook; here it is the end of this session and of no other.
     pub fn run_to_the_end(&self) {
         if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
@@ -220,9 +220,9 @@ impl Session {
             self.owner.up(Arc::new(link));
             let down = match patience {
                 Ok(()) => self.read(&mut wire),
-                Err(error) => Some(Ended { down: Down::lost(&brief(&error)), code: None }),
+                Err(error) => Some(LinkEnd { down: Down::lost(&brief(&error)), code: None }),
             };
-            if let Some(Ended { down, code }) = down {
+            if let Some(LinkEnd { down, code }) = down {
                 socket.finish(code.and_then(|code| close_frame(code, "").ok()).as_deref());
                 return Some(down);
             }
@@ -234,7 +234,7 @@ impl Session {
 
     /// ActionCable pings every three seconds. How long another protocol may be silent is not known:
     /// there keepalive has to do.
-    fn set_patience(&self, socket: &Socket, protocol: Option<&str>) -> std::io::Result<()> {
+    fn set_patience(&self, socket: &UpstreamSocket, protocol: Option<&str>) -> std::io::Result<()> {
         let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
         match self.speech {
             Speech::Raw { .. } if !pings => socket.read_patiently(),
@@ -242,7 +242,7 @@ impl Session {
         }
     }
 
-    fn read(&self, wire: &mut Wire) -> Option<Ended> {
+    fn read(&self, wire: &mut Wire) -> Option<LinkEnd> {
         while !self.line.is_closing() {
             let ended = match wire.read() {
                 Ok(message) => self.take(message, wire),
@@ -256,10 +256,10 @@ impl Session {
         None
     }
 
-    fn take(&self, message: Message, wire: &mut Wire) -> Option<Ended> {
+    fn take(&self, message: Message, wire: &mut Wire) -> Option<LinkEnd> {
         match message {
             Message::Text(text) => {
-                return self.take_text(&text).map(|down| Ended { down, code: Some(1000) });
+                return self.take_text(&text).map(|down| LinkEnd { down, code: Some(1000) });
             }
             Message::Binary(data) => {
                 debug!(
@@ -270,7 +270,7 @@ impl Session {
             }
             Message::Close(frame) => {
                 wire.flush();
-                return Some(Ended { down: closed_by(frame, true), code: None });
+                return Some(LinkEnd { down: closed_by(frame, true), code: None });
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
@@ -297,13 +297,13 @@ impl Session {
         None
     }
 
-    fn ended(&self, error: &Error, socket: &Socket) -> Ended {
+    fn ended(&self, error: &Error, socket: &UpstreamSocket) -> LinkEnd {
         let settings = &self.connector.settings;
         let reason = match socket.broken() {
             Some(reason) => reason.to_owned(),
             None => lost_reason(error, settings),
         };
-        Ended { down: Down::lost(&reason), code: farewell(error) }
+        LinkEnd { down: Down::lost(&reason), code: farewell(error) }
     }
 
     /// Counts and logs it; after some `failures` in a row, with `-d` only. Not inlined, for the stack's sake.
@@ -325,7 +325,7 @@ impl Session {
 }
 
 /// How a link ended, and the code of the close frame that we say so with.
-struct Ended {
+struct LinkEnd {
     down: Down,
     code: Option<u16>,
 }

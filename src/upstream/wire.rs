@@ -14,7 +14,7 @@ use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use super::socket::{Socket, left};
+use super::socket::{UpstreamSocket, left};
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
 const READ_BUFFER: usize = 640;
@@ -36,7 +36,7 @@ impl Wire {
     /// every read ends at `deadline`.
     /// A message that is not whole `message_time` after it began fails with `TimedOut`.
     pub fn new(
-        socket: Arc<Socket>,
+        socket: Arc<UpstreamSocket>,
         rest: Vec<u8>,
         message_max: usize,
         message_time: Duration,
@@ -60,7 +60,7 @@ impl Wire {
         self.web.get_mut().deadline = None;
     }
 
-    pub fn socket(&self) -> &Arc<Socket> {
+    pub fn socket(&self) -> &Arc<UpstreamSocket> {
         &self.web.get_ref().socket
     }
 
@@ -113,7 +113,7 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
 }
 
 struct Watched {
-    socket: Arc<Socket>,
+    socket: Arc<UpstreamSocket>,
     deadline: Option<Instant>,
     /// When the message began that is being read, or was read last, and how long one may take.
     since: Instant,
@@ -215,7 +215,8 @@ mod tests {
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let socket = Socket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
+        let socket =
+            UpstreamSocket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
         socket.connected(deadline, deadline).unwrap();
         let minute = Duration::from_secs(60);
         let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, minute, deadline);

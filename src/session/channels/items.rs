@@ -10,7 +10,7 @@ impl Channels {
         identifier: Identifier,
         max: usize,
         out: &mut Effects<'_>,
-    ) -> Outcome {
+    ) -> ItemResult {
         let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
         match known {
             Some((at, ChannelState::Pending)) => self.channels[at].ask_again(out),
@@ -94,7 +94,7 @@ impl Channels {
         identifier: &Identifier,
         max: usize,
         out: &mut Effects<'_>,
-    ) -> Outcome {
+    ) -> ItemResult {
         let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
         };
@@ -124,7 +124,7 @@ impl Channels {
         data: &str,
         held_max: usize,
         out: &mut Effects<'_>,
-    ) -> Outcome {
+    ) -> ItemResult {
         let Some(at) = self.find(identifier) else {
             return Err((
                 "not subscribed: subscribe to this identifier before you send to it".to_owned(),
