@@ -328,33 +328,7 @@ impl Session {
     #[inline(never)]
     pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
         let (rules, stream) = (&table.rules, request.kind == Kind::Stream);
-        let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
-        let mode = if request.tunnel {
-            Mode::Tunnel(Tunnel::default())
-        } else {
-            Mode::Managed(Channels::default())
-        };
         let opened_with = Fingerprint::of(&request.credentials, &table.keys);
-        let mut shares = Shares::new(&table.budget);
-        shares.handshake.set(bytes_of(&request.handshake));
-        let state = State {
-            phase: Phase::Opening,
-            mode,
-            mailbox: Mailbox::new(rules.bounds),
-            link: None,
-            handshake: Arc::new(request.handshake.clone()),
-            shown: opened_with,
-            outbox: Outbox::default(),
-            away: None,
-            denied_since: None,
-            listeners: Listeners::new(),
-            polls: PollState { acked: 0, queue, upstream: None },
-            is_repeating: false,
-            awaits_opener: true,
-            waiters: Vec::new(),
-            changed: false,
-            shares,
-        };
         let first_attempt = match (stream && !request.tunnel, request.came_back) {
             (false, _) => FirstAttempt::IsTheLast,
             (true, false) => FirstAttempt::MayFail,
@@ -376,7 +350,39 @@ impl Session {
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             upstream: OnceLock::new(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(table, request, opened_with)),
         })
+    }
+}
+
+impl State {
+    fn new(table: &Table, request: &JoinRequest, opened_with: Fingerprint) -> State {
+        let rules = &table.rules;
+        let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
+        let mode = if request.tunnel {
+            Mode::Tunnel(Tunnel::default())
+        } else {
+            Mode::Managed(Channels::default())
+        };
+        let mut shares = Shares::new(&table.budget);
+        shares.handshake.set(bytes_of(&request.handshake));
+        State {
+            phase: Phase::Opening,
+            mode,
+            mailbox: Mailbox::new(rules.bounds),
+            link: None,
+            handshake: Arc::new(request.handshake.clone()),
+            shown: opened_with,
+            outbox: Outbox::default(),
+            away: None,
+            denied_since: None,
+            listeners: Listeners::new(),
+            polls: PollState { acked: 0, queue, upstream: None },
+            is_repeating: false,
+            awaits_opener: true,
+            waiters: Vec::new(),
+            changed: false,
+            shares,
+        }
     }
 }

@@ -163,11 +163,8 @@ impl Session {
             return Join::Channels(why);
         }
         let displaced = if reuse { None } else { self.replace_first(&mut state) };
-        let cursor = match (known, resumed) {
-            (Some(place), _) => place,
-            (None, Some(_)) => 0,
-            (None, None) => state.mailbox.handed_out(),
-        };
+        let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
+        let cursor = known.unwrap_or(fresh);
         self.stats.resumed.add(u64::from(known.is_some()));
         self.stats.takeovers.add(u64::from(displaced.is_some()));
         Join::Joined(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
