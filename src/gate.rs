@@ -55,7 +55,7 @@ pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
 use answer::Refusal;
 use refuse::Refuser;
 use socket::Socket;
-use table::Table;
+use table::Slots;
 use watch::Watcher;
 
 use crate::memory::Budget;
@@ -159,7 +159,7 @@ pub struct Gate {
 struct Shared {
     limits: Limits,
     timeouts: Timeouts,
-    table: Arc<Table>,
+    table: Arc<Slots>,
     budget: Arc<Budget>,
     inner: Arc<Inner>,
     watcher: Arc<Watcher>,
@@ -190,7 +190,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             limits,
             timeouts,
-            table: Table::new(limits.connections, timeouts.evict),
+            table: Slots::new(limits.connections, timeouts.evict),
             budget: inner.serve.budget(),
             inner: inner.clone(),
             watcher: Watcher::shared()?,

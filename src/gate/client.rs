@@ -12,14 +12,14 @@ use std::time::Duration;
 use super::answer::{Answer, ResponseMode, header_lines};
 use super::reply::Reply;
 use super::socket::Socket;
-use super::table::Table;
+use super::table::Slots;
 use super::watch::{Watch, Watcher};
 
 /// The client of one request, on its own thread.
 pub struct Client {
     pub(super) socket: Arc<Socket>,
     watcher: Arc<Watcher>,
-    table: Arc<Table>,
+    table: Arc<Slots>,
     mode: ResponseMode,
     stuck: Duration,
     sent: Sent,
@@ -42,7 +42,7 @@ impl Client {
     pub(super) fn new(
         socket: Arc<Socket>,
         watcher: Arc<Watcher>,
-        table: Arc<Table>,
+        table: Arc<Slots>,
         mode: ResponseMode,
         stuck: Duration,
     ) -> Client {

@@ -16,7 +16,7 @@ use super::socket::Socket;
 /// them on their way out, no connection is admitted over the cap.
 pub(super) const LEAVING_MAX: usize = 8;
 
-pub(super) struct Table {
+pub(super) struct Slots {
     max: usize,
     /// How long a connection rests before it can be evicted: a client that came just now is about to speak.
     patience: Duration,
@@ -32,9 +32,9 @@ struct Occupancy {
     resting: BTreeMap<(Instant, u64), Arc<Socket>>,
 }
 
-impl Table {
-    pub(super) fn new(max: usize, patience: Duration) -> Arc<Table> {
-        Arc::new(Table { max, patience, state: Mutex::default() })
+impl Slots {
+    pub(super) fn new(max: usize, patience: Duration) -> Arc<Slots> {
+        Arc::new(Slots { max, patience, state: Mutex::default() })
     }
 
     /// A slot for a new connection, at rest. None: there is no room, and no resting connection that could make some.
@@ -102,7 +102,7 @@ impl Occupancy {
 
 /// The place of one open connection; free again when dropped.
 pub(super) struct Slot {
-    table: Arc<Table>,
+    table: Arc<Slots>,
     number: u64,
     resting: Option<(Instant, u64)>,
 }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn over_the_cap_the_one_that_rested_longest_makes_room() {
-        let table = Table::new(2, PATIENCE);
+        let table = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn who_came_just_now_or_works_is_not_evicted() {
-        let table = Table::new(2, PATIENCE);
+        let table = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_free_again_when_its_connection_ends() {
-        let table = Table::new(1, PATIENCE);
+        let table = Slots::new(1, PATIENCE);
         let now = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn evictions_that_do_not_end_are_bounded() {
-        let table = Table::new(1, Duration::ZERO);
+        let table = Slots::new(1, Duration::ZERO);
         let now = Instant::now();
         let admitted: Vec<_> = (0..20)
             .map_while(|_| {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn closing_cuts_whoever_rests_and_lets_the_others_work() {
-        let table = Table::new(8, PATIENCE);
+        let table = Slots::new(8, PATIENCE);
         let now = Instant::now();
         let (rests, _a) = client();
         let (works, _b) = client();
