@@ -8,7 +8,7 @@
 var bridgeWebSocket = self.bridgeWebSocket || (() => {
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3]
 const TRANSPORTS = ["websocket", "sse", "poll"]
-const FIRST_EVENT = 3000 // Then the next is tried beside it.
+const FIRST_EVENT = 3000 // Then the next is tried, too.
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
 const REMEMBER = 300000
 const SLOTS = 3 // Of a browser's six connections over HTTP/1.1, for all tabs.
@@ -56,7 +56,7 @@ function plan(transport) {
 		const [until, first, why] = JSON.parse(sessionStorage[KEY])
 		if (first && now() < until) return [TRANSPORTS.slice(TRANSPORTS.indexOf(first)), `remembered: ${why}`]
 	} catch {}
-	return [TRANSPORTS, "first choice"]
+	return [TRANSPORTS.slice(Native ? 0 : 1), "first choice"]
 }
 
 function remember(...choice) {
@@ -456,7 +456,7 @@ function install({ dataset: { bridge, match, transport }, src }) {
 		construct(native, args, target) {
 			if (target === Replaced && carries(args[0])) return new Class(...args)
 			if (Native) return Reflect.construct(native, args, target) // A subclass stays native.
-			refuse("NotSupportedError", "this browser has no WebSocket")
+			refuse("NotSupportedError", "no WebSocket here")
 		},
 	})
 	if (self.ActionCable || self.Turbo) warn("load client.js before ActionCable and Turbo: they have the native WebSocket")

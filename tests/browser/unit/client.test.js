@@ -186,6 +186,12 @@ describe("the road", () => {
   });
 
   test("the one that worked is remembered for some minutes", async () => {
+    const native = class extends EventTarget {
+      constructor() {
+        throw new Error("not allowed");
+      }
+    };
+    tab = new Tab({ native });
     tab.open();
     (await tab.next()).opened();
     await settled();
@@ -194,7 +200,7 @@ describe("the road", () => {
     (await tab.next()).opened();
     await happened(socket, 1);
 
-    assert.match(socket.transportReason, /^remembered: first choice; websocket: /);
+    assert.match(socket.transportReason, /^remembered: first choice; websocket: not allowed$/);
     assert.equal(socket.transport, "sse");
   });
 
@@ -450,7 +456,7 @@ describe("in the place of window.WebSocket", () => {
     (await tab.next()).opened();
 
     assert.deepEqual(await happened(socket, 1), ["open actioncable-v1-json"]);
-    assert.equal(socket.transport, "sse");
+    assert.deepEqual([socket.transport, socket.transportReason], ["sse", "first choice"]);
   });
 
   test("where a part is missing nothing is installed, and one line says so", (context) => {
