@@ -91,11 +91,12 @@ impl Tickets {
         match catch_unwind(AssertUnwindSafe(|| handle(exchange))) {
             Ok(Outcome::Now(answer)) => answer,
             Ok(Outcome::Later(work)) => {
-                // Where the gate gave up meanwhile, the work is dropped.
-                self.out
-                    .lock()
-                    .entry(ticket.to_owned())
-                    .and_modify(|it| *it = Progress::Later(work));
+                // Where the gate gave up meanwhile, the work is dropped, and not under the lock.
+                let mut out = self.out.lock();
+                if let Some(progress) = out.get_mut(ticket) {
+                    *progress = Progress::Later(work);
+                }
+                drop(out);
                 Answer::new(204)
             }
             Err(_) => failed().answer(),

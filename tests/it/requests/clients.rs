@@ -318,3 +318,25 @@ fn a_poll_that_said_something_keeps_its_connection() {
 
     assert_eq!(asked.next_response().text(), "ok\n");
 }
+
+#[test]
+fn a_connection_rests_for_as_long_as_idle_timeout_says() {
+    let bridge = Bridge::with(&FakeUpstream::start(), &["--idle-timeout", "300ms"]);
+    let mut asked = bridge.get("/-/health").begin();
+    assert_eq!(asked.next_response().status, 200);
+    let start = std::time::Instant::now();
+
+    assert_eq!(asked.rest(), "");
+
+    assert!(start.elapsed() >= std::time::Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_metrics_come_by_whatever_name() {
+    let (upstream, admin) = (FakeUpstream::start(), Place::new("any-host"));
+    let _bridge = Bridge::with(&upstream, &["--admin", &admin.address()]);
+
+    let answer = admin.get("/metrics");
+
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
