@@ -120,7 +120,8 @@ pub enum Next {
     Nothing,
 }
 
-struct Reader {
+/// A listener, as the log knows it.
+struct Attached {
     key: Key,
     /// The last place that was handed out to it.
     cursor: u64,
@@ -137,7 +138,7 @@ pub struct Mailbox {
     bounds: Bounds,
     /// The last place that any listener is known to have.
     delivered: u64,
-    listeners: Vec<Reader>,
+    listeners: Vec<Attached>,
     /// Something came since the listeners were called last.
     called: bool,
     keys: u64,
@@ -243,7 +244,7 @@ impl Mailbox {
     pub fn attach(&mut self, cursor: u64) -> Key {
         self.keys += 1;
         let key = Key(self.keys);
-        self.listeners.push(Reader { key, cursor, delivered: cursor, notices: VecDeque::new() });
+        self.listeners.push(Attached { key, cursor, delivered: cursor, notices: VecDeque::new() });
         key
     }
 

@@ -95,7 +95,7 @@ pub trait Owner: Send + Sync + 'static {
     fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
     /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
-    fn down(&self, down: Down, welcomed_ever: bool) -> Next;
+    fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown;
 
     /// The thread has panicked, in one of these calls most likely, and ends: there will be no further call.
     fn broken(&self);
@@ -103,7 +103,7 @@ pub trait Owner: Send + Sync + 'static {
 
 /// What the thread does after a `Down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterDown {
     Retry,
     /// Ends the thread.
     Stop,

@@ -28,20 +28,20 @@ pub struct Origins {
 }
 
 /// The `Origin` header of a request.
-enum Shown<'a> {
+enum OriginHeader<'a> {
     None,
     Valid(&'a str),
     Invalid,
 }
 
-impl<'a> Shown<'a> {
-    fn by(head: &'a Head) -> Shown<'a> {
+impl<'a> OriginHeader<'a> {
+    fn by(head: &'a Head) -> OriginHeader<'a> {
         match head.first("origin") {
-            None => Shown::None,
+            None => OriginHeader::None,
             Some(bytes) => std::str::from_utf8(bytes)
                 .ok()
                 .filter(|text| is_null(text) || Parts::of(text).is_some())
-                .map_or(Shown::Invalid, Shown::Valid),
+                .map_or(OriginHeader::Invalid, OriginHeader::Valid),
         }
     }
 }
@@ -49,10 +49,10 @@ impl<'a> Shown<'a> {
 impl Origins {
     /// Whether the request's `Origin` may use the bridge. The site's own may always, and a request without one.
     pub fn admits(&self, head: &Head) -> bool {
-        let origin = match Shown::by(head) {
-            Shown::None => return true,
-            Shown::Invalid => return false,
-            Shown::Valid(origin) => origin,
+        let origin = match OriginHeader::by(head) {
+            OriginHeader::None => return true,
+            OriginHeader::Invalid => return false,
+            OriginHeader::Valid(origin) => origin,
         };
         let same = |allowed: &String| origin.eq_ignore_ascii_case(allowed);
         self.allowed.is_empty() || self.allowed.iter().any(same) || is_own(origin, head)
@@ -60,7 +60,7 @@ impl Origins {
 
     /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
     pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let Shown::Valid(origin) = Shown::by(head) else { return Vec::new() };
+        let OriginHeader::Valid(origin) = OriginHeader::by(head) else { return Vec::new() };
         if !self.admits(head) {
             return Vec::new();
         }
@@ -93,7 +93,7 @@ impl Origins {
 
 /// Whether the `Origin` header is none that a browser sends: the request is a 400.
 pub fn is_invalid(head: &Head) -> bool {
-    matches!(Shown::by(head), Shown::Invalid)
+    matches!(OriginHeader::by(head), OriginHeader::Invalid)
 }
 
 /// Pages without an origin of their own; a web view calls that of a file `file://`.

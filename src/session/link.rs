@@ -6,7 +6,7 @@
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
-use crate::upstream::{Down, Handshake, Link, Next, Owner};
+use crate::upstream::{AfterDown, Down, Handshake, Link, Owner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,30 +67,30 @@ impl Owner for Session {
         }
     }
 
-    fn down(&self, down: Down, _welcomed_ever: bool) -> Next {
+    fn down(&self, down: Down, _welcomed_ever: bool) -> AfterDown {
         let mut state = self.lock();
         state.changed = true;
         let inner = &mut *state;
         match (&inner.phase, &mut inner.mode) {
-            (Phase::Ended(_), _) => return Next::Stop,
+            (Phase::Ended(_), _) => return AfterDown::Stop,
             (Phase::Open, Mode::Tunnel(tunnel)) => {
                 tunnel.close(down);
                 inner.link = None;
                 inner.outbox.clear();
                 inner.mailbox.call();
-                return Next::Stop;
+                return AfterDown::Stop;
             }
             _ => {}
         }
         let reason = self.decide(&mut state, down, Instant::now());
         drop(state);
         match (reason, self.table.upgrade()) {
-            (None, Some(_)) => Next::Retry,
+            (None, Some(_)) => AfterDown::Retry,
             (Some(reason), Some(table)) => {
                 table.end(self, reason);
-                Next::Stop
+                AfterDown::Stop
             }
-            (_, None) => Next::Stop,
+            (_, None) => AfterDown::Stop,
         }
     }
 

@@ -42,7 +42,7 @@ impl std::fmt::Debug for Link {
 /// An owner that writes down what it is told. Its channel ends with the thread of the upstream.
 struct Listener {
     told: Sender<Told>,
-    next: Next,
+    next: AfterDown,
     handshake: Arc<Handshake>,
 }
 
@@ -59,7 +59,7 @@ impl Owner for Listener {
         self.told.send(Told::Text(text.to_owned())).unwrap();
     }
 
-    fn down(&self, down: Down, welcomed_ever: bool) -> Next {
+    fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown {
         self.told.send(Told::Down(down, welcomed_ever)).unwrap();
         self.next
     }
@@ -73,7 +73,7 @@ struct Client {
 }
 
 impl Client {
-    fn start(connector: &Arc<Connector>, handshake: Handshake, next: Next) -> Client {
+    fn start(connector: &Arc<Connector>, handshake: Handshake, next: AfterDown) -> Client {
         let (tell, told) = bounded(10_000);
         let handshake = Arc::new(handshake);
         let owner = Arc::new(Listener { told: tell, next, handshake });
@@ -160,7 +160,7 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Client::start(&self.connector(), cable(), Next::Stop)
+        Client::start(&self.connector(), cable(), AfterDown::Stop)
     }
 
     fn accept(&self) -> Peer {

@@ -2,7 +2,7 @@
 //!
 //! Owns: when to try again, what ends a link, and what the owner is told.
 //! Never: connects or shakes hands itself (workers do, on deeper stacks).
-//! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `Next::Stop`.
+//! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
 use super::socket::{UpstreamSocket, brief};
 use super::wire::{Wire, close_frame};
-use super::{Connector, Down, Link, Next, Owner, Permit, Settings, Speech};
+use super::{AfterDown, Connector, Down, Link, Owner, Permit, Settings, Speech};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
 
@@ -136,7 +136,7 @@ impl LinkThread {
             };
             let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
             self.tell(&down, failures);
-            if matches!(self.owner.down(down, welcomed), Next::Stop) {
+            if matches!(self.owner.down(down, welcomed), AfterDown::Stop) {
                 return;
             }
             let Some(granted) = self.pause(pause_after(failures)) else { return };

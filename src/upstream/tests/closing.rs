@@ -81,7 +81,7 @@ fn an_attempt_whose_connect_hangs_is_given_up() {
     let _filler = TcpStream::connect(address).unwrap();
     let client = server.client();
     let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
-    let other = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let other = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
     assert_eq!(other.lost().0, "unreachable: no connection within 200ms");
 
     client.upstream.close(1000, "");
@@ -101,7 +101,7 @@ fn connecting_to(port: u16) -> usize {
 fn a_back_off_is_cut_short() {
     let server = Server::start();
     let connector = server.connector();
-    let client = Client::start(&connector, cable(), Next::Retry);
+    let client = Client::start(&connector, cable(), AfterDown::Retry);
     // The longer the back-off, the more there is to cut short.
     for _ in 0..3 {
         server.accept().answer("HTTP/1.1 503 X\r\n\r\n");
@@ -118,7 +118,7 @@ fn a_wait_for_a_permit_is_cut_short() {
     let server = Server::start();
     let connector = server.connector();
     let taken: Vec<_> = (0..RECONNECTS_MAX).map(|_| connector.permits.1.recv().unwrap()).collect();
-    let client = Client::start(&connector, cable(), Next::Retry);
+    let client = Client::start(&connector, cable(), AfterDown::Retry);
     server.accept().answer("HTTP/1.1 503 X\r\n\r\n");
     client.lost();
     // Longer than the first back-off lasts: nobody comes.
@@ -182,8 +182,8 @@ impl Owner for Careless {
 
     fn text(&self, _text: &str, _frame: Option<Frame<'_>>) {}
 
-    fn down(&self, _down: Down, _welcomed_ever: bool) -> Next {
-        Next::Stop
+    fn down(&self, _down: Down, _welcomed_ever: bool) -> AfterDown {
+        AfterDown::Stop
     }
 
     fn broken(&self) {

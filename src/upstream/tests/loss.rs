@@ -32,7 +32,7 @@ fn a_disconnect_after_the_welcome_says_whether_to_come_back() {
 fn silence_is_a_loss() {
     let server = Server::start();
     let settings = Settings { stale_after: Duration::from_millis(200), ..server.settings() };
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
     let _web = server.welcome();
     client.up();
 
@@ -87,7 +87,7 @@ fn a_message_over_the_limit_is_a_loss_that_names_the_option() {
     for fragments in [1, 4] {
         let server = Server::start();
         let settings = Settings { message_max: 1000, ..server.settings() };
-        let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+        let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
         let mut web = server.welcome();
         client.up();
 
@@ -219,7 +219,7 @@ pub fn assert_whole_and_in_order(texts: Vec<String>) {
 fn an_upstream_that_takes_nothing_loses_its_link() {
     let server = Server::start();
     let settings = Settings { stale_after: 10 * LIMIT, ..server.settings() };
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
     let _web = server.welcome();
     let link = client.up();
     let megabyte = "x".repeat(1 << 20);
@@ -234,7 +234,7 @@ fn an_upstream_that_takes_nothing_loses_its_link() {
 #[test]
 fn a_lost_link_comes_back_and_the_old_one_is_dead() {
     let server = Server::start();
-    let client = Client::start(&server.connector(), cable(), Next::Retry);
+    let client = Client::start(&server.connector(), cable(), AfterDown::Retry);
     drop(server.welcome());
     let old = client.up();
     assert_eq!(client.down(), (Down::lost("closed by the upstream"), true));
@@ -251,7 +251,7 @@ fn a_lost_link_comes_back_and_the_old_one_is_dead() {
 fn attempts_go_on_while_they_fail() {
     let server = Server::start();
     let connector = server.connector();
-    let client = Client::start(&connector, cable(), Next::Retry);
+    let client = Client::start(&connector, cable(), AfterDown::Retry);
 
     server.accept().answer("HTTP/1.1 503 X\r\n\r\n");
     server.accept().answer("HTTP/1.1 404 X\r\n\r\n");
@@ -282,7 +282,7 @@ fn at_most_64_shake_hands_again_at_a_time() {
     let server = Server::start();
     let connector = server.connector();
     let clients: Vec<_> =
-        (0..70).map(|_| Client::start(&connector, cable(), Next::Retry)).collect();
+        (0..70).map(|_| Client::start(&connector, cable(), AfterDown::Retry)).collect();
     // First openings are not counted: all 70 wait for their welcome at once.
     let mut opening: Vec<_> = (0..70).map(|_| server.switch()).collect();
     for web in &mut opening {

@@ -68,7 +68,7 @@ fn the_request_carries_the_clients_bytes_unchanged() {
     ];
     let handshake = Handshake { query: "token=%41&x".into(), headers, ..cable() };
 
-    let _client = Client::start(&connector.unwrap(), handshake, Next::Stop);
+    let _client = Client::start(&connector.unwrap(), handshake, AfterDown::Stop);
 
     let head = server.accept().head();
     let start = b"GET /cable?own=1&token=%41&x HTTP/1.1\r\nHost: chat.example.org\r\nUpgrade: websocket\r\n";
@@ -95,7 +95,7 @@ fn a_header_with_a_line_break_is_never_sent() {
     for value in [&b"a\r\nX: y"[..], b"a\nb", b"a\0b"] {
         let headers = vec![("Cookie".to_owned(), value.to_vec())];
         let client =
-            Client::start(&server.connector(), Handshake { headers, ..cable() }, Next::Stop);
+            Client::start(&server.connector(), Handshake { headers, ..cable() }, AfterDown::Stop);
 
         assert_eq!(client.lost().0, "the header Cookie holds a line break or a NUL");
     }
@@ -105,7 +105,7 @@ fn a_header_with_a_line_break_is_never_sent() {
 fn no_welcome_is_a_failure_in_time() {
     let server = Server::start();
     let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
     let mut web = server.switch();
 
     // Bytes are no welcome: the deadline is for all of it.
@@ -119,7 +119,7 @@ fn no_welcome_is_a_failure_in_time() {
 fn an_upstream_that_accepts_and_is_silent_is_a_failure_in_time() {
     let server = Server::start();
     let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
 
     assert_eq!(client.lost().0, "the handshake was not answered within 200ms");
 }
@@ -130,7 +130,7 @@ fn a_dead_port_is_unreachable() {
     let connector = server.connector();
     drop(server);
 
-    let client = Client::start(&connector, cable(), Next::Stop);
+    let client = Client::start(&connector, cable(), AfterDown::Stop);
 
     assert_eq!(client.lost(), ("unreachable: connection refused".to_owned(), false));
     client.ended();
@@ -140,7 +140,7 @@ fn a_dead_port_is_unreachable() {
 fn a_4xx_is_a_denial_that_names_the_status() {
     for handshake in [cable(), raw("")] {
         let server = Server::start();
-        let client = Client::start(&server.connector(), handshake, Next::Stop);
+        let client = Client::start(&server.connector(), handshake, AfterDown::Stop);
 
         server.accept().answer("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
 
@@ -207,7 +207,7 @@ fn a_server_that_goes_by_name_is_told_its_own_and_the_clients_beside_it() {
         (vec![], None),
     ] {
         let connector = Connector::new(settings()).unwrap();
-        let client = Client::start(&connector, Handshake { headers, ..cable() }, Next::Stop);
+        let client = Client::start(&connector, Handshake { headers, ..cable() }, AfterDown::Stop);
         let mut peer = server.accept();
 
         let head = String::from_utf8(peer.head()).unwrap();
@@ -280,7 +280,7 @@ fn a_subprotocol_that_was_not_offered_fails() {
         (raw(""), "b"),
     ] {
         let server = Server::start();
-        let client = Client::start(&server.connector(), handshake, Next::Stop);
+        let client = Client::start(&server.connector(), handshake, AfterDown::Stop);
 
         server.accept().switch(&format!("Sec-WebSocket-Protocol: {chosen}\r\n"));
 
@@ -302,7 +302,7 @@ fn an_extension_that_was_not_offered_fails() {
 #[test]
 fn a_raw_one_is_up_with_the_101() {
     let server = Server::start();
-    let client = Client::start(&server.connector(), raw("graphql-ws,other"), Next::Stop);
+    let client = Client::start(&server.connector(), raw("graphql-ws,other"), AfterDown::Stop);
 
     let mut peer = server.accept();
     peer.switch("Sec-WebSocket-Protocol: other\r\n");
@@ -318,7 +318,7 @@ fn a_raw_one_is_up_with_the_101() {
 #[test]
 fn a_raw_one_without_subprotocols_offers_none() {
     let server = Server::start();
-    let _client = Client::start(&server.connector(), raw(""), Next::Stop);
+    let _client = Client::start(&server.connector(), raw(""), AfterDown::Stop);
 
     let head = String::from_utf8(server.accept().head()).unwrap();
 
@@ -354,7 +354,7 @@ fn localhost_is_both_loopbacks_without_a_lookup() {
     let server = Server::bind("[::1]:0");
     let mut settings = server.settings();
     settings.url.host = "LocalHost".into();
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
 
     let _web = server.welcome();
 
@@ -366,7 +366,7 @@ fn a_name_that_does_not_resolve_is_unreachable() {
     let server = Server::start();
     let mut settings = server.settings();
     settings.url.host = "no.such.host.invalid".into();
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
 
     let (reason, _) = client.lost();
 

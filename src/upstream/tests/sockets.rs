@@ -24,7 +24,7 @@ impl File {
             stale_after: LIMIT,
             message_max: 1 << 20,
         };
-        Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop)
+        Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop)
     }
 }
 

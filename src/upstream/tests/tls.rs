@@ -49,7 +49,7 @@ impl TlsServer {
     fn client(&self) -> Client {
         let settings = self.settings();
         let tls = super::super::tls::tls(self.roots.clone(), &settings.url).unwrap();
-        Client::start(&Connector::with_tls(settings, Some(tls)), cable(), Next::Stop)
+        Client::start(&Connector::with_tls(settings, Some(tls)), cable(), AfterDown::Stop)
     }
 
     fn accept(&self) -> Stream {
@@ -102,7 +102,7 @@ fn is_refused(server: &TlsServer, client: &Client, reason: &str) {
 fn a_certificate_that_is_not_trusted_is_a_failure_that_says_what_to_do() {
     let server = TlsServer::start();
     let connector = Connector::new(server.settings()).unwrap();
-    let client = Client::start(&connector, cable(), Next::Stop);
+    let client = Client::start(&connector, cable(), AfterDown::Stop);
 
     is_refused(
         &server,
@@ -146,7 +146,7 @@ fn each_fault_of_a_certificate_says_what_to_do() {
 fn a_handshake_that_hangs_is_a_failure_in_time() {
     let server = TlsServer::start();
     let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
-    let client = Client::start(&Connector::new(settings).unwrap(), cable(), Next::Stop);
+    let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
 
     assert_eq!(client.lost().0, "unreachable: no connection within 200ms");
 }
