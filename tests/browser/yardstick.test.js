@@ -23,7 +23,7 @@ const EVERY_MS = 200;
 const OPEN_MS = 60_000;
 /** What the tabs, all on two busy cores, may differ by. */
 const ALLOWANCE_MS = 1_500;
-const BACK_MS = 20_000;
+const BACK_MS = 10_000;
 const AWAY_MS = everything ? 60_000 : 20_000;
 
 /** `act`: what happens while the news are told, else so many `seconds` pass. `rtt`: of one round trip, in ms. */

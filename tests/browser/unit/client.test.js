@@ -373,6 +373,33 @@ describe("upward", () => {
 });
 
 describe("after a sleep", () => {
+  test("a page that comes out of the back/forward cache goes on where it was", async () => {
+    const { now } = Date;
+    let slept = 0;
+    Date.now = () => now() + slept;
+    try {
+      tab = new Tab();
+      const socket = tab.open("sse");
+      const first = await tab.next();
+      first.opened().write("id: e1\ndata: one\n\n");
+      await happened(socket, 2);
+
+      tab.dispatch("pagehide", { persisted: true });
+      slept = 20_000;
+      tab.dispatch("pageshow", { persisted: true });
+      await pass(100);
+      const second = await tab.next();
+      second.opened("actioncable-v1-json", true).write("id: e2\ndata: kept\n\n");
+      await settled();
+
+      assert.deepEqual([second.url.pathname, second.query.after], [first.url.pathname, "e1"]);
+      assert.deepEqual(withoutPings(socket), ["open actioncable-v1-json", "one", "kept"]);
+      assert.equal(tab.requests.length, 0);
+    } finally {
+      Date.now = now;
+    }
+  });
+
   test("what the bridge kept comes before the socket is given up", async () => {
     const { now } = Date;
     let slept = 0;
