@@ -4,15 +4,14 @@
 //   data-bridge     base URL of the bridge (where the script came from)
 //   data-match      regular expression for URLs without their query (/cable$ on the page's host or the bridge's)
 //   data-transport  what to try, in order (websocket sse poll)
-// `/-/client.mjs` replaces nothing: `adapters.WebSocket = client({ bridge, transport })`. Times are in ms.
+// `/-/client.mjs` replaces nothing: `adapters.WebSocket = client({ bridge, transport })`.
 var bridgeWebSocket = self.bridgeWebSocket || (() => {
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3]
 const TRANSPORTS = ["websocket", "sse", "poll"]
-const FIRST_EVENT = 3000 // Then the next is tried, too.
+const FIRST_EVENT = 3000
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
 const REMEMBER = 300000
 const SLOTS = 3 // Of a browser's six connections over HTTP/1.1, for all tabs.
-const LEASE = 10000
 const TICK = 1500
 const BATCH = 20000 // UTF-16 units; all `keepalive` requests share 64 KiB.
 const KEY = "actioncable-bridge"
@@ -41,6 +40,7 @@ const backoff = (tries) => Math.min(4000, 200 * 2 ** tries) * (0.5 + Math.random
 // Each event is a task of its own, as natively. A hidden tab's timers are slow.
 const tasks = []
 port1.onmessage = () => tasks.shift()()
+const atOnce = (task) => task()
 const later = (task) => port2.postMessage(tasks.push(task))
 
 // ActionCable's monitor looks 7 to 17 s after a loss, or when the window is told that it is shown.
@@ -75,7 +75,7 @@ function fields(block) {
 // A free slot, as what renews it, or with 0 frees it: an entry that all tabs see. One that cannot see it takes it.
 function lease(name) {
 	const id = Math.random()
-	const renew = (time = LEASE) => {
+	const renew = (time = 10000) => {
 		const [until, by] = JSON.parse(localStorage[name] || "[]")
 		return until > now() && by !== id || void (localStorage[name] = JSON.stringify([now() + time, id]))
 	}
@@ -84,17 +84,18 @@ function lease(name) {
 
 function direct(host) {
 	const socket = new Native(host.url, host.protocols)
-	let since
+	const shut = socket.close.bind(socket)
+	let since, heard, state = OPEN
 	socket.opening = new Promise((resolve) => {
 		socket.end = () => {
 			socket.onopen = socket.onmessage = socket.onclose = null
-			socket.close()
+			shut()
 			resolve({})
 		}
 		const open = () => { since = since || resolve(host.opened(socket.protocol)) || now() }
 		// A proxy may pass the handshake only; an ActionCable server speaks first.
 		socket.onopen = () => CABLE.test(socket.protocol) || open()
-		socket.onmessage = ({ data }) => host.message(data, open())
+		socket.onmessage = ({ data }) => host.message(data, open(heard = now()) || state, tasks.length ? later : atOnce)
 		socket.onclose = (event) => {
 			if (!since && !event.wasClean) return resolve({ message: "refused" })
 			open()
@@ -102,10 +103,15 @@ function direct(host) {
 			host.closed(event)
 		}
 	})
+	// After a sleep, what waits in the network comes first.
+	socket.close = (...args) => {
+		if (now() - heard > 6000) state = CLOSING
+		setTimeout(() => shut(...args), state > OPEN ? 300 : 0)
+	}
 	return socket
 }
 
-// A session on the bridge: GETs carry frames down, POSTs up. What breaks is mended unseen.
+// A session on the bridge: GETs carry frames down, POSTs up. All mends itself.
 function tunnel(host, transport, why) {
 	const queue = []
 	let path, after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, tries = 0
@@ -149,7 +155,7 @@ function tunnel(host, transport, why) {
 	}
 
 	function patience(time) {
-		// Anew, so it is the last to run: the application may have last words.
+		// The last to run: the application may have last words.
 		removeEventListener("pagehide", leave)
 		addEventListener("pagehide", leave)
 		heard = now()
@@ -196,11 +202,9 @@ function tunnel(host, transport, why) {
 
 	const reply = async (timeout, signal) => (await ask("application/json", query(`&timeout=${timeout}`), { signal })).json()
 
-	// A `seq` is new: no cache has an answer.
 	const query = (more = "") =>
 		`protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
 
-	// An `error` is the bridge's own word.
 	async function ask(type, query, more) {
 		const answer = await fetch(`${path}?${query}`, {
 			headers: { Accept: type }, credentials: "include", cache: "no-store", ...more,
@@ -240,7 +244,7 @@ function tunnel(host, transport, why) {
 		}
 	}
 
-	// One at a time keeps order; one sent again is known by its number.
+	// One at a time; one sent again is known by its number.
 	async function post() {
 		if (!batch) {
 			posts++
@@ -289,7 +293,7 @@ function tunnel(host, transport, why) {
 		if (opened) host.closed(close || {})
 	}
 
-	// By the application: what it sent goes first. What came while the computer slept does, too.
+	// By the application: what it sent goes first.
 	async function close(code = 1005, reason) {
 		const slept = now() - heard > 6000
 		ended = true
@@ -308,11 +312,10 @@ function tunnel(host, transport, why) {
 		if (release) release()
 	}
 
-	// Computer, network or tab is back.
 	function wake() {
 		fallen = ""
 		broken = 0
-		ping((task) => task())
+		ping(atOnce)
 		if (opened && now() - heard > 5000) cut()
 		rise()
 	}
@@ -448,14 +451,14 @@ function install({ dataset: { bridge, match, transport }, src }) {
 	const carries = (url) => {
 		try {
 			const { href, hostname } = resolve(url)
-			// Another site's URL, its token and all, is not for this bridge.
+			// Another site's token is not for this bridge.
 			return pattern.test(href.split("?")[0]) && (match || [location.hostname, base.hostname].includes(hostname))
 		} catch {}
 	}
 	const Replaced = self.WebSocket = new Proxy(Native || Class, {
 		construct(native, args, target) {
 			if (target === Replaced && carries(args[0])) return new Class(...args)
-			if (Native) return Reflect.construct(native, args, target) // A subclass stays native.
+			if (Native) return Reflect.construct(native, args, target)
 			refuse("NotSupportedError", "no WebSocket here")
 		},
 	})

@@ -124,12 +124,13 @@ async function figures({ tab, road, last }) {
   return { road, transport, first: Math.round(first), silence: Math.round(silence), lost, doubled: numbers.length - new Set(numbers).size };
 }
 
-function compare([native, ...others], { rtt = 0 }) {
+function compare([native, ...others], { rtt = 0, act }) {
   for (const { road, first, silence, lost, doubled } of others) {
     const all = JSON.stringify([native, ...others]);
     assert.equal(doubled, 0, `${road} heard something twice: ${all}`);
-    // Who loses everything while it is away may be away a little longer.
-    assert.ok(lost <= native.lost + (native.lost && ALLOWANCE_MS / EVERY_MS), `${road} lost more: ${all}`);
+    // After a sleep it is chance, natively too, whether ActionCable's own watch looks before the network is read, and begins anew.
+    const chance = native.lost || act ? ALLOWANCE_MS / EVERY_MS : 0;
+    assert.ok(lost <= native.lost + chance, `${road} lost more: ${all}`);
     assert.ok(silence <= native.silence + ALLOWANCE_MS + rtt, `${road} was longer silent: ${all}`);
     if (road === "auto") assert.ok(first <= 1.5 * native.first + rtt + ALLOWANCE_MS, `${road} was later: ${all}`);
   }
