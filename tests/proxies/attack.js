@@ -12,6 +12,7 @@ const CALM_MS = 5_000;
 const ATTACKED_MS = 1000 * Number(process.argv[2] ?? 10);
 const HONEST = 6;
 const PACE_MS = 40;
+const PATIENCE_MS = 10_000;
 /** Of each kind a second, unless it says less. */
 const STRIKES = 8;
 const FEW = { "long identifiers": 1, "large bodies": 2 };
@@ -55,7 +56,9 @@ class Honest {
     });
     response.on("close", () => this.over || this.bad.push("the stream ended"));
     response.on("error", () => {});
-    await joined;
+    const late = pause(PATIENCE_MS).then(() => { throw new Error(`not subscribed within ${PATIENCE_MS} ms`); });
+    await Promise.race([joined, late]);
+    late.catch(() => {});
   }
 
   async talk() {
