@@ -12,7 +12,9 @@
 //! | `session`, `mailbox` | what is remembered between requests |
 //! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
+//! | `memory`, `stats` | what all sessions may hold together; what is counted |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
+//! | `api` | the contract, which comments and tests cite by its headings |
 
 #[doc = include_str!("api.md")]
 mod api {}
@@ -57,7 +59,7 @@ use std::time::{Duration, Instant};
 /// A drain is over after this long, even with clients still there: with what follows it stays below 5 s.
 const DRAIN_MAX: Duration = Duration::from_millis(3500);
 
-/// How often a drain looks whether everybody has gone.
+/// How often a drain looks whether all clients have gone.
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {

@@ -104,15 +104,21 @@ impl Member<'_> {
         if !known && self.subscribed.len() == CHANNELS_MAX {
             return;
         }
-        // Before the subscription: a message that comes meanwhile follows it.
-        self.tell(wire::frame(&identifier, r#""type":"confirm_subscription""#));
+        let confirm = wire::frame(&identifier, r#""type":"confirm_subscription""#);
         if known {
-            return;
+            return self.tell(confirm);
         }
         self.subscribed.push(identifier.clone());
         let subscriber =
             Subscriber { peer: Arc::clone(&self.peer), identifier: identifier.clone() };
-        self.room.channels.lock().entry(identifier).or_default().push(subscriber);
+        // Queued under the lock: no message comes before the confirmation, and none after it is missed.
+        let mut channels = self.room.channels.lock();
+        channels.entry(identifier).or_default().push(subscriber);
+        let queued = self.peer.queue.try_send(confirm);
+        drop(channels);
+        if let Err(unsent) = queued {
+            self.tell(unsent.into_inner());
+        }
     }
 
     fn forget(&self, identifier: &Identifier) {

@@ -34,18 +34,6 @@ fn a_connection_carries_one_request_after_another() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
-    let gate = Web::new().open();
-
-    let all = [post("/echo", "one"), get("/later"), post("/echo", "three")].concat();
-    let mut peer = Peer::sends(&gate, all);
-
-    assert_eq!(peer.got().body, "one");
-    assert_eq!(peer.got().body, "later");
-    assert_eq!(peer.got().body, "three");
-}
-
-#[test]
 fn a_big_answer_comes_whole() {
     let gate = Web::new().open();
 
@@ -144,19 +132,6 @@ fn a_chunked_body_arrives_decoded_and_the_next_request_follows_it() {
 
     assert_eq!(peer.got().body, "one two");
     assert_eq!(peer.got().body, "hello");
-}
-
-#[test]
-fn a_client_that_waits_for_100_continue_gets_it() {
-    let gate = Web::new().open();
-    let mut peer = Peer::sends(
-        &gate,
-        "POST /echo HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-    );
-
-    assert_eq!(peer.got_head().line, "HTTP/1.1 100 Continue");
-    peer.send("body");
-    assert_eq!(peer.got().body, "body");
 }
 
 /// Each of them is answered with this status, in JSON, and the connection ends in order.

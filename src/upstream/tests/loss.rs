@@ -131,18 +131,6 @@ fn send_fragments(web: &mut WebSocket<TcpStream>, text: &str, count: usize) {
 }
 
 #[test]
-fn a_ping_is_answered_at_once_with_the_same_payload() {
-    let server = Server::start();
-    let client = server.client();
-    let mut web = server.welcome();
-    client.up();
-
-    web.send(Message::Ping("payload \u{e9}".into())).unwrap();
-
-    assert_eq!(web.read().unwrap(), Message::Pong("payload \u{e9}".into()));
-}
-
-#[test]
 fn a_broken_frame_is_a_loss() {
     let server = Server::start();
     let client = server.client();
@@ -275,26 +263,4 @@ fn an_owner_that_says_stop_ends_the_thread() {
     client.down();
 
     client.ended();
-}
-
-#[test]
-fn at_most_64_shake_hands_again_at_a_time() {
-    let server = Server::start();
-    let connector = server.connector();
-    let clients: Vec<_> =
-        (0..70).map(|_| Client::start(&connector, cable(), AfterDown::Retry)).collect();
-    // First openings are not counted: all 70 wait for their welcome at once.
-    let mut opening: Vec<_> = (0..70).map(|_| server.switch()).collect();
-    for web in &mut opening {
-        web.send(Message::text(WELCOME)).unwrap();
-    }
-    drop(opening);
-
-    let mut again: Vec<_> = (0..64).map(|_| server.switch()).collect();
-
-    set_socket_timeout(&server.listener, Timeout::Recv, Some(Duration::from_secs(1))).unwrap();
-    assert!(server.listener.accept().is_err(), "a 65th one");
-    again.pop().unwrap().send(Message::text(WELCOME)).unwrap();
-    let _next = server.switch();
-    drop(clients);
 }
