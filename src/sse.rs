@@ -28,6 +28,10 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 /// meanwhile. At full speed over 500 sessions that is a sixth of the processor time; a stream that is not busy loses nothing.
 const BUSY_WITHIN: Duration = Duration::from_millis(5);
 
+/// Bytes that are put together before they are written. What is longer is written from where it lies: a large message is not
+/// copied once more for each of its streams.
+const WRITE_BYTES: usize = 32 * 1024;
+
 /// Writes one stream from its beginning to its end. `padding` bytes of comment come first, for proxies that hold back the
 /// start of a body; a quiet stream gets a heartbeat each `heartbeat`. A `raw` one gets its messages as plain event data.
 ///
@@ -110,23 +114,23 @@ impl Writer<'_> {
             let _ = write!(text, ":{:1$}\n\n", "", padding - 1);
         }
         for notice in &first {
-            self.put_notice(&mut text, notice);
+            self.put_notice(&mut text, notice)?;
         }
         self.out.write_all(text.as_bytes())
     }
 
     fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
         let size = events.bytes() + events.len() * (self.prefix.len() + 40);
-        let mut text = String::with_capacity(size.max(heap::SCRATCH));
+        let mut text = String::with_capacity(size.clamp(heap::SCRATCH, WRITE_BYTES));
         if missed > 0 {
             self.place += missed;
-            self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#));
+            self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#))?;
         }
         for (place, event) in events.iter() {
             self.place = place;
             match if self.raw { Raw::of(event) } else { Raw::Message(event.into()) } {
-                Raw::Message(data) => self.put(&mut text, None, &data),
-                Raw::Named(name) => self.put(&mut text, Some(name), event),
+                Raw::Message(data) => self.put(&mut text, None, &data)?,
+                Raw::Named(name) => self.put(&mut text, Some(name), event)?,
             }
         }
         self.out.write_all(text.as_bytes())
@@ -134,37 +138,45 @@ impl Writer<'_> {
 
     fn named(&mut self, name: &'static str, data: &str) -> io::Result<()> {
         let mut text = String::with_capacity(heap::SCRATCH);
-        self.put(&mut text, Some(name), data);
+        self.put(&mut text, Some(name), data)?;
         self.out.write_all(text.as_bytes())
     }
 
     fn notice(&mut self, notice: &Notice) -> io::Result<()> {
         let mut text = String::with_capacity(heap::SCRATCH);
-        self.put_notice(&mut text, notice);
+        self.put_notice(&mut text, notice)?;
         self.out.write_all(text.as_bytes())
     }
 
     /// Appends something that is not kept. All but `joined` has a name.
-    fn put_notice(&self, text: &mut String, notice: &Notice) {
+    fn put_notice(&mut self, text: &mut String, notice: &Notice) -> io::Result<()> {
         let name = if self.raw { notice.name.or(Some("joined")) } else { notice.name };
-        self.put(text, name, &notice.data);
+        self.put(text, name, &notice.data)
     }
 
     /// Appends one event. Its data is one line, but for line breaks in a tunnel's frame or in a raw stream's text.
-    fn put(&self, text: &mut String, name: Option<&str>, data: &str) {
+    fn put(&mut self, text: &mut String, name: Option<&str>, data: &str) -> io::Result<()> {
         // Writing to a String does not fail.
         let _ = writeln!(text, "id: {}{}", self.prefix, self.place);
         if let Some(name) = name {
             let _ = writeln!(text, "event: {name}");
         }
-        if data.contains(['\n', '\r']) {
-            for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
-                let _ = writeln!(text, "data: {line}");
+        let mut rest = Some(data);
+        while let Some(data) = rest {
+            let (line, more) = first_line(data);
+            text.push_str("data: ");
+            if text.len() + line.len() > WRITE_BYTES {
+                self.out.write_all(text.as_bytes())?;
+                text.clear();
+                self.out.write_all(line.as_bytes())?;
+            } else {
+                text.push_str(line);
             }
             text.push('\n');
-        } else {
-            let _ = write!(text, "data: {data}\n\n");
+            rest = more;
         }
+        text.push('\n');
+        Ok(())
     }
 
     fn end(&mut self, last: Step) -> io::Result<End> {
@@ -181,5 +193,66 @@ impl Writer<'_> {
             _ => {}
         }
         Ok(End::Orderly)
+    }
+}
+
+/// The text before the first CR, LF or CRLF, and what follows it, if there is one.
+fn first_line(text: &str) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == b'\n' || byte == b'\r') {
+        None => (text, None),
+        Some(at) => {
+            let (line, end) = text.split_at(at);
+            (line, end.strip_prefix("\r\n").or(end.get(1..)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(raw: bool, data: &str) -> String {
+        let mut out = Vec::new();
+        let mut writer = Writer { out: &mut out, prefix: "p.".to_owned(), place: 7, raw };
+        writer.notice(&Notice { name: Some("n"), data: data.into() }).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_line_break_begins_another_data_line() {
+        let text = written(false, "a\r\rb\r\n\nc\n");
+
+        assert_eq!(
+            text,
+            "id: p.7\nevent: n\ndata: a\ndata: \ndata: b\ndata: \ndata: c\ndata: \n\n"
+        );
+    }
+
+    #[test]
+    fn what_has_no_name_is_named_in_a_raw_stream() {
+        let mut out = Vec::new();
+        let mut writer = Writer { out: &mut out, prefix: String::new(), place: 0, raw: true };
+
+        writer.notice(&Notice { name: None, data: "{}".into() }).unwrap();
+
+        assert_eq!(String::from_utf8(out).unwrap(), "id: 0\nevent: joined\ndata: {}\n\n");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn a_reader_gets_the_lines_back_however_long_they_are(
+            lines in prop::collection::vec("[^\r\n]{0,20}", 1..5), times in 1..3000_usize, end in "\r\n|\r|\n",
+        ) {
+            let lines: Vec<String> = lines.iter().map(|line| line.repeat(times)).collect();
+
+            let text = written(false, &lines.join(&end));
+
+            let data = text.strip_prefix("id: p.7\nevent: n\n").and_then(|rest| rest.strip_suffix("\n\n"));
+            let read: Vec<_> = data.unwrap().split('\n').map(|line| line.strip_prefix("data: ").unwrap()).collect();
+            prop_assert_eq!(read, lines);
+        }
     }
 }

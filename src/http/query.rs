@@ -2,6 +2,7 @@
 
 use crate::frame::{Identifier, quoted};
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// Parameters that are for the bridge and go no further.
 const OWNED: [&str; 8] =
@@ -85,6 +86,8 @@ fn unescape(text: &str) -> (Vec<u8>, bool) {
 /// The sentence for a 400: one of them is none. What was sent is not in it.
 pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
     let mut channels = Vec::new();
+    // Looked up: a query has room for some 1,500 of them.
+    let mut known = HashSet::new();
     for (key, piece) in pairs(query).filter(|(key, _)| CHANNELS.contains(&&**key)) {
         let (bytes, whole) = unescape(piece.split_once('=').map_or("", |(_, value)| value));
         let text = String::from_utf8(bytes).ok().filter(|_| whole);
@@ -99,7 +102,7 @@ pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
                 .to_owned()
         })?;
         let identifier = Identifier::parse(raw)?;
-        if !channels.contains(&identifier) {
+        if known.insert(identifier.clone()) {
             channels.push(identifier);
         }
     }
