@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 /// Bytes of an identifier as a client sent it; one more is an error of that item, or of that GET.
-const IDENTIFIER_BYTES_MAX: usize = 4096;
+pub const IDENTIFIER_BYTES_MAX: usize = 4096;
 
 /// Bytes of an identifier as the upstream spells it, escaped: with each character as an escape and room to spare. A longer one
 /// names no channel; reading it would hold up the session.

@@ -1,6 +1,6 @@
 //! The query of a request: what the bridge owns of it, and what goes on to the upstream.
 
-use crate::frame::{Identifier, quoted};
+use crate::frame::{IDENTIFIER_BYTES_MAX, Identifier, quoted};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -97,6 +97,10 @@ pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
             "channel" => format!(r#"{{"channel":{}}}"#, quoted(&text)),
             _ => text,
         };
+        // As it was sent: with the spaces around it, which JSON passes over.
+        if json.len() > IDENTIFIER_BYTES_MAX {
+            return Err(format!("{key}: over {IDENTIFIER_BYTES_MAX} bytes, use a shorter one"));
+        }
         let raw = serde_json::from_str(&json).map_err(|_| {
             "identifier: use an object such as {\"channel\":\"ChatChannel\"}, percent-encoded"
                 .to_owned()
@@ -245,6 +249,9 @@ mod tests {
             assert!(!why.is_empty() && !why.contains("Secret"), "{query}: {why}");
         }
         assert!(texts(&long[..long.len() - 1]).is_ok());
+        let longest = escaped(format!(r#"{{"channel":"{}"}}"#, &name[1..]).as_bytes(), true);
+        assert!(texts(&format!("identifier={longest}")).is_ok());
+        assert!(texts(&format!("identifier={longest}+")).unwrap_err().contains("4096"));
     }
 
     #[test]
