@@ -1,8 +1,8 @@
 //! The upstream: one WebSocket to the cable server for each session, and the thread that keeps it.
 //!
 //! Owns: connecting (plain or TLS), the opening handshake, `welcome`, reading, reconnecting with back-off.
-//! Never: knows that HTTP clients exist, or what a channel is; the session, its `Owner`, is told what comes.
-//! Flow: `Connector::start` -> thread -> handshake worker -> `Owner::up`, `text`…, `down` -> again, or the end.
+//! Never: knows that HTTP clients exist, or what a channel is; the session, its `LinkHandler`, is told what comes.
+//! Flow: `Connector::start` -> thread -> handshake worker -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
 //! Writers: any thread, through `Link::send`, one whole frame at a time.
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
@@ -36,7 +36,7 @@ use wire::text_frame;
 use workers::Workers;
 
 /// Stack of a session's thread. Decrypting and parsing take up to 32 KiB in a debug build; the rest is for
-/// what the owner does with a text. Only what is touched costs memory.
+/// what the handler does with a text. Only what is touched costs memory.
 const STACK: usize = 128 * 1024;
 
 /// Sessions that may shake hands again at a time, so that a restarted upstream is not overrun.
@@ -71,12 +71,12 @@ pub struct Handshake {
     pub query: String,
     /// Sent in this order, bytes unchanged, but for `Host`, which comes first.
     pub headers: Vec<(String, Vec<u8>)>,
-    pub speech: Speech,
+    pub speech: Protocol,
 }
 
 /// What is spoken over the WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Speech {
+pub enum Protocol {
     /// ActionCable: up with its `welcome`.
     Cable,
     /// Whatever the client speaks: offers these subprotocols, separated by commas, and is up with the 101.
@@ -84,7 +84,7 @@ pub enum Speech {
 }
 
 /// The session, as its upstream sees it. All calls come from the one thread of the upstream, in order.
-pub trait Owner: Send + Sync + 'static {
+pub trait LinkHandler: Send + Sync + 'static {
     /// What the next attempt carries. What is spoken stays the same.
     fn handshake(&self) -> Arc<Handshake>;
 
@@ -143,7 +143,7 @@ impl Link {
     }
 
     /// Sends one text frame, whole, whatever other threads send. Blocks for 10 s at most; then, as after
-    /// any error, the link is cut and its owner told.
+    /// any error, the link is cut and its handler told.
     pub fn send(&self, text: &str) -> io::Result<()> {
         let socket = self.socket.upgrade().ok_or(ErrorKind::NotConnected)?;
         socket.send(&text_frame(text)?)?;
@@ -164,7 +164,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// Ends the thread wherever it is, and never blocks. A live link gets a close frame; within a second
-    /// its socket is closed. The owner hears nothing more. `reason` is at most 123 bytes.
+    /// its socket is closed. The handler hears nothing more. `reason` is at most 123 bytes.
     pub fn close(&self, code: u16, reason: &'static str) {
         self.line.close(code, reason);
     }
@@ -219,15 +219,19 @@ impl Connector {
         let _ = std::thread::Builder::new().name("resolve".to_owned()).spawn(ask);
     }
 
-    /// Starts the thread `upstream-<name>`, which connects at once. The owner may hear of it before this
+    /// Starts the thread `upstream-<name>`, which connects at once. The handler may hear of it before this
     /// returns. An error means that no thread could be started.
-    pub fn start(self: &Arc<Self>, name: &str, owner: Arc<dyn Owner>) -> io::Result<Upstream> {
+    pub fn start(
+        self: &Arc<Self>,
+        name: &str,
+        handler: Arc<dyn LinkHandler>,
+    ) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
         let session = LinkThread {
             connector: Arc::clone(self),
             name: name.to_owned(),
-            speech: owner.handshake().speech.clone(),
-            owner,
+            speech: handler.handshake().speech.clone(),
+            handler,
             line: Arc::clone(&line),
         };
         let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);

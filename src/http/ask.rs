@@ -6,7 +6,7 @@ use super::origin::is_token;
 use super::query;
 use crate::gate::{Answer, Exchange, Head};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
-use crate::upstream::{Handshake, Speech};
+use crate::upstream::{Handshake, Protocol};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,7 +227,7 @@ fn handshake(
     if !hops.is_empty() {
         headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
     }
-    let speech = protocols.map_or(Speech::Cable, |protocols| Speech::Raw { protocols });
+    let speech = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
     Handshake { query: credentials.query.clone(), headers, speech }
 }
 

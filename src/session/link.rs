@@ -6,7 +6,7 @@
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
-use crate::upstream::{AfterDown, Down, Handshake, Link, Owner};
+use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// a deploy answers 404 for a while.
 const DENIED_FOR_GOOD_AFTER: Duration = Duration::from_secs(60);
 
-impl Owner for Session {
+impl LinkHandler for Session {
     fn handshake(&self) -> Arc<Handshake> {
         Arc::clone(&self.lock().handshake)
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::mailbox::Mailbox;
 use crate::report::info;
-use crate::upstream::Owner;
+use crate::upstream::LinkHandler;
 use parking_lot::Mutex;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -284,7 +284,7 @@ impl Table {
     }
 
     fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
-        let owner: Arc<dyn Owner> = Arc::clone(session) as Arc<dyn Owner>;
+        let owner: Arc<dyn LinkHandler> = Arc::clone(session) as Arc<dyn LinkHandler>;
         match self.connector.start(session.name(), owner) {
             Ok(upstream) => {
                 info!("event=session-opened session={}", session.name());

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::mailbox::Bounds;
     use crate::session::{Credentials, JoinRequest, Kind, Rules, Start, Table};
-    use crate::upstream::{Connector, Handshake, Settings, Speech, Url};
+    use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -174,7 +174,7 @@ mod tests {
             handshake: Handshake {
                 query: String::new(),
                 headers: Vec::new(),
-                speech: Speech::Cable,
+                speech: Protocol::Cable,
             },
         };
         Session::new(&table, &request)

@@ -19,7 +19,7 @@ use super::socket::{Place, UpstreamSocket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
 use super::tls::explain;
 use super::wire::Wire;
-use super::{Connector, Down, Handshake, Speech, Url};
+use super::{Connector, Down, Handshake, Protocol, Url};
 use crate::frame::Frame;
 use crate::report::debug;
 
@@ -53,7 +53,7 @@ impl Attempt {
         let settings = &self.connector.settings;
         let (message_max, message_time) = (settings.message_max, settings.message_time());
         let mut wire = Wire::new(socket, rest, message_max, message_time, self.deadline);
-        if matches!(self.handshake.speech, Speech::Cable) {
+        if matches!(self.handshake.speech, Protocol::Cable) {
             self.await_welcome(&mut wire)?;
         }
         wire.forget_deadline();

@@ -6,7 +6,7 @@
 
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Down, Handshake, Settings, Speech, Url, diagnosis};
+use super::{Down, Handshake, Protocol, Settings, Url, diagnosis};
 
 /// Bytes of an answer's head; a longer one fails the handshake.
 pub const HEAD_MAX: usize = 16 * 1024;
@@ -84,11 +84,11 @@ fn push(bytes: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), Down> {
     Ok(())
 }
 
-fn offer(speech: &Speech) -> Option<&str> {
+fn offer(speech: &Protocol) -> Option<&str> {
     match speech {
-        Speech::Cable => Some(CABLE_OFFER),
-        Speech::Raw { protocols } if protocols.trim().is_empty() => None,
-        Speech::Raw { protocols } => Some(protocols),
+        Protocol::Cable => Some(CABLE_OFFER),
+        Protocol::Raw { protocols } if protocols.trim().is_empty() => None,
+        Protocol::Raw { protocols } => Some(protocols),
     }
 }
 
@@ -105,7 +105,7 @@ pub enum HandshakeReply {
 pub fn reply(
     bytes: &[u8],
     key: &str,
-    speech: &Speech,
+    speech: &Protocol,
     named: bool,
 ) -> Result<HandshakeReply, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -138,7 +138,7 @@ pub fn reply(
 fn check_switch(
     headers: &[httparse::Header<'_>],
     key: &str,
-    speech: &Speech,
+    speech: &Protocol,
 ) -> Result<Option<String>, String> {
     let all = |name: &str| {
         let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -160,14 +160,14 @@ fn check_switch(
     chosen(&all("Sec-WebSocket-Protocol"), speech)
 }
 
-fn chosen(values: &[&[u8]], speech: &Speech) -> Result<Option<String>, String> {
+fn chosen(values: &[&[u8]], speech: &Protocol) -> Result<Option<String>, String> {
     let [value] = values else {
         let many = !values.is_empty();
         return if many { Err("the upstream chose two subprotocols".into()) } else { Ok(None) };
     };
     let fits = match speech {
-        Speech::Cable => *value == CABLE.as_bytes(),
-        Speech::Raw { protocols } => {
+        Protocol::Cable => *value == CABLE.as_bytes(),
+        Protocol::Raw { protocols } => {
             protocols.split(',').any(|offered| offered.trim().as_bytes() == *value)
         }
     };

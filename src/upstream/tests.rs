@@ -1,6 +1,6 @@
 //! The upstream against a server that each test scripts, over real sockets of the loopback.
 //!
-//! The test's own thread is the server: it accepts, answers, and then looks at what the owner was told.
+//! The test's own thread is the server: it accepts, answers, and then looks at what the handler was told.
 //! Every wait has a limit of five seconds that only a failing test meets.
 
 mod closing;
@@ -25,7 +25,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(5);
 const WELCOME: &str = r#"{"type":"welcome"}"#;
 
-/// What the owner was told, in order.
+/// What the handler was told, in order.
 #[derive(Debug)]
 enum Told {
     Up(Arc<Link>),
@@ -39,14 +39,14 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// An owner that writes down what it is told. Its channel ends with the thread of the upstream.
+/// A handler that writes down what it is told. Its channel ends with the thread of the upstream.
 struct Listener {
     told: Sender<Told>,
     next: AfterDown,
     handshake: Arc<Handshake>,
 }
 
-impl Owner for Listener {
+impl LinkHandler for Listener {
     fn handshake(&self) -> Arc<Handshake> {
         Arc::clone(&self.handshake)
     }
@@ -76,8 +76,8 @@ impl Client {
     fn start(connector: &Arc<Connector>, handshake: Handshake, next: AfterDown) -> Client {
         let (tell, told) = bounded(10_000);
         let handshake = Arc::new(handshake);
-        let owner = Arc::new(Listener { told: tell, next, handshake });
-        Client { upstream: connector.start("7f3a", owner).unwrap(), told }
+        let handler = Arc::new(Listener { told: tell, next, handshake });
+        Client { upstream: connector.start("7f3a", handler).unwrap(), told }
     }
 
     fn next(&self) -> Told {
@@ -121,11 +121,11 @@ impl Client {
 }
 
 fn cable() -> Handshake {
-    Handshake { query: String::new(), headers: Vec::new(), speech: Speech::Cable }
+    Handshake { query: String::new(), headers: Vec::new(), speech: Protocol::Cable }
 }
 
 fn raw(protocols: &str) -> Handshake {
-    Handshake { speech: Speech::Raw { protocols: protocols.to_owned() }, ..cable() }
+    Handshake { speech: Protocol::Raw { protocols: protocols.to_owned() }, ..cable() }
 }
 
 /// A listener whose connections the test answers itself.

@@ -1,6 +1,6 @@
 //! The thread of one session's upstream: attempt, read, back off, and again.
 //!
-//! Owns: when to try again, what ends a link, and what the owner is told.
+//! Owns: when to try again, what ends a link, and what the handler is told.
 //! Never: connects or shakes hands itself (workers do, on deeper stacks).
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
@@ -20,7 +20,7 @@ use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
 use super::socket::{UpstreamSocket, brief};
 use super::wire::{Wire, close_frame};
-use super::{AfterDown, Connector, Down, Link, Owner, Permit, Settings, Speech};
+use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol, Settings};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
 
@@ -104,8 +104,8 @@ impl Line {
 pub struct LinkThread {
     pub connector: Arc<Connector>,
     pub name: String,
-    pub speech: Speech,
-    pub owner: Arc<dyn Owner>,
+    pub speech: Protocol,
+    pub handler: Arc<dyn LinkHandler>,
     pub line: Arc<Line>,
 }
 
@@ -113,7 +113,7 @@ impl LinkThread {
     /// A panic is told by the process's hook; here it is the end of this session and of no other.
     pub fn run_to_the_end(&self) {
         if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-            self.owner.broken();
+            self.handler.broken();
         }
     }
 
@@ -136,7 +136,7 @@ impl LinkThread {
             };
             let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
             self.tell(&down, failures);
-            if matches!(self.owner.down(down, welcomed), AfterDown::Stop) {
+            if matches!(self.handler.down(down, welcomed), AfterDown::Stop) {
                 return;
             }
             let Some(granted) = self.pause(pause_after(failures)) else { return };
@@ -152,7 +152,7 @@ impl LinkThread {
         let timeout = self.connector.settings.connect_timeout;
         let attempt = Attempt {
             connector: Arc::clone(&self.connector),
-            handshake: self.owner.handshake(),
+            handshake: self.handler.handshake(),
             line: Arc::clone(&self.line),
             name: self.name.clone(),
             deadline: Instant::now() + timeout,
@@ -217,7 +217,7 @@ impl LinkThread {
             self.connector.stats.upstream_up.add(1);
             let patience = self.set_patience(&socket, protocol.as_deref());
             let link = Link::new(&socket, protocol, self.name.clone());
-            self.owner.up(Arc::new(link));
+            self.handler.up(Arc::new(link));
             let down = match patience {
                 Ok(()) => self.read(&mut wire),
                 Err(error) => Some(LinkEnd { down: Down::lost(&brief(&error)), code: None }),
@@ -237,7 +237,7 @@ impl LinkThread {
     fn set_patience(&self, socket: &UpstreamSocket, protocol: Option<&str>) -> std::io::Result<()> {
         let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
         match self.speech {
-            Speech::Raw { .. } if !pings => socket.read_patiently(),
+            Protocol::Raw { .. } if !pings => socket.read_patiently(),
             _ => socket.read_timeout(self.connector.settings.stale_after),
         }
     }
@@ -278,7 +278,7 @@ impl LinkThread {
     }
 
     fn take_text(&self, text: &str) -> Option<Down> {
-        let cable = matches!(self.speech, Speech::Cable);
+        let cable = matches!(self.speech, Protocol::Cable);
         let frame = if cable { Frame::parse(text) } else { None };
         let kind = match &frame {
             Some(frame) => frame.kind(),
@@ -292,7 +292,7 @@ impl LinkThread {
                 return Some(disconnected(reason, reconnect, true));
             }
             None if cable => {}
-            frame => self.owner.text(text, frame),
+            frame => self.handler.text(text, frame),
         }
         None
     }

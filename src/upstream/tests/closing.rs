@@ -171,7 +171,7 @@ struct Careless {
     broken: Sender<()>,
 }
 
-impl Owner for Careless {
+impl LinkHandler for Careless {
     fn handshake(&self) -> Arc<Handshake> {
         Arc::new(cable())
     }
