@@ -31,11 +31,13 @@ pub enum Held {
     Bodies,
     /// Answers to polls, until they are written.
     Answers,
+    /// Messages of the server that are not whole yet.
+    Incoming,
 }
 
 impl Held {
     /// Each with its name in the metrics.
-    pub const ALL: [(Held, &'static str); 8] = [
+    pub const ALL: [(Held, &'static str); 9] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
         (Held::Commands, "commands"),
@@ -44,6 +46,7 @@ impl Held {
         (Held::Ended, "ended"),
         (Held::Bodies, "bodies"),
         (Held::Answers, "answers"),
+        (Held::Incoming, "incoming"),
     ];
 }
 
@@ -79,7 +82,12 @@ impl Budget {
     /// Whether so many bytes more of anything but messages fit.
     pub fn fits(&self, more: usize) -> bool {
         let others = self.held().saturating_sub(self.of(Held::Messages));
-        others.saturating_add(more) <= self.max / 2
+        others.saturating_add(more) <= self.max_of_others()
+    }
+
+    /// What anything but messages may hold in all.
+    pub fn max_of_others(&self) -> usize {
+        self.max / 2
     }
 
     pub fn max(&self) -> usize {
@@ -111,6 +119,19 @@ pub struct Share {
 }
 
 impl Share {
+    /// Another one of the same kind, which holds nothing yet.
+    pub fn fresh(&self) -> Share {
+        self.budget.share(self.kind)
+    }
+
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// The owner holds so many bytes now, whether or not there is room for them.
     pub fn set(&mut self, bytes: usize) {
         let bytes = bytes - bytes % STEP;

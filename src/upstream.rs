@@ -24,6 +24,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::frame::Frame;
+use crate::memory::Share;
 use crate::report;
 use crate::report::debug;
 use crate::stats::Stats;
@@ -87,6 +88,9 @@ pub enum Protocol {
 pub trait LinkHandler: Send + Sync + 'static {
     /// What the next attempt carries. What is spoken stays the same.
     fn handshake(&self) -> Arc<Handshake>;
+
+    /// The memory of messages that are not whole yet; it holds nothing yet.
+    fn incoming(&self) -> Share;
 
     /// The link is there: welcomed, or switched where the speech is raw.
     fn up(&self, link: Arc<Link>);

@@ -6,6 +6,7 @@
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
+use crate::memory::{Budget, Held, Share};
 use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,14 @@ const DENIED_FOR_GOOD_AFTER: Duration = Duration::from_secs(60);
 impl LinkHandler for Session {
     fn handshake(&self) -> Arc<Handshake> {
         Arc::clone(&self.lock().handshake)
+    }
+
+    fn incoming(&self) -> Share {
+        match self.table.upgrade() {
+            Some(table) => table.budget().share(Held::Incoming),
+            // The process ends.
+            None => Budget::new(0).share(Held::Incoming),
+        }
     }
 
     fn up(&self, link: Arc<Link>) {

@@ -18,9 +18,10 @@ use super::handshake::{HandshakeReply, reply, request};
 use super::socket::{Place, UpstreamSocket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
 use super::tls::explain;
-use super::wire::Wire;
+use super::wire::{Intake, Wire};
 use super::{Connector, Down, Handshake, Protocol, Url};
 use crate::frame::Frame;
+use crate::memory::Share;
 use crate::report::debug;
 
 /// A step of the answer's head; most heads come in one.
@@ -32,6 +33,8 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 pub struct Attempt {
     pub connector: Arc<Connector>,
     pub handshake: Arc<Handshake>,
+    /// The memory of messages that are not whole yet.
+    pub incoming: Share,
     pub line: Arc<Line>,
     pub name: String,
     pub deadline: Instant,
@@ -51,8 +54,14 @@ impl Attempt {
         let socket = self.reach().map_err(|error| self.unreachable(&error))?;
         let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
         let settings = &self.connector.settings;
-        let (message_max, message_time) = (settings.message_max, settings.message_time());
-        let mut wire = Wire::new(socket, rest, message_max, message_time, self.deadline);
+        let intake = Intake {
+            message_max: settings.message_max,
+            message_time: settings.message_time(),
+            share: self.incoming.fresh(),
+            room_within: settings.stale_after,
+            line: Arc::clone(&self.line),
+        };
+        let mut wire = Wire::new(socket, rest, intake, self.deadline);
         if matches!(self.handshake.speech, Protocol::Cable) {
             self.await_welcome(&mut wire)?;
         }

@@ -21,6 +21,7 @@ use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
 use super::*;
+use crate::memory::{Budget, Held};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const WELCOME: &str = r#"{"type":"welcome"}"#;
@@ -49,6 +50,10 @@ struct Listener {
 impl LinkHandler for Listener {
     fn handshake(&self) -> Arc<Handshake> {
         Arc::clone(&self.handshake)
+    }
+
+    fn incoming(&self) -> Share {
+        Budget::new(1 << 30).share(Held::Incoming)
     }
 
     fn up(&self, link: Arc<Link>) {

@@ -153,6 +153,7 @@ impl LinkThread {
         let attempt = Attempt {
             connector: Arc::clone(&self.connector),
             handshake: self.handler.handshake(),
+            incoming: self.handler.incoming(),
             line: Arc::clone(&self.line),
             name: self.name.clone(),
             deadline: Instant::now() + timeout,

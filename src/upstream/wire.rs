@@ -7,6 +7,7 @@
 
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -15,6 +16,8 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::socket::{UpstreamSocket, left};
+use super::thread::Line;
+use crate::memory::Share;
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
 const READ_BUFFER: usize = 640;
@@ -26,6 +29,9 @@ const GROWN: u64 = 4096;
 /// 0.1 us a frame then, and a session that falls quiet after a burst is as small as before instead of 4 to 8 KiB larger.
 const GROWN_AFTER: u32 = 8;
 
+/// How often a message that waits for room looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
 pub struct Wire {
     web: WebSocket<Watched>,
     config: WebSocketConfig,
@@ -34,14 +40,13 @@ pub struct Wire {
 impl Wire {
     /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `forget_deadline`
     /// every read ends at `deadline`.
-    /// A message that is not whole `message_time` after it began fails with `TimedOut`.
     pub fn new(
         socket: Arc<UpstreamSocket>,
         rest: Vec<u8>,
-        message_max: usize,
-        message_time: Duration,
+        intake: Intake,
         deadline: Instant,
     ) -> Wire {
+        let message_max = intake.message_max;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -50,7 +55,7 @@ impl Wire {
         let mut frames = Boundaries::default();
         frames.pass(&rest);
         let (deadline, since) = (Some(deadline), Instant::now());
-        let watched = Watched { socket, deadline, since, message_time, frames, empty: false };
+        let watched = Watched { socket, deadline, since, intake, frames, empty: false };
         let web = WebSocket::from_partially_read(watched, rest, Role::Client, Some(config));
         Wire { web, config }
     }
@@ -77,10 +82,10 @@ impl Wire {
     fn renew(&mut self) {
         let watched = self.web.get_ref();
         let socket = Arc::clone(&watched.socket);
-        let (deadline, since, message_time) =
-            (watched.deadline, watched.since, watched.message_time);
+        let (deadline, since) = (watched.deadline, watched.since);
         let frames = Boundaries::default();
-        let fresh = Watched { socket, deadline, since, message_time, frames, empty: false };
+        let intake = watched.intake.fresh();
+        let fresh = Watched { socket, deadline, since, intake, frames, empty: false };
         self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
     }
 
@@ -112,12 +117,55 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What bounds the messages that are read.
+pub struct Intake {
+    /// Bytes of one message.
+    pub message_max: usize,
+    /// From its first byte to its last; one that is not whole by then fails with `TimedOut`.
+    pub message_time: Duration,
+    /// The memory of those that are not whole yet, and how long one waits for room in it.
+    pub share: Share,
+    pub room_within: Duration,
+    /// Ends that wait.
+    pub line: Arc<Line>,
+}
+
+impl Intake {
+    /// The same, with nothing in it.
+    fn fresh(&self) -> Intake {
+        Intake { share: self.share.fresh(), line: Arc::clone(&self.line), ..*self }
+    }
+
+    /// Waits for room for a message of so many bytes. Short ones need none: they are what an idle session costs.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        let bytes = if bytes > GROWN { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 };
+        if bytes < self.share.counted() {
+            self.share.set(bytes);
+        }
+        let max = self.share.budget().max_of_others();
+        if bytes > max && bytes <= self.message_max {
+            let why =
+                format!("a message over --max-message: --max-memory has room for {max} bytes");
+            return Err(io::Error::other(why));
+        }
+        let deadline = Instant::now() + self.room_within;
+        // What is over `message_max` fails without taking memory.
+        while bytes <= self.message_max && !self.share.try_set_or_alone(bytes) {
+            if self.line.is_closing() || Instant::now() >= deadline {
+                return Err(io::Error::other("no room for a long message (--max-memory)"));
+            }
+            thread::park_timeout(ROOM_PAUSE);
+        }
+        Ok(())
+    }
+}
+
 struct Watched {
     socket: Arc<UpstreamSocket>,
     deadline: Option<Instant>,
     /// When the message began that is being read, or was read last, and how long one may take.
     since: Instant,
-    message_time: Duration,
+    intake: Intake,
     frames: Boundaries,
     /// Set with the error that asks `Wire::read` for a fresh `WebSocket`.
     empty: bool,
@@ -134,10 +182,11 @@ impl Read for Watched {
             self.socket.read_timeout(left(deadline)?)?;
         }
         let at_boundary = self.frames.at_boundary();
-        if !at_boundary && self.since.elapsed() > self.message_time {
+        if !at_boundary && self.since.elapsed() > self.intake.message_time {
             // A byte now and then is no sign of life.
             return Err(ErrorKind::TimedOut.into());
         }
+        self.intake.make_room(if at_boundary { 0 } else { self.frames.message_bytes })?;
         let size = self.socket.read(buffer)?;
         if self.frames.pass(&buffer[..size]) || at_boundary {
             self.since = Instant::now();
@@ -164,6 +213,8 @@ struct Boundaries {
     header: Vec<u8>,
     payload_left: u64,
     inside_message: bool,
+    /// Of the message that is being read, as far as its frames are known.
+    message_bytes: u64,
     frames: u32,
     grown: bool,
 }
@@ -197,6 +248,10 @@ impl Boundaries {
     fn begin(&mut self, header: &FrameHeader, size: u64) {
         self.header.clear();
         self.payload_left = size;
+        self.message_bytes = size.saturating_add(match self.inside_message {
+            true => self.message_bytes,
+            false => 0,
+        });
         self.frames = self.frames.saturating_add(1);
         self.grown |= size > GROWN || self.frames >= GROWN_AFTER;
         if matches!(header.opcode, OpCode::Data(_)) {
@@ -211,6 +266,7 @@ mod tests {
 
     use super::super::socket::Place;
     use super::*;
+    use crate::memory::{Budget, Held};
 
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -218,8 +274,14 @@ mod tests {
         let socket =
             UpstreamSocket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
         socket.connected(deadline, deadline).unwrap();
-        let minute = Duration::from_secs(60);
-        let wire = Wire::new(Arc::new(socket), Vec::new(), 1 << 20, minute, deadline);
+        let intake = Intake {
+            message_max: 1 << 20,
+            message_time: Duration::from_secs(60),
+            share: Budget::new(1 << 30).share(Held::Incoming),
+            room_within: Duration::from_secs(1),
+            line: Arc::default(),
+        };
+        let wire = Wire::new(Arc::new(socket), Vec::new(), intake, deadline);
         (listener.accept().unwrap().0, wire)
     }
 

@@ -172,6 +172,10 @@ struct Careless {
 }
 
 impl LinkHandler for Careless {
+    fn incoming(&self) -> Share {
+        Budget::new(1 << 30).share(Held::Incoming)
+    }
+
     fn handshake(&self) -> Arc<Handshake> {
         Arc::new(cable())
     }

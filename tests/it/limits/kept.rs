@@ -337,3 +337,34 @@ fn a_write_that_is_stuck_for_30_s_ends_that_stream() {
     assert!(waited > Duration::from_secs(25), "{waited:?}");
     drop(stream);
 }
+
+#[test]
+fn a_message_that_can_never_fit_costs_the_link() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "1000000"]);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+
+    link.message(CHAT, &format!("\"{}\"", "x".repeat(400_000)));
+    assert_eq!(stream.received().len(), 400_002);
+    link.message(CHAT, &format!("\"{}\"", "x".repeat(600_000)));
+
+    let told = stream.expect_upstream("disconnected");
+    assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
+}
+
+#[test]
+fn long_messages_that_are_not_whole_wait_for_one_another() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "1000000", "--stale-after", "1s"]);
+    let (_first, mut half) = bridge.open_with(&upstream, "/a", CHAT);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/b", CHAT);
+
+    // The first part of a message, 400,000 bytes: another message of that length has no room beside it.
+    half.bytes(&[0x01, 127, 0, 0, 0, 0, 0, 6, 0x1a, 0x80]);
+    half.bytes(&[b' '; 400_000]);
+    half.settle();
+    link.message(CHAT, &format!("\"{}\"", "x".repeat(400_000)));
+
+    let told = stream.expect_upstream("disconnected");
+    assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
+}
