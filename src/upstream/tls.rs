@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 
 use super::Url;
@@ -90,97 +90,52 @@ fn take(
     }
 }
 
+/// What rustls calls it, what it is, and what to do about it.
+#[rustfmt::skip] // one fault a line
+const FAULTS: [(&str, &str); 18] = [
+    ("UnknownIssuer", "'s certificate is from an authority that is not trusted here: name its PEM file in SSL_CERT_FILE, and let the upstream send the certificates in between"),
+    ("CaUsedAsEndEntity", "'s certificate is an authority's own (CA:TRUE): make it with basicConstraints=critical,CA:FALSE, or let the authority sign one"),
+    ("EndEntityUsedAsCa", "'s certificate is signed by one that is no authority: make that one with basicConstraints=critical,CA:TRUE"),
+    ("UnsupportedCertVersion", "'s certificate is of version 1: make it with a subjectAltName, which makes it version 3"),
+    ("NotValidForName", "'s certificate has no name in its subjectAltName, and a CN does not count: make it with subjectAltName=DNS: and the name in --server, or IP: and the address"),
+    ("Expired", "'s certificate has expired: renew it, or set this machine's clock"),
+    ("NotValidYet", "'s certificate is not valid yet: set the clock of this machine, or of the one that made it"),
+    ("InvalidPurpose", "'s certificate is not one for servers: make it with extendedKeyUsage=serverAuth, or without any"),
+    ("BadSignature", "'s certificate is not signed by the authority that is trusted here under that name: name the PEM file of the one that did in SSL_CERT_FILE"),
+    ("UnsupportedSignatureAlgorithm", "'s certificate is signed in a way that is not secure or not known: make it with RSA of 2048 bits or ECDSA, and SHA-256"),
+    ("InvalidMessage", " does not speak TLS there; if that is meant, write ws:// in --server"),
+    ("PeerIncompatible", " has to speak TLS 1.2 or 1.3"),
+    ("AlertReceived(ProtocolVersion", " has to speak TLS 1.2 or 1.3"),
+    ("AlertReceived(HandshakeFailure", " has to speak TLS 1.2 or 1.3 with a usual cipher"),
+    ("AlertReceived(CertificateRequired", " asks for a client certificate, which the bridge has not"),
+    ("AlertReceived(BadCertificate", " asks for a client certificate, which the bridge has not"),
+    ("AlertReceived(UnrecognisedName", " does not know the name that --server has"),
+    ("AlertReceived(InternalError", " has a fault of its own: look into its log"),
+];
+
 /// Why TLS failed, and what to do about it.
 pub fn explain(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => of_certificate(why),
-        Some(rustls::Error::InvalidMessage(_)) => {
-            "what listens there does not speak TLS; if it is meant, write ws:// in --server"
-                .to_owned()
-        }
-        Some(rustls::Error::PeerIncompatible(why)) => {
-            format!("the upstream has to speak TLS 1.2 or 1.3 ({why:?})")
-        }
-        Some(rustls::Error::AlertReceived(alert)) => of_alert(*alert),
-        _ => error.to_string(),
-    }
-}
-
-fn of_alert(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => {
-            format!("the upstream has to speak TLS 1.2 or 1.3 with a usual cipher ({alert:?})")
-        }
-        AlertDescription::CertificateRequired | AlertDescription::BadCertificate => {
-            format!(
-                "the upstream asks for a client certificate, which the bridge has not ({alert:?})"
-            )
-        }
-        AlertDescription::UnrecognisedName => {
-            "the upstream does not know the name that --server has".to_owned()
-        }
-        alert => format!("the upstream ends it ({alert:?})"),
-    }
-}
-
-fn of_certificate(why: &CertificateError) -> String {
-    let (what, remedy) = match why {
-        CertificateError::UnknownIssuer => (
-            "is from an authority that is not trusted here",
-            "name its PEM file in SSL_CERT_FILE, and let the upstream send the certificates in between",
-        ),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            ("has expired", "renew it, or set this machine's clock")
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            ("is not valid yet", "set the clock of this machine, or of the one that made it")
-        }
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => (
-            "has no name in its subjectAltName, and a CN does not count",
-            "make it with subjectAltName=DNS: and the name in --server, or IP: and the address",
-        ),
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            // rustls writes them as `DnsName("a.example")`.
-            let names = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-            let names: String =
-                names.collect::<Vec<_>>().join(", ").chars().take(NAMES_SHOWN).collect();
-            return format!(
-                "the upstream's certificate is for {names}: write a name that it has in --server, or make one whose \
+    let Some(tls) = tls else { return error.to_string() };
+    let named = match tls {
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented, ..
+        }) => presented.as_slice(),
+        _ => &[],
+    };
+    if !named.is_empty() {
+        // rustls writes them as `DnsName("a.example")`.
+        let names = named.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+        let names: String =
+            names.collect::<Vec<_>>().join(", ").chars().take(NAMES_SHOWN).collect();
+        return format!(
+            "the upstream's certificate is for {names}: write a name that it has in --server, or make one whose \
                  subjectAltName has the name in --server"
-            );
-        }
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            ("is not one for servers", "make it with extendedKeyUsage=serverAuth, or without any")
-        }
-        CertificateError::BadSignature => (
-            "is not signed by the authority that is trusted here under that name",
-            "name the PEM file of the one that did in SSL_CERT_FILE",
-        ),
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            "is signed in a way that is not secure or not known",
-            "make it with RSA of 2048 bits or ECDSA, and SHA-256",
-        ),
-        other => return of_its_form(other),
-    };
-    format!("the upstream's certificate {what}: {remedy}")
-}
-
-/// What is told by rustls as an error of the library beneath, of which only the name can be had.
-fn of_its_form(why: &CertificateError) -> String {
-    let text = why.to_string();
-    let remedy = match text.as_str() {
-        text if text.contains("CaUsedAsEndEntity") => {
-            "is an authority's own (CA:TRUE): make it with basicConstraints=critical,CA:FALSE, or let the authority sign one"
-        }
-        text if text.contains("EndEntityUsedAsCa") => {
-            "is signed by one that is no authority: make that one with basicConstraints=critical,CA:TRUE"
-        }
-        text if text.contains("UnsupportedCertVersion") => {
-            "is of version 1: make it with a subjectAltName, which makes it version 3"
-        }
-        text => return format!("the upstream's certificate is refused: {text}"),
-    };
-    format!("the upstream's certificate {remedy}")
+        );
+    }
+    // Of an error of the library beneath, which is an `Other`, only the name can be had.
+    let name = format!("{tls:?}").replacen("InvalidCertificate(", "", 1);
+    let name = name.trim_start_matches("Other(OtherError(");
+    let fault = FAULTS.iter().find(|(fault, _)| name.starts_with(fault));
+    fault.map_or_else(|| tls.to_string(), |(_, sentence)| format!("the upstream{sentence}"))
 }

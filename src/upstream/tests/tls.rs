@@ -159,7 +159,7 @@ fn a_port_without_tls_is_a_failure_that_says_so() {
     server.tcp.accept().tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
 
     let (reason, _) = client.lost();
-    assert!(reason.contains("does not speak TLS; if it is meant, write ws://"), "{reason}");
+    assert!(reason.contains("does not speak TLS there; if that is meant, write ws://"), "{reason}");
 }
 
 #[test]
