@@ -35,7 +35,7 @@ debian_mirror() {
 }
 
 # Runs a command in a root, with this machine's /proc and /dev, and with these folders in it: in_root ROOT [FOLDER=PLACE]... -- COMMAND
-# It has mounts and processes of its own, of which nothing is left, and no network.
+# It has mounts and processes of its own, of which nothing is left, and no network but loopback.
 in_root() {
   local root=$1
   shift
@@ -49,6 +49,8 @@ in_root() {
   # shellcheck disable=SC2016
   unshare --net --mount --fork --kill-child bash -c '
     set -e
+    # Of the network there is loopback alone; a build needs none of it.
+    ip link set lo up 2>/dev/null || true
     root=$1 count=$2
     shift 2
     for mount in "${@:1:count}"; do
