@@ -174,7 +174,9 @@ async function comesWhole(browserName) {
     await tab.until("the message", SHOWN_MS, () => window.came.length === 1);
 
     // What the HTML standard makes of it: each line break is one LF, half a pair is U+FFFD.
-    const wanted = JSON.parse(`"${PIECE}"`).replaceAll(/\r\n|\r/g, "\n").toWellFormed().repeat(PIECES);
+    const read = JSON.parse(`"${PIECE}"`).replaceAll(/\r\n|\r/g, "\n").toWellFormed();
+    // Firefox leaves a NUL out of every event stream, and so does HTML's parser of a text.
+    const wanted = (browserName === "firefox" ? read.replaceAll("\0", "") : read).repeat(PIECES);
     assert.equal(await tab.run(() => window.came[0].length), wanted.length);
     assert.equal(await tab.run((wanted) => window.came[0] === wanted.piece.repeat(wanted.count), { piece: wanted.slice(0, wanted.length / PIECES), count: PIECES }), true);
     await tab.close();
