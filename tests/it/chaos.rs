@@ -8,6 +8,7 @@ mod attack;
 mod client;
 mod feed;
 mod figures;
+mod memory;
 mod proxy;
 mod rng;
 mod soak;

@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use auto::Auto;
 pub use bridge::{BINARY, Bridge, Vitals, run};
-pub use cgroup::Pids;
+pub use cgroup::{Memory, Pids};
 pub use http::{Asked, Poll, Request, Response};
 pub use json::{Json, quote};
 pub use place::Place;

@@ -238,6 +238,11 @@ impl Vitals {
         (self.count("task"), self.count("fd"))
     }
 
+    /// Whether it lives: what has ended holds no memory.
+    pub fn are_there(self) -> bool {
+        self.read("status").contains("VmRSS:")
+    }
+
     /// Memory that is resident now, in KiB.
     pub fn resident_kib(self) -> u64 {
         self.status("VmRSS:")
