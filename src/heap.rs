@@ -23,14 +23,24 @@ unsafe extern "C" {
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD: i32 = -3;
 
+/// `M_ARENA_MAX` of the same file. Each arena has gaps that no other can use, and glibc makes eight for each processor: in a
+/// cgroup of 32 MiB they grew until the kernel ended the process, with 4 MB in use.
+#[cfg(target_env = "gnu")]
+const ARENA_MAX: i32 = -8;
+
 /// What glibc begins with, and now stays with: a block of so many bytes is mapped by itself.
 #[cfg(target_env = "gnu")]
 const LARGE: i32 = 128 * 1024;
 
-/// To be called at the start, before there are threads: what is large goes back as soon as it is freed.
+/// To be called at the start, before there are threads: what is large goes back as soon as it is freed, and there are no more
+/// arenas than threads that can run at once.
 pub fn begin() {
     #[cfg(target_env = "gnu")]
-    mallopt(MMAP_THRESHOLD, LARGE);
+    {
+        mallopt(MMAP_THRESHOLD, LARGE);
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        mallopt(ARENA_MAX, i32::try_from(cores.min(8)).unwrap_or(2));
+    }
 }
 
 /// Another libc keeps less, and has nothing to ask.
