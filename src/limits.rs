@@ -51,7 +51,7 @@ const MEMORY_A_SLOT: u64 = 52 * 1024;
 const MEMORY_RESERVED: u64 = 8 * MIB;
 
 /// What is planned with, of 100 parts: the kernel's counters lag behind, and the heap has gaps.
-const MEMORY_SHARE: u64 = 85;
+const MEMORY_SHARE: u64 = 80;
 
 /// `--max-memory` where it is not typed: this part of the memory there is, and no more than that.
 const BUDGET_SHARE: u64 = 8;

@@ -2,7 +2,8 @@
 //!
 //! In memory cgroups without swap, with the bridge's defaults, and without one beside `--max-memory`. The bridge is never killed
 //! and never over its bound, an honest session beside it loses nothing untold, and each refusal is one of the contract's.
-//! `scripts/attack MINUTES` runs one small group for a minute in all, or from 10 minutes on every group, a minute each kind.
+//! `scripts/attack MINUTES` runs it from 10 minutes on, a minute each kind; with less in `ATTACK_MINUTES` it is one small group
+//! for a minute in all.
 
 mod kinds;
 mod server;
