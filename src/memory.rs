@@ -82,12 +82,7 @@ impl Budget {
     /// Whether so many bytes more of anything but messages fit.
     pub fn fits(&self, more: usize) -> bool {
         let others = self.held().saturating_sub(self.of(Held::Messages));
-        others.saturating_add(more) <= self.max_of_others()
-    }
-
-    /// What anything but messages may hold in all.
-    pub fn max_of_others(&self) -> usize {
-        self.max / 2
+        others.saturating_add(more) <= self.max / 2
     }
 
     pub fn max(&self) -> usize {

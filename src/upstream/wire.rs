@@ -142,7 +142,7 @@ impl Intake {
         if bytes < self.share.counted() {
             self.share.set(bytes);
         }
-        let max = self.share.budget().max_of_others();
+        let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =
                 format!("a message over --max-message: --max-memory has room for {max} bytes");

@@ -204,12 +204,13 @@ fn over_max_memory_a_session_with_one_large_message_does_not_end_the_search() {
 fn a_tunnel_whose_newest_frame_does_not_fit_closes_with_1013() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let (_other_link, _) = with_one(&upstream, &bridge, "/other", 30_000);
     let asked = bridge.get("/t?protocol=p1").begin();
     let mut link = upstream.accept();
     link.upgrade_with("Sec-WebSocket-Protocol: p1\r\n");
     asked.response();
 
-    link.raw(&"x".repeat(200_000));
+    link.raw(&"x".repeat(90_000));
 
     assert_eq!(link.expect_close(), Some(1000));
     let gone = bridge.post("/t?seq=1", "\"one\"").send();
@@ -224,7 +225,7 @@ fn what_clients_hold_has_half_of_max_memory_and_more_is_an_error_of_the_item_or_
     let _link = bridge.open_by_post(&upstream, "/a", CHAT);
     let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
 
-    let answers = bridge.act("/a", &vec![send(CHAT, &data); 10]);
+    let answers: Vec<Json> = (0..10).flat_map(|_| bridge.act("/a", &[send(CHAT, &data)])).collect();
 
     let held = answers.iter().filter(|answer| answer.raw("error") == "null").count();
     assert!((2..=4).contains(&held), "{held}");
@@ -344,9 +345,9 @@ fn a_message_that_can_never_fit_costs_the_link() {
     let bridge = Bridge::with(&upstream, &["--max-memory", "1000000"]);
     let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
 
-    link.message(CHAT, &format!("\"{}\"", "x".repeat(400_000)));
-    assert_eq!(stream.received().len(), 400_002);
-    link.message(CHAT, &format!("\"{}\"", "x".repeat(600_000)));
+    link.message(CHAT, &format!("\"{}\"", "x".repeat(800_000)));
+    assert_eq!(stream.received().len(), 800_002);
+    link.message(CHAT, &format!("\"{}\"", "x".repeat(1_200_000)));
 
     let told = stream.expect_upstream("disconnected");
     assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
@@ -365,6 +366,11 @@ fn long_messages_that_are_not_whole_wait_for_one_another() {
     half.settle();
     link.message(CHAT, &format!("\"{}\"", "x".repeat(400_000)));
 
+    // The first one is not stale meanwhile.
+    wait_until(PATIENCE, || {
+        half.settle();
+        bridge.log().contains("no room for a long message")
+    });
     let told = stream.expect_upstream("disconnected");
     assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
 }

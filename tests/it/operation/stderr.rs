@@ -162,7 +162,11 @@ fn no_line_of_the_log_is_over_two_kibibytes() {
 #[test]
 fn a_hangup_drains_unless_it_was_ignored_at_the_start() {
     let upstream = FakeUpstream::start();
-    let mut bridge = Bridge::start(&upstream);
+    let mut command = Command::new("env");
+    // These tests may run under `nohup` themselves.
+    command.arg("--default-signal=HUP").arg(env!("CARGO_BIN_EXE_actioncable-to-eventsource"));
+    command.args(["-l", "127.0.0.1:0", "-s", &upstream.url()]);
+    let mut bridge = Bridge::by(&mut command);
     bridge.signal(Signal::HUP);
     assert_eq!(bridge.exit_code(DRAIN), Some(0));
     assert!(bridge.log().contains("event=stopped signal=SIGHUP"), "{}", bridge.log());
