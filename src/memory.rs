@@ -2,7 +2,8 @@
 //!
 //! Owns: how much of each kind is held. A `Share` gives back what it counts when it is dropped.
 //! Never: frees anything itself, or waits; what happens when there is no room is decided where the memory would be taken.
-//! Messages are what can be forgotten: they have what the others leave, and the others have half of it at most.
+//! Messages are what can be forgotten: they have what the others leave, and the others have half of it at most. Of that half a
+//! quarter is left to what is small by the large ones (`Held::is_large`): else a crowd of bodies would refuse each `send`.
 //! Counts in steps: the first bytes of each share are what an idle session costs, and a message that changes no step touches no
 //! counter that the cores have in common.
 
@@ -36,6 +37,11 @@ pub enum Held {
 }
 
 impl Held {
+    /// What comes in large pieces, and goes by itself.
+    fn is_large(self) -> bool {
+        matches!(self, Held::Bodies | Held::Answers | Held::Incoming)
+    }
+
     /// Each with its name in the metrics.
     pub const ALL: [(Held, &'static str); 9] = [
         (Held::Messages, "messages"),
@@ -83,6 +89,12 @@ impl Budget {
     pub fn fits(&self, more: usize) -> bool {
         let others = self.held().saturating_sub(self.of(Held::Messages));
         others.saturating_add(more) <= self.max / 2
+    }
+
+    /// Whether what is large leaves enough to the rest.
+    fn fits_large(&self) -> bool {
+        let large = [Held::Bodies, Held::Answers, Held::Incoming].map(|kind| self.of(kind));
+        large.iter().fold(0, |sum: usize, held| sum.saturating_add(*held)) <= self.max / 8 * 3
     }
 
     pub fn max(&self) -> usize {
@@ -144,7 +156,7 @@ impl Share {
         if more > 0 {
             // Counted first: of two that come at once one may be refused too many, and none be taken too many.
             self.budget.add(self.kind, more);
-            if !self.budget.fits(0) {
+            if !self.budget.fits(0) || self.kind.is_large() && !self.budget.fits_large() {
                 self.budget.subtract(self.kind, more);
                 return false;
             }
@@ -192,10 +204,22 @@ mod tests {
         let budget = Budget::new(8 * STEP);
         let mut share = budget.share(Held::Bodies);
 
-        assert!(share.try_set(4 * STEP));
-        assert!(!share.try_set(5 * STEP));
+        assert!(share.try_set(3 * STEP));
+        assert!(!share.try_set(4 * STEP));
 
-        assert_eq!((budget.held(), budget.excess(), budget.fits(1)), (4 * STEP, 0, false));
+        assert_eq!((budget.held(), budget.excess()), (3 * STEP, 0));
+    }
+
+    #[test]
+    fn large_pieces_leave_room_for_small_ones() {
+        let budget = Budget::new(8 * STEP);
+        let (mut body, mut small) = (budget.share(Held::Bodies), budget.share(Held::Channels));
+        assert!(body.try_set(3 * STEP));
+        assert!(!budget.share(Held::Answers).try_set(STEP));
+
+        assert!(budget.fits(STEP) && small.try_set(STEP));
+
+        assert!(!budget.fits(1));
     }
 
     #[test]
