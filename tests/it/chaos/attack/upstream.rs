@@ -48,6 +48,9 @@ pub struct Crossing {
     arrivals: Receiver<Link>,
 }
 
+/// A link that did not hold for 5 s makes the next pause longer: 10 s and a handshake at most.
+const BACK_OFF_MAX: Duration = Duration::from_secs(12);
+
 impl Crossing {
     pub fn start() -> Crossing {
         let upstream = FakeUpstream::start();
@@ -63,7 +66,7 @@ impl Crossing {
     pub fn arrivals(&self) -> Arrivals {
         let arrivals = self.arrivals.clone();
         Box::new(move || {
-            let mut link = arrivals.recv_timeout(PATIENCE).expect("an honest client's link");
+            let mut link = arrivals.recv_timeout(BACK_OFF_MAX).expect("an honest client's link");
             link.welcome();
             link
         })
