@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::chaos::feed::Arrivals;
-use crate::support::{Auto, CHAT, FakeUpstream, Link, PATIENCE, quote};
+use crate::support::{Auto, CHAT, FakeUpstream, Link, quote};
 
 /// Enough for a handshake and a frame.
 const STACK: usize = 128 * 1024;
