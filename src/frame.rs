@@ -161,6 +161,11 @@ impl Identifier {
         Ok(Identifier { text: text.into(), wire: wire.into(), canonical: canonical.into() })
     }
 
+    /// Bytes of all the forms in which it is kept.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.wire.len() + self.canonical.len()
+    }
+
     /// The object's text.
     pub fn text(&self) -> &str {
         &self.text

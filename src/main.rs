@@ -45,7 +45,7 @@ use crate::mailbox::Bounds;
 use crate::options::{Config, Stop};
 use crate::report::{Error, Level, info, warning};
 use crate::session::{Rules, Session, Table};
-use crate::upstream::Connector;
+use crate::upstream::{Connector, Url};
 use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -113,7 +113,7 @@ fn run(config: Config) -> Result<(), Error> {
     connector.warn_of_unknown_name();
     let table =
         Table::start(rules(&config, &plan), connector).map_err(|error| Error::no_thread(&error))?;
-    let gates = open_gates(doors, &config, &plan, &table)?;
+    let gates = open_gates(doors, &config, &server, &plan, &table)?;
     if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
     }
@@ -152,6 +152,7 @@ fn bind(config: &Config) -> Result<Vec<(Door, ListenSocket)>, Error> {
 fn open_gates(
     doors: Vec<(Door, ListenSocket)>,
     config: &Config,
+    server: &Url,
     plan: &Plan,
     table: &Arc<Table>,
 ) -> Result<Vec<Gate>, Error> {
@@ -160,7 +161,7 @@ fn open_gates(
         origins,
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
-        server_query: config.server()?.query.unwrap_or_default(),
+        server_query: server.query.clone().unwrap_or_default(),
         demo: config.demo,
     });
     let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
@@ -179,8 +180,10 @@ fn open_gates(
 fn signals() -> Result<Receiver<&'static str>, Error> {
     let failed =
         |error: std::io::Error| Error::Start(format!("signals cannot be waited for: {error}"));
-    let heard = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
-    let mut signals = Signals::new(heard).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    if !is_hangup_ignored() {
+        signals.add_signal(SIGHUP).map_err(failed)?;
+    }
     let (first, received) = bounded(1);
     let wait = move || {
         let mut forever = signals.forever();
@@ -197,13 +200,12 @@ fn signals() -> Result<Receiver<&'static str>, Error> {
     Ok(received)
 }
 
-/// Whether the process was started with this signal ignored. The kernel tells it as a bit of a mask (proc(5), SigIgn); SIGTERM and
-/// SIGINT end the program even so, as they always did.
-fn is_ignored(signal: i32) -> bool {
+/// Whether the process was started with SIGHUP ignored. The kernel tells it as a bit of a mask (proc(5), SigIgn).
+fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    signal == SIGHUP && mask & (1 << (signal - 1)) != 0
+    mask & (1 << (SIGHUP - 1)) != 0
 }
 
 /// One line for a panic: it ends one request or one session, and the process goes on.

@@ -93,8 +93,8 @@ impl Budget {
 
     /// Whether what is large leaves enough to the rest.
     fn fits_large(&self) -> bool {
-        let large = [Held::Bodies, Held::Answers, Held::Incoming].map(|kind| self.of(kind));
-        large.iter().fold(0, |sum: usize, held| sum.saturating_add(*held)) <= self.max / 8 * 3
+        let large = Held::ALL.iter().filter(|(kind, _)| kind.is_large());
+        large.map(|(kind, _)| self.of(*kind)).sum::<usize>() <= self.max / 8 * 3
     }
 
     pub fn max(&self) -> usize {

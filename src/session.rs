@@ -182,7 +182,7 @@ impl Session {
         let Some((channels, mut out)) = state.effects(&self.id).filter(|_| !ended) else {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         };
-        let outcome = match request {
+        match request {
             Request::Subscribe(identifier) => {
                 channels.subscribe(identifier, self.rules.channels_max, &mut out)
             }
@@ -192,9 +192,7 @@ impl Session {
             Request::Send(identifier, data) => {
                 channels.send(&identifier, &data, self.rules.bounds.bytes, &mut out)
             }
-        };
-        state.count_channels();
-        outcome
+        }
     }
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that `opened` the

@@ -80,21 +80,34 @@ struct Leaving {
 }
 
 impl Channel {
-    /// Asks the upstream for it, always in the spelling that subscribed: it is the one that Rails knows.
-    fn ask(&mut self, out: &mut Effects<'_>) {
+    /// Asks the upstream for it, always in the spelling that subscribed: it is the one that Rails knows. `repeats`: how often
+    /// that was done before, on this link and without an answer.
+    fn ask(&mut self, repeats: u32, out: &mut Effects<'_>) {
         if out.link_is_up {
             out.command(self.identifier.subscribe());
-            self.asked = Some(Asked { at: out.now, repeats: 0 });
+            self.asked = Some(Asked { at: out.now, repeats });
         }
     }
 
     /// A client asks once more: not twice within `REPEAT_AFTER`, since the first is about to be answered.
     fn ask_again(&mut self, out: &mut Effects<'_>) {
         if let Some(asked) = self.asked.filter(|asked| out.now >= asked.at + REPEAT_AFTER) {
-            out.command(self.identifier.subscribe());
-            self.asked = Some(Asked { at: out.now, ..asked });
+            self.ask(asked.repeats, out);
         }
     }
+}
+
+/// Which of these an upstream speaks of. It sends identifiers back as they came; one that spells them anew is understood too,
+/// and is parsed once.
+fn position_of<'a>(
+    mut identifiers: impl Iterator<Item = &'a Identifier> + Clone,
+    echo: Echo<'_>,
+) -> Option<usize> {
+    let same = identifiers.clone().position(|identifier| identifier.is(echo));
+    same.or_else(|| {
+        let named = echo.identifier()?;
+        identifiers.position(|identifier| *identifier == named)
+    })
 }
 
 /// In the order in which they were first asked for.
@@ -104,6 +117,8 @@ pub struct Channels {
     /// In the order in which their time is over. As many as `--max-channels`, and as long as all identifiers may be; one
     /// more, and the first waits no longer.
     leaving: VecDeque<Leaving>,
+    /// Bytes of the identifiers of both.
+    identifier_bytes: usize,
     /// Bytes of all commands that are held.
     held_bytes: usize,
 }
@@ -114,7 +129,7 @@ impl Request {
     /// What it may take of the memory, about: a `send` is quoted.
     pub fn bytes(&self) -> usize {
         match self {
-            Request::Subscribe(identifier) => 2 * identifier.text().len(),
+            Request::Subscribe(identifier) => identifier.bytes(),
             Request::Unsubscribe(_) => 0,
             Request::Send(_, data) => 2 * data.len(),
         }
@@ -122,27 +137,24 @@ impl Request {
 }
 
 impl Channels {
-    /// Bytes of all identifiers, in the two forms in which they are kept, and of all that is held.
+    /// Bytes of all identifiers, those that are leaving too, and of all that is held.
     pub fn bytes(&self) -> usize {
-        let identifiers = self.channels.iter().map(|channel| channel.identifier.text().len());
-        2 * identifiers.sum::<usize>() + self.held_bytes
+        self.identifier_bytes + self.held_bytes
     }
 
     fn find(&self, identifier: &Identifier) -> Option<usize> {
         self.channels.iter().position(|channel| channel.identifier == *identifier)
     }
 
-    /// An upstream sends identifiers back as they came; one that spells them anew is understood too, and is parsed once.
     fn find_echo(&self, echo: Echo<'_>) -> Option<usize> {
-        let same = self.channels.iter().position(|channel| channel.identifier.is(echo));
-        same.or_else(|| self.find(&echo.identifier()?))
+        position_of(self.channels.iter().map(|channel| &channel.identifier), echo)
     }
 
     /// After a welcome: every channel that was not rejected, again.
     pub fn welcomed(&mut self, out: &mut Effects<'_>) {
         for channel in &mut self.channels {
             if channel.state != ChannelState::Rejected {
-                channel.ask(out);
+                channel.ask(0, out);
             }
         }
     }
@@ -159,8 +171,7 @@ impl Channels {
         }
         for channel in &mut self.channels {
             if let Some(asked) = channel.asked.filter(|asked| asked.due() <= out.now) {
-                channel.ask(out);
-                channel.asked = Some(Asked { at: out.now, repeats: asked.repeats + 1 });
+                channel.ask(asked.repeats + 1, out);
             }
         }
     }
@@ -168,11 +179,12 @@ impl Channels {
     /// Ends a wait for an answer. A subscription to the same identifier that was made meanwhile is asked for now.
     fn leave(&mut self, at: usize, unsubscribe: bool, out: &mut Effects<'_>) {
         let Some(Leaving { identifier, .. }) = self.leaving.remove(at) else { return };
+        self.identifier_bytes -= identifier.bytes();
         if unsubscribe {
             out.command(identifier.unsubscribe());
         }
         if let Some(at) = self.find(&identifier) {
-            self.channels[at].ask(out);
+            self.channels[at].ask(0, out);
         }
     }
 
@@ -181,11 +193,7 @@ impl Channels {
         if self.leaving.is_empty() {
             return false;
         }
-        let same = self.leaving.iter().position(|leaving| leaving.identifier.is(echo));
-        let at = same.or_else(|| {
-            let identifier = echo.identifier()?;
-            self.leaving.iter().position(|leaving| leaving.identifier == identifier)
-        });
+        let at = position_of(self.leaving.iter().map(|leaving| &leaving.identifier), echo);
         at.into_iter().for_each(|at| self.leave(at, confirmed, out));
         at.is_some()
     }
@@ -263,7 +271,8 @@ impl Channels {
 
     /// The link is lost: each channel that was not rejected waits for the next welcome.
     pub fn lost(&mut self, out: &mut Effects<'_>) {
-        self.leaving.clear();
+        let left = self.leaving.drain(..).map(|leaving| leaving.identifier.bytes());
+        self.identifier_bytes -= left.sum::<usize>();
         for at in 0..self.channels.len() {
             self.channels[at].asked = None;
             if self.channels[at].state != ChannelState::Rejected {

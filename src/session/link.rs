@@ -150,13 +150,12 @@ impl Session {
         let Some((channels, mut out)) = state.effects(&self.id) else { return };
         match frame {
             Frame::Message { identifier, message } => {
-                return channels.receive(identifier, message.get(), &mut out);
+                channels.receive(identifier, message.get(), &mut out);
             }
             Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
             Frame::Reject { identifier } => channels.reject(identifier, &mut out),
-            _ => return,
+            _ => {}
         }
-        state.count_channels();
     }
 }
 

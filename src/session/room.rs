@@ -51,7 +51,7 @@ impl Table {
             opened = self.open(request)?;
         }
         opened.ok_or_else(|| {
-            self.count_refusal(&"as many are open as --max-sessions allows");
+            self.count_refusal(&"as many are open as --max-sessions and --max-memory allow");
             SessionError::Full
         })
     }

@@ -36,20 +36,16 @@ pub(super) fn bytes_of(handshake: &Handshake) -> usize {
 }
 
 impl State {
-    /// To be called when the identifiers may have changed, or the `send`s that wait for a confirmation.
-    pub(super) fn count_channels(&mut self) {
-        if let Mode::Managed(channels) = &self.mode {
-            self.shares.channels.set(channels.bytes());
-        }
-    }
-
-    /// What changes with each message.
+    /// What it holds now.
     pub(super) fn count(&mut self, session: &Session) {
         session.kept.store(self.mailbox.bytes(), Ordering::Relaxed);
         session.spare.store(self.mailbox.spare_bytes(), Ordering::Relaxed);
         self.shares.messages.set(self.mailbox.bytes());
         self.shares.notices.set(self.mailbox.notice_bytes());
         self.shares.commands.set(self.outbox.bytes());
+        if let Mode::Managed(channels) = &self.mode {
+            self.shares.channels.set(channels.bytes());
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use crate::heap::Ebb;
 use crate::memory::Budget;
 use crate::stats::Stats;
 use crate::upstream::Connector;
-use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -75,11 +74,8 @@ impl Table {
         repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
         let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
-        let (never, ticks) = bounded(0);
-        thread::Builder::new().name("sweeper".to_owned()).spawn(move || {
-            let _never = never;
-            sweep(&swept, &ticks, pace);
-        })?;
+        let run = move || sweep(&swept, pace);
+        thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
         Ok(table)
     }
 
@@ -185,11 +181,10 @@ impl Table {
     }
 }
 
-fn sweep(table: &Weak<Table>, ticks: &Receiver<()>, pace: Duration) {
+fn sweep(table: &Weak<Table>, pace: Duration) {
     let mut ebb = Ebb::default();
     loop {
-        // Nothing is ever sent: this is the pace.
-        let _ = ticks.recv_timeout(pace);
+        thread::park_timeout(pace);
         let Some(table) = table.upgrade() else { return };
         let now = Instant::now();
         for session in table.all() {

@@ -75,6 +75,7 @@ impl Channels {
     fn ask_for(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> String {
         let at = self.find(&identifier).unwrap_or_else(|| {
             let (id, state) = (random_id(), ChannelState::Pending);
+            self.identifier_bytes += identifier.bytes();
             // Most sessions have one or two.
             self.channels.reserve_exact(1);
             self.channels.push(Channel { id, identifier, state, asked: None, held: Vec::new() });
@@ -84,7 +85,7 @@ impl Channels {
         channel.state = ChannelState::Pending;
         // Else it is asked for when the one before has left.
         if !self.leaving.iter().any(|leaving| leaving.identifier == channel.identifier) {
-            channel.ask(out);
+            channel.ask(0, out);
         }
         channel.id.clone()
     }
@@ -100,9 +101,11 @@ impl Channels {
         };
         self.drop_held(at);
         let Channel { id, identifier, state, asked, .. } = self.channels.remove(at);
+        self.identifier_bytes -= identifier.bytes();
         match state {
             ChannelState::Connected => out.command(identifier.unsubscribe()),
             ChannelState::Pending if asked.is_some() => {
+                self.identifier_bytes += identifier.bytes();
                 self.leaving.push_back(Leaving { identifier, until: out.now + UNSUBSCRIBE_AFTER });
                 while self.leaving.len() > max || self.leaving_bytes() > IDENTIFIERS_BYTES_MAX {
                     self.leave(0, true, out);
@@ -131,37 +134,40 @@ impl Channels {
                 None,
             ));
         };
-        let away = !out.link_is_up;
-        let held_bytes = self.held_bytes;
-        let channel = &mut self.channels[at];
-        let id = channel.id.clone();
-        let command = channel.identifier.message(data);
-        let refusal = match channel.state {
+        let Channel { id, identifier, state, .. } = &self.channels[at];
+        let (id, command) = (id.clone(), identifier.message(data));
+        let done = match state {
             ChannelState::Rejected => {
-                "the upstream rejected this channel, subscribe to it again first".to_owned()
+                Err("the upstream rejected this channel, subscribe to it again first".to_owned())
             }
-            _ if away => "the upstream is away, send this again after the channel is \"connected\""
-                .to_owned(),
+            _ if !out.link_is_up => {
+                Err("the upstream is away, send this again after the channel is \"connected\""
+                    .to_owned())
+            }
             ChannelState::Connected => {
                 out.command(command);
-                return Ok(id);
+                Ok(())
             }
-            ChannelState::Pending if channel.held.len() >= HELD_MAX => {
-                format!(
-                    "{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\""
-                )
-            }
-            ChannelState::Pending if held_bytes + command.len() > held_max && held_bytes > 0 => {
-                format!(
-                    "over {held_max} bytes wait for confirmations, send more after the channel is \"connected\""
-                )
-            }
-            ChannelState::Pending => {
-                self.held_bytes += command.len();
-                channel.held.push(command);
-                return Ok(id);
-            }
+            ChannelState::Pending => self.hold(at, command, held_max),
         };
-        Err((refusal, Some(id)))
+        done.map(|()| id.clone()).map_err(|refusal| (refusal, Some(id)))
+    }
+
+    /// Keeps a command until the channel is confirmed.
+    fn hold(&mut self, at: usize, command: String, held_max: usize) -> Result<(), String> {
+        let channel = &mut self.channels[at];
+        if channel.held.len() >= HELD_MAX {
+            return Err(format!(
+                "{HELD_MAX} sends wait for this channel's confirmation, send more after it is \"connected\""
+            ));
+        }
+        if self.held_bytes + command.len() > held_max && self.held_bytes > 0 {
+            return Err(format!(
+                "over {held_max} bytes wait for confirmations, send more after the channel is \"connected\""
+            ));
+        }
+        self.held_bytes += command.len();
+        channel.held.push(command);
+        Ok(())
     }
 }
