@@ -74,7 +74,13 @@ impl Wire {
         loop {
             match self.web.read() {
                 Err(Error::Io(_)) if self.web.get_ref().empty => self.renew(),
-                result => return result,
+                result => {
+                    if matches!(result, Ok(Message::Text(_) | Message::Binary(_))) {
+                        // Whole: where it is kept it counts as a message, and not twice.
+                        self.web.get_mut().intake.share.set(0);
+                    }
+                    return result;
+                }
             }
         }
     }
