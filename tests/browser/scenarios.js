@@ -26,6 +26,8 @@ async function subscribed(tab, room, label = "chat") {
   await told(tab, label, "connected");
 }
 
+const triedByItself = () => window.chat.consumer.connection.monitor.reconnectAttempts > 0;
+
 export { perform, subscribe, subscribed, told };
 
 const GREETED = ["initialized", "received", "connected"];
@@ -90,9 +92,11 @@ export const scenarios = [
     tells: { chat: [...GREETED, "disconnected", "received", "connected"] },
     prepare: ({ tab, room }) => subscribed(tab, room),
     together: ({ rails }) => rails.stop(),
-    async run({ tab, rails, first }) {
+    async run({ tab, rails, last }) {
       await told(tab, "chat", "disconnected");
-      await first("start", () => rails.startAgain());
+      // Back before that, one whose tab was nudged would say `reconnected: false`, and the others `true`.
+      await tab.until("ActionCable's own watch has tried", RECONNECT_MS, triedByItself);
+      await last("start", () => rails.startAgain());
       await told(tab, "chat", "connected", 2, RECONNECT_MS);
     },
   },

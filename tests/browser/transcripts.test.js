@@ -76,8 +76,8 @@ async function play(world, client, scenario) {
 }
 
 async function playIn(tabs, world, scenario) {
-  const shared = sharedSteps();
-  const stages = tabs.map((tab) => ({ ...world, tab, user: "anna", room: `room-${(world.rooms += 1)}`, first: shared }));
+  const last = sharedSteps(tabs.length);
+  const stages = tabs.map((tab) => ({ ...world, tab, user: "anna", room: `room-${(world.rooms += 1)}`, last }));
 
   if (scenario.prepare) await Promise.all(stages.map(scenario.prepare));
   if (scenario.together) await scenario.together(stages[0]);
@@ -94,12 +94,15 @@ async function openTab({ browser, site }, client, scenario, road) {
   return tab;
 }
 
-/** `first(name, step)`: the step is done by the first who asks, and all wait for it. */
-function sharedSteps() {
+/** `last(name, step)`: the step is done when the last of so many asks, and all wait for it. */
+function sharedSteps(count) {
   const steps = new Map();
   return (name, step) => {
-    if (!steps.has(name)) steps.set(name, step());
-    return steps.get(name);
+    const shared = steps.get(name) ?? { asked: 0 };
+    shared.done ??= new Promise((resolve) => (shared.resolve = resolve));
+    steps.set(name, shared);
+    if ((shared.asked += 1) === count) shared.resolve(step());
+    return shared.done;
   };
 }
 
