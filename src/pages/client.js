@@ -1,4 +1,4 @@
-// WebSockets over any network, for unchanged clients of ActionCable, Turbo, GraphQL and AnyCable. Loaded before them,
+// WebSockets over any network, for unchanged ActionCable, Turbo, GraphQL and AnyCable. Loaded before them,
 //   <script src="https://bridge.example/-/client.js"></script>
 // puts a look-alike in place of `window.WebSocket`. Attributes (defaults):
 //   data-bridge     base URL of the bridge (where the script came from)
@@ -111,16 +111,16 @@ function direct(host) {
 	return socket
 }
 
-// A session on the bridge: GETs carry frames down, POSTs up. All mends itself.
+// A session on the bridge: GETs carry frames down, POSTs up. It mends itself.
 function tunnel(host, transport, why) {
 	const queue = []
-	let path, after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, tries = 0
+	let after = "", gets = 0, posts = 0, batch = "", pumping, opened, cable, ended, gone, tries = 0
 	let fallen = "", heard, timer, release, settle, cut = () => {}, rise = cut
 	let took = -now(), broken, ticked = now(), quiet = 0
 
 	async function run() {
 		for (let busy = 0; !ended;) {
-			if (!opened) path = host.bridge + crypto.getRandomValues(new Uint32Array(4)).join("-")
+			if (!opened) link.session = host.bridge + crypto.getRandomValues(new Uint32Array(4)).join("-")
 			const bad = await get()
 			if (!bad || ended) continue
 			if (opened ? bad.close || bad.gone : !bad.wait || ++busy > 3) end(bad)
@@ -188,7 +188,6 @@ function tunnel(host, transport, why) {
 	}
 
 	async function poll(signal, free) {
-		const started = now()
 		patience(12000)
 		const { protocol, messages: [...texts], last_event_id, close } = await reply(free ? 4 : 1, signal)
 		open({ protocol })
@@ -197,7 +196,7 @@ function tunnel(host, transport, why) {
 		tries = 0
 		ping()
 		if (close) return bye(), { close }
-		if (!free && gets > 1) await sleep(3000 - (now() - started))
+		if (!free && gets > 1) await sleep(3000 - now() + heard)
 	}
 
 	const reply = async (timeout, signal) => (await ask("application/json", query(`&timeout=${timeout}`), { signal })).json()
@@ -206,7 +205,7 @@ function tunnel(host, transport, why) {
 		`protocol=${encodeURIComponent(host.protocols)}&seq=${++gets}${more}${after}${opened ? "" : host.query}`
 
 	async function ask(type, query, more) {
-		const answer = await fetch(`${path}?${query}`, {
+		const answer = await fetch(`${link.session}?${query}`, {
 			headers: { Accept: type }, credentials: "include", cache: "no-store", ...more,
 			referrerPolicy: "origin", // Makes the Origin that GETs may lack.
 		})
@@ -380,7 +379,8 @@ class Bridged extends Target {
 
 	get transport() { return this.race.shown.uses[0] }
 	get transportReason() { return this.race.shown.uses[1] }
-	get bufferedAmount() { return (this.race.winner || {}).bufferedAmount || 0 }
+	get session() { return this.race.shown.session }
+	get bufferedAmount() { return this.race.shown.bufferedAmount || 0 }
 
 	send(data) {
 		if (this.readyState === CONNECTING) refuse("InvalidStateError", "still connecting")
@@ -400,7 +400,7 @@ class Bridged extends Target {
 }
 if (Native) Object.setPrototypeOf(Bridged.prototype, Native.prototype)
 
-// One after the other. One that is slow may still win: the first that opens ends the others.
+// One after the other; a slow one may still win: the first that opens ends the others.
 async function connect(socket, race, transport, host) {
 	const [names, ...reasons] = plan(transport), outcomes = []
 	let refused

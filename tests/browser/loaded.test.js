@@ -111,8 +111,9 @@ async function warnsOnce({ world, browser }, [tags, says]) {
 async function inWorker({ world, browser }, kind) {
   const tab = await browser.tab();
   await tab.open(pageAt(world.site.url, { road: "none" }));
-  const heard = await tab.run(inPage, kind);
-  assert.deepEqual(heard, [["sse", '{"type":"welcome"}'], ["closed", 1005]]);
+  const [[transport, data, session], closed] = await tab.run(inPage, kind);
+  assert.deepEqual([transport, data, closed], ["sse", '{"type":"welcome"}', ["closed", 1005]]);
+  assert.ok(session.startsWith(`${world.site.url}/bridge/`), session);
   await tab.close();
 }
 

@@ -4,7 +4,7 @@ const settings = { bridge: "/bridge/", transport: "sse" };
 
 function start(WebSocket) {
   const socket = new WebSocket(`ws://${location.host}/cable`, ["actioncable-v1-json"]);
-  socket.onmessage = ({ data }) => postMessage([socket.transport, data]);
+  socket.onmessage = ({ data }) => postMessage([socket.transport, data, socket.session]);
   socket.onclose = ({ code }) => postMessage(["closed", code]);
   onmessage = () => socket.close();
 }

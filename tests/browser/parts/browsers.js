@@ -19,7 +19,8 @@ const engines = {
   firefox: { browser: "firefox", executablePath: "/usr/bin/firefox-esr" },
 };
 
-export const names = Object.keys(engines);
+/** BROWSERS chooses, as `chromium,firefox`. */
+export const names = (process.env.BROWSERS ?? Object.keys(engines).join(",")).split(",");
 
 /** What this browser needs and is not there. */
 export function missingFor(name) {

@@ -27,12 +27,13 @@ test("the language is that of 2019, which Chrome 66, Firefox 65 and Safari 12.1 
 });
 
 describe("over a stream", () => {
-  test("the GET offers the subprotocols and takes the application's parameters along", async () => {
-    tab.open("sse", ["a", "b"]);
+  test("the GET offers the subprotocols and takes the application's parameters along, the socket names its session", async () => {
+    const socket = tab.open("sse", ["a", "b"]);
 
     const { url, query, headers } = await tab.next();
 
     assert.match(url.pathname, /^\/bridge\/\d+(-\d+){3}$/);
+    assert.equal(socket.session, url.origin + url.pathname);
     assert.deepEqual(query, { protocol: "a,b", seq: "1", token: "t" });
     assert.equal(headers.Accept, "text/event-stream");
   });
