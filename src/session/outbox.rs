@@ -136,49 +136,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::Bounds;
-    use crate::session::{Credentials, JoinRequest, Kind, Rules, Start, Table};
-    use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
+    use crate::session::testing::session;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    fn session() -> Arc<Session> {
-        let settings = Settings {
-            url: Url::parse("ws://127.0.0.1:1/").unwrap(),
-            host_header: None,
-            connect_timeout: LONG,
-            stale_after: LONG,
-            message_max: 1000,
-        };
-        let rules = Rules {
-            reuse: false,
-            strict_headers: false,
-            session: LONG,
-            resume_window: LONG,
-            bounds: Bounds { events: 10, bytes: 1000 },
-            channels_max: 10,
-            sessions_max: 10,
-            memory_max: 1 << 20,
-        };
-        let table = Table::start(rules, Connector::new(settings).unwrap()).unwrap();
-        let request = JoinRequest {
-            path: "/a".to_owned(),
-            credentials: Credentials::default(),
-            start: Start::Fresh,
-            kind: Kind::Stream,
-            tunnel: false,
-            came_back: false,
-            queue: None,
-            channels: Vec::new(),
-            handshake: Handshake {
-                query: String::new(),
-                headers: Vec::new(),
-                speech: Protocol::Cable,
-            },
-        };
-        Session::new(&table, &request)
-    }
 
     #[test]
     fn after_a_write_that_panics_another_thread_may_write() {

@@ -246,6 +246,30 @@ fn what_clients_hold_has_half_of_max_memory_and_more_is_an_error_of_the_item_or_
 }
 
 #[test]
+fn an_unsubscribe_frees_memory_and_passes_where_nothing_else_does() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
+    let _link = bridge.open_by_post(&upstream, "/a", CHAT);
+    let is_held = |length| {
+        let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(length));
+        let answer = bridge.post("/a", &format!("[{}]", send(CHAT, &data))).send();
+        answer.status == 200 && answer.done()[0].raw("error") == "null"
+    };
+    // Less and less fits, and in the end nothing.
+    for length in [10_000, 4_000, 1_500, 500, 0] {
+        assert!((0..40).any(|_| !is_held(length)));
+    }
+    let error = bridge.act("/a", &[send(CHAT, "{}")])[0].text("error");
+    assert!(error.contains("--max-memory"), "{error}");
+
+    let answer = bridge.act("/a", &[unsubscribe(CHAT)]).remove(0);
+
+    assert_eq!(answer.raw("error"), "null");
+    bridge.subscribe("/a", CHAT);
+    assert!(is_held(1_000));
+}
+
+#[test]
 fn a_listener_that_missed_something_is_told_how_many_before_the_next_message() {
     let (_upstream, _bridge, mut stream, mut link) = opened(&["--max-queue", "4"]);
 
