@@ -108,3 +108,53 @@ impl EndedSessions {
         self.order.retain(|secret| self.by_secret.contains_key(secret));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Credentials;
+    use std::collections::hash_map::RandomState;
+    use std::time::Duration;
+
+    const LOOK_UPS: u128 = 2_000;
+
+    fn fingerprint() -> Fingerprint {
+        Fingerprint::of(&Credentials::default(), &RandomState::new())
+    }
+
+    fn with(count: u128, shown: Fingerprint, now: Instant) -> EndedSessions {
+        let mut sessions = EndedSessions::new(1 << 20, &Budget::new(1 << 30));
+        for secret in 0..count {
+            let (path, refused, reason) = (secret as u64, shown, String::new());
+            let until = now + Duration::from_secs(60);
+            let close = (secret % 2 == 1).then(String::new);
+            sessions.remember(secret, Ended { path, refused, reason, close, until });
+        }
+        sessions
+    }
+
+    /// The fastest of some rounds: other work on the machine makes one slower, never faster.
+    fn time_of(sessions: &EndedSessions, shown: Fingerprint, now: Instant) -> Duration {
+        let round = |_| {
+            let start = Instant::now();
+            for secret in 0..LOOK_UPS {
+                let path = secret as u64;
+                assert_eq!(sessions.reason(secret, path, &shown, now).is_some(), secret % 2 == 0);
+                assert_eq!(sessions.close(None, path, now).is_some(), secret % 2 == 1);
+            }
+            start.elapsed()
+        };
+        (0..20).map(round).min().unwrap()
+    }
+
+    #[test]
+    fn among_a_hundred_times_as_many_one_is_found_as_soon() {
+        let (shown, now) = (fingerprint(), Instant::now());
+        let few = with(LOOK_UPS, shown, now);
+        let many = with(100 * LOOK_UPS, shown, now);
+
+        let (among_few, among_many) = (time_of(&few, shown, now), time_of(&many, shown, now));
+
+        assert!(among_many < 20 * among_few, "{among_few:?}, then {among_many:?}");
+    }
+}

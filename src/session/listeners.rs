@@ -300,3 +300,39 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::session;
+    use std::thread;
+
+    struct Nobody;
+
+    impl ClientConnection for Nobody {
+        fn has_left(&self) -> bool {
+            false
+        }
+
+        fn cut(&self) {}
+    }
+
+    #[test]
+    fn that_a_client_has_left_is_told_while_its_session_is_locked() {
+        let session = session();
+        let handle = session.add(&mut session.lock(), Kind::Stream, 0, Arc::new(Nobody));
+        let (hook, (tell, told)) = (handle.disconnect_hook(), bounded(1));
+
+        let state = session.lock();
+        let watcher = thread::Builder::new().spawn(move || {
+            hook();
+            tell.send(()).unwrap();
+        });
+
+        assert!(told.recv_timeout(Duration::from_secs(5)).is_ok(), "it waits for the lock");
+        assert!(state.listeners.first().is_none());
+        assert!(handle.wait(Instant::now()));
+        drop(state);
+        watcher.unwrap().join().unwrap();
+    }
+}
