@@ -50,7 +50,7 @@ fn ten_megabytes_are_413_and_ten_that_are_allowed_are_read() {
     let data = format!(r#"{{"x":{}}}"#, quote(&"x".repeat(10 << 20)));
     let body = format!("[{}]", send(CHAT, &data));
     let (_, mut bridge, mut stream, mut link) = opened(&[]);
-    bridge.post("/a", &body).send().refused(413);
+    bridge.post("/a", &body).send_too_much().refused(413);
     expect_alive(&mut bridge, &mut stream, &mut link);
 
     let (_, mut bridge, mut stream, mut link) = opened(&["--max-body", "20000000"]);

@@ -74,6 +74,13 @@ impl Request {
         self.begin().response()
     }
 
+    /// Sends more than the bridge takes: it answers and may close before it has all of it.
+    pub fn send_too_much(self) -> Response {
+        let mut asked = Asked::connect(self.address);
+        let _ = asked.more(&self.bytes());
+        asked.response()
+    }
+
     pub fn stream(self) -> Stream {
         self.begin().stream()
     }
