@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes handed to a listener at a time, the first event whatever its size: a write of this size costs a system call
 /// for some thirty small events, and holds up a takeover by one buffer at most.
-const BATCH_BYTES: usize = 16 * 1024;
+pub const BATCH_BYTES: usize = 16 * 1024;
 
 /// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
@@ -166,11 +166,9 @@ impl Mailbox {
         }
     }
 
-    /// Adds the newest event for every listener, and keeps the bounds.
-    pub fn push(&mut self, event: &str) {
-        let cost = cost(event.len());
-        self.bytes += cost;
-        self.log.push(event);
+    /// Adds the newest event for every listener, and keeps the bounds. It comes in parts, so that a large one is copied once.
+    pub fn push(&mut self, event: &[&str]) {
+        self.bytes += cost(self.log.push(event));
         while self.log.len() > self.bounds.events || self.bytes > self.bounds.bytes {
             if !self.forget_oldest() {
                 break;
@@ -255,6 +253,13 @@ impl Mailbox {
         };
         let waiting = self.listeners.remove(at).notices;
         self.notice_bytes -= waiting.iter().map(|(_, notice)| notice.data.len()).sum::<usize>();
+    }
+
+    /// Bytes of the event that this listener gets next, if one is there.
+    pub fn next_bytes(&self, key: Key) -> usize {
+        let listener = self.listeners.iter().find(|listener| listener.key == key);
+        let next = listener.and_then(|listener| self.after(listener.cursor).next());
+        next.map_or(0, |(_, event)| event.len())
     }
 
     /// What this listener gets next; what it got before is thereby known to be written.

@@ -32,6 +32,8 @@ pub enum Held {
     Bodies,
     /// Answers to polls, until they are written.
     Answers,
+    /// Large messages that are being written into streams.
+    Writes,
     /// Messages of the server that are not whole yet.
     Incoming,
 }
@@ -39,11 +41,11 @@ pub enum Held {
 impl Held {
     /// What comes in large pieces, and goes by itself.
     fn is_large(self) -> bool {
-        matches!(self, Held::Bodies | Held::Answers | Held::Incoming)
+        matches!(self, Held::Bodies | Held::Answers | Held::Writes | Held::Incoming)
     }
 
     /// Each with its name in the metrics.
-    pub const ALL: [(Held, &'static str); 9] = [
+    pub const ALL: [(Held, &'static str); 10] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
         (Held::Commands, "commands"),
@@ -52,6 +54,7 @@ impl Held {
         (Held::Ended, "ended"),
         (Held::Bodies, "bodies"),
         (Held::Answers, "answers"),
+        (Held::Writes, "writes"),
         (Held::Incoming, "incoming"),
     ];
 }

@@ -28,6 +28,9 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 /// meanwhile. At full speed over 500 sessions that is a sixth of the processor time; a stream that is not busy loses nothing.
 const BUSY_WITHIN: Duration = Duration::from_millis(5);
 
+/// How long a large event that there is no memory for waits before it looks again.
+const NO_ROOM: Duration = Duration::from_millis(20);
+
 /// Bytes that are put together before they are written. What is longer is written from where it lies: a large message is not
 /// copied once more for each of its streams.
 const WRITE_BYTES: usize = 32 * 1024;
@@ -49,8 +52,12 @@ pub fn run(
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
-            Step::Nothing => {
-                let called = stream.wait(written_at + heartbeat);
+            step @ (Step::Nothing | Step::NoRoom) => {
+                let heartbeat_at = written_at + heartbeat;
+                let called = stream.wait(match step {
+                    Step::NoRoom => heartbeat_at.min(Instant::now() + NO_ROOM),
+                    _ => heartbeat_at,
+                });
                 let quiet = written_at.elapsed();
                 if called && quiet < BUSY_WITHIN {
                     std::thread::yield_now();
@@ -60,7 +67,7 @@ pub fn run(
                 }
                 writer.named("heartbeat", "{}")?;
             }
-            Step::Events { missed, events } => writer.events(missed, &events)?,
+            Step::Events { missed, events, share: _share } => writer.events(missed, &events)?,
             Step::Notice { place, notice } => {
                 writer.place = place;
                 writer.notice(&notice)?;

@@ -98,6 +98,9 @@ pub trait LinkHandler: Send + Sync + 'static {
     /// A text frame came. Of a cable's it is read already, and is never a `welcome`, a `ping`, a `disconnect` or no JSON.
     fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
+    /// What came is where it stays, and nothing else holds it any more.
+    fn kept(&self);
+
     /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
     fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown;
 

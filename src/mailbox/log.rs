@@ -30,15 +30,17 @@ impl Log {
         self.lengths.back().map(|length| *length as usize)
     }
 
-    pub fn push(&mut self, event: &str) {
-        let missing = (self.text.len() + event.len()).saturating_sub(self.text.capacity());
-        if missing > 0 {
+    /// Adds an event, and returns how long it is.
+    pub fn push(&mut self, parts: &[&str]) -> usize {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        if self.text.len() + length > self.text.capacity() {
             // Not doubled: what is kept is bounded, and the room for it should be near that.
-            self.text.reserve_exact(event.len().max(self.text.len() / 4).max(LOG_STEP));
+            self.text.reserve_exact(length.max(self.text.len() / 4).max(LOG_STEP));
         }
-        self.text.push_str(event);
+        parts.iter().for_each(|part| self.text.push_str(part));
         // An event is smaller than `--max-message`, some 16 MiB.
-        self.lengths.push_back(u32::try_from(event.len()).unwrap_or(u32::MAX));
+        self.lengths.push_back(u32::try_from(length).unwrap_or(u32::MAX));
+        length
     }
 
     /// Forgets the oldest event, and returns how long it was.

@@ -14,7 +14,7 @@ fn mailbox(events: usize, bytes: usize) -> Mailbox {
 /// With the events "1", "2", … in it.
 fn filled(count: usize, events: usize) -> Mailbox {
     let mut mailbox = mailbox(events, usize::MAX);
-    (1..=count).for_each(|n| mailbox.push(&n.to_string()));
+    (1..=count).for_each(|n| mailbox.push(&[&n.to_string()]));
     mailbox
 }
 
@@ -52,8 +52,8 @@ fn a_listener_that_needs_what_is_gone_is_told_how_much_and_goes_on() {
 #[test]
 fn the_newest_event_is_kept_whatever_its_size() {
     let mut mailbox = mailbox(10, 100);
-    mailbox.push("small");
-    mailbox.push(&"x".repeat(1000));
+    mailbox.push(&["small"]);
+    mailbox.push(&[&"x".repeat(1000)]);
 
     assert_eq!(mailbox.after(0).map(|(place, _)| place).collect::<Vec<_>>(), [2]);
 }
@@ -87,7 +87,7 @@ fn a_notice_comes_between_the_events_between_which_it_was_told() {
     let mut mailbox = filled(2, 10);
     let key = mailbox.attach(0);
     mailbox.tell(&Notice { name: Some("upstream"), data: "{}".into() });
-    mailbox.push("3");
+    mailbox.push(&["3"]);
 
     assert_eq!(places(&mut mailbox, key), (0, vec![1, 2]));
     assert!(matches!(mailbox.next(key), Next::Notice { place: 2, .. }));
@@ -296,7 +296,7 @@ impl Model {
 
     fn push(&mut self, size: usize) {
         let event: Arc<str> = format!("{} {}", self.last() + 1, "x".repeat(size)).into();
-        self.mailbox.push(&event);
+        self.mailbox.push(&[&event]);
         self.list.push(event);
         // The longest end of what was kept that is within the bounds, the newest always.
         let fits = |kept: &[Arc<str>]| {

@@ -12,10 +12,8 @@ mod items;
 
 use super::{Effects, random_id};
 use crate::frame::{Echo, Identifier, one_line};
-use crate::heap;
 use crate::report::clock;
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// `send`s that one channel holds until it is confirmed; one more is an error of that item.
@@ -292,20 +290,13 @@ impl Channels {
     ) {
         let channel = &self.channels[at];
         let identifier = channel.identifier.text();
-        let mut event =
-            String::with_capacity((240 + identifier.len() + message.len()).max(heap::SCRATCH));
         let time = humantime::format_rfc3339_nanos(clock());
         let msg_id = out.mailbox.last() + 1;
-        // Writing to a String does not fail.
-        let _ = write!(
-            event,
-            r#"{{"type":"{kind}","session_id":"{}","chan_id":"{}","msg_id":"{msg_id}","time":"{time}","identifier":{identifier},"message":{message}"#,
+        let head = format!(
+            r#"{{"type":"{kind}","session_id":"{}","chan_id":"{}","msg_id":"{msg_id}","time":"{time}","identifier":{identifier},"message":"#,
             out.session_id, channel.id
         );
-        if let Some(unsent) = unsent {
-            let _ = write!(event, r#","unsent":{unsent}"#);
-        }
-        event.push('}');
-        out.mailbox.push(&event);
+        let tail = unsent.map_or("}".to_owned(), |unsent| format!(r#","unsent":{unsent}}}"#));
+        out.mailbox.push(&[&head, message, &tail]);
     }
 }

@@ -71,6 +71,9 @@ impl LinkHandler for Session {
         if has_commands {
             self.flush();
         }
+    }
+
+    fn kept(&self) {
         if self.budget.excess() > 0 {
             self.table.upgrade().iter().for_each(|table| table.keep_within_memory());
         }

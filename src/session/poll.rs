@@ -8,6 +8,7 @@ use super::listeners::{Displaced, Join, Kind, Listener, ListenerHandle, Listener
 use super::{EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, Share};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -231,11 +232,18 @@ impl Poll {
             _ => state.polls.upstream.as_ref(),
         };
         let session_id = format!(r#""session_id":"{}","#, session.id);
-        let messages: Vec<String> =
-            events.iter().map(|(_, event)| event.replacen(&session_id, "", 1)).collect();
-        let json = format!(
-            r#"{{"messages":[{}],{session_id}"dropped":{dropped},"queue_length":{},"channels":{channels},"last_event_id":"{}{carried}","upstream":{}}}"#,
-            messages.join(","),
+        let mut json = r#"{"messages":["#.to_owned();
+        for (at, (_, event)) in events.iter().enumerate() {
+            json.push_str(if at > 0 { "," } else { "" });
+            let (head, tail) = event.split_once(&session_id).unwrap_or((event, ""));
+            json.reserve(event.len());
+            json.push_str(head);
+            json.push_str(tail);
+        }
+        // Writing to a String does not fail.
+        let _ = write!(
+            json,
+            r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{channels},"last_event_id":"{}{carried}","upstream":{}}}"#,
             state.mailbox.last() - carried,
             session.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),

@@ -7,7 +7,8 @@ use super::join::{ClientConnection, JoinRequest, Start};
 use super::listeners::{Displaced, Join, Kind, ListenerHandle, ListenerState};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
-use crate::mailbox::{Batch, Next, Notice};
+use crate::mailbox::{BATCH_BYTES, Batch, Next, Notice};
+use crate::memory::{Held, Share};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,8 @@ pub enum Step {
     Events {
         missed: u64,
         events: Batch,
+        /// Of the memory, while a large one is written.
+        share: Option<Share>,
     },
     Notice {
         place: u64,
@@ -33,6 +36,8 @@ pub enum Step {
     },
     /// Wait.
     Nothing,
+    /// There is a large event, and no memory to write it from: look again in a moment.
+    NoRoom,
     /// Say so, and end.
     Replaced,
     /// The bridge stops: say when to come back, and end.
@@ -69,6 +74,12 @@ impl Stream {
             Some(ListenerState::Here) => {}
             Some(_) => return Step::Replaced,
         }
+        let bytes = state.mailbox.next_bytes(self.handle.key);
+        let mut share = (bytes > BATCH_BYTES).then(|| session.budget.share(Held::Writes));
+        // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
+        if share.as_mut().is_some_and(|share| !share.try_set_or_alone(2 * bytes)) {
+            return Step::NoRoom;
+        }
         match state.mailbox.next(self.handle.key) {
             Next::Events { missed, .. } if missed > 0 && state.tunnel().is_some() => {
                 Step::Over(Some(tunnel::overflowed()))
@@ -78,7 +89,7 @@ impl Stream {
                 session.stats.dropped.add(missed);
                 session.stats.delivered.add(events.len() as u64);
                 session.stats.delivered_bytes.add(events.bytes() as u64);
-                Step::Events { missed, events }
+                Step::Events { missed, events, share }
             }
             Next::Notice { place, notice } => Step::Notice { place, notice },
             Next::Nothing => state.last_step(),

@@ -11,6 +11,7 @@ use super::{EndReason, Mode, Phase, Session, State};
 use crate::frame::{is_ping, quoted};
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// How long a POST waits for the one before it, and a DELETE for the last POST.
@@ -115,7 +116,7 @@ impl State {
             self.mailbox.tell(&Notice { name: None, data: frame.into() });
             return true;
         }
-        self.mailbox.push(frame);
+        self.mailbox.push(&[frame]);
         !self.has_skipped()
     }
 
@@ -196,16 +197,22 @@ impl Session {
     ) -> String {
         let all = carried == state.mailbox.last();
         let close = state.close().filter(|_| all);
-        let frames: Vec<String> = events.iter().map(|(_, frame)| quoted(frame)).collect();
-        format!(
-            r#"{{"protocol":{},"session_id":"{}","messages":[{}],"msg_id":"{carried}","last_event_id":"{}{}","dropped":0,"close":{}}}"#,
-            quoted(&tunnel.protocol),
-            self.id,
-            frames.join(","),
+        let protocol = quoted(&tunnel.protocol);
+        let mut json =
+            format!(r#"{{"protocol":{protocol},"session_id":"{}","messages":["#, self.id);
+        for (at, (_, frame)) in events.iter().enumerate() {
+            json.push_str(if at > 0 { "," } else { "" });
+            json.push_str(&quoted(frame));
+        }
+        // Writing to a String does not fail.
+        let _ = write!(
+            json,
+            r#"],"msg_id":"{carried}","last_event_id":"{}{}","dropped":0,"close":{}}}"#,
             self.event_id_prefix(),
             carried + u64::from(close.is_some()),
             close.map_or("null", |notice| &notice.data),
-        )
+        );
+        json
     }
 
     /// What a listener that cannot go on from `start` is told of the end, if it has come; one that has the close already

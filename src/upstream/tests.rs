@@ -64,6 +64,8 @@ impl LinkHandler for Listener {
         self.told.send(Told::Text(text.to_owned())).unwrap();
     }
 
+    fn kept(&self) {}
+
     fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown {
         self.told.send(Told::Down(down, welcomed_ever)).unwrap();
         self.next

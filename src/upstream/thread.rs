@@ -250,6 +250,8 @@ impl LinkThread {
                 Err(_) if self.line.is_closing() => None,
                 Err(error) => Some(self.ended(&error, wire.socket())),
             };
+            wire.forget_message();
+            self.handler.kept();
             if ended.is_some() {
                 return ended;
             }

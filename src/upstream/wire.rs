@@ -74,15 +74,15 @@ impl Wire {
         loop {
             match self.web.read() {
                 Err(Error::Io(_)) if self.web.get_ref().empty => self.renew(),
-                result => {
-                    if matches!(result, Ok(Message::Text(_) | Message::Binary(_))) {
-                        // Whole: where it is kept it counts as a message, and not twice.
-                        self.web.get_mut().intake.share.set(0);
-                    }
-                    return result;
-                }
+                result => return result,
             }
         }
+    }
+
+    /// The message that was read is gone: what is kept of it counts where that is.
+    pub fn forget_message(&mut self) {
+        let watched = self.web.get_mut();
+        watched.intake.needs(watched.frames.unread_bytes());
     }
 
     fn renew(&mut self) {
@@ -142,12 +142,18 @@ impl Intake {
         Intake { share: self.share.fresh(), line: Arc::clone(&self.line), ..*self }
     }
 
-    /// Waits for room for a message of so many bytes. Short ones need none: they are what an idle session costs.
-    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+    /// What a message of so many bytes needs, and nothing beyond it. Short ones need nothing: they are what an idle session costs.
+    fn needs(&mut self, bytes: u64) -> usize {
         let bytes = if bytes > GROWN { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 };
         if bytes < self.share.counted() {
             self.share.set(bytes);
         }
+        bytes
+    }
+
+    /// Waits for room for a message of so many bytes.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        let bytes = self.needs(bytes);
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =
@@ -192,7 +198,7 @@ impl Read for Watched {
             // A byte now and then is no sign of life.
             return Err(ErrorKind::TimedOut.into());
         }
-        self.intake.make_room(if at_boundary { 0 } else { self.frames.message_bytes })?;
+        self.intake.make_room(self.frames.unread_bytes())?;
         let size = self.socket.read(buffer)?;
         if self.frames.pass(&buffer[..size]) || at_boundary {
             self.since = Instant::now();
@@ -219,7 +225,7 @@ struct Boundaries {
     header: Vec<u8>,
     payload_left: u64,
     inside_message: bool,
-    /// Of the message that is being read, as far as its frames are known.
+    /// Of the newest message.
     message_bytes: u64,
     frames: u32,
     grown: bool,
@@ -228,6 +234,11 @@ struct Boundaries {
 impl Boundaries {
     fn at_boundary(&self) -> bool {
         self.header.is_empty() && self.payload_left == 0 && !self.inside_message
+    }
+
+    /// Of the message that is not whole yet, as far as its frames are known.
+    fn unread_bytes(&self) -> u64 {
+        if self.at_boundary() { 0 } else { self.message_bytes }
     }
 
     /// Whether another message began.

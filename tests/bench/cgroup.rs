@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 pub struct Cgroup {
     folder: PathBuf,
-    /// The file that says what the group uses now.
+    /// The files that say what the group uses now, and what it may.
     usage: &'static str,
+    limit: &'static str,
 }
 
 impl Cgroup {
@@ -20,22 +21,31 @@ impl Cgroup {
             let mut words = line.split(' ').skip(1);
             let (folder, kind, flags) = (words.next()?, words.next()?, words.next()?);
             let root = PathBuf::from(folder);
-            let usage = match kind {
+            let (usage, limit) = match kind {
                 "cgroup" if flags.split(',').any(|flag| flag == "memory") => {
-                    "memory.usage_in_bytes"
+                    ("memory.usage_in_bytes", "memory.limit_in_bytes")
                 }
-                "cgroup2" => "memory.current",
+                "cgroup2" => ("memory.current", "memory.max"),
                 _ => return None,
             };
-            Cgroup::create_in(root.join(format!("bench-{}-{name}", std::process::id())), usage)
+            Cgroup::create_in(
+                root.join(format!("bench-{}-{name}", std::process::id())),
+                usage,
+                limit,
+            )
         })
     }
 
-    fn create_in(folder: PathBuf, usage: &'static str) -> Option<Cgroup> {
+    fn create_in(folder: PathBuf, usage: &'static str, limit: &'static str) -> Option<Cgroup> {
         fs::create_dir(&folder).ok()?;
-        let cgroup = Cgroup { folder, usage };
+        let cgroup = Cgroup { folder, usage, limit };
         // A version 2 group has the file only where its parent hands the controller down.
         cgroup.used_kb().map(|_| cgroup)
+    }
+
+    /// More than so many bytes, and the kernel ends what is in it.
+    pub fn limit(&self, bytes: u64) {
+        fs::write(self.folder.join(self.limit), bytes.to_string()).unwrap();
     }
 
     /// Where a process writes its number to be in it.

@@ -9,6 +9,7 @@
 // A helper that fails is a benchmark that fails: its panic names the line, which is all that is wanted.
 #![allow(clippy::unwrap_used)]
 
+mod boxes;
 mod cgroup;
 mod clock;
 mod crowd;

@@ -13,7 +13,7 @@ use crate::echo::Echo;
 use crate::http::Poster;
 use crate::options::Options;
 use crate::process::{Process, Target};
-use crate::upstream::{RUN, Slots, Upstream};
+use crate::upstream::{RUN, Slots, Upstream, WINDOW};
 
 /// Sessions that stand around.
 pub const FEW: usize = 1000;
@@ -36,7 +36,7 @@ const SCATTERED: u32 = 6;
 const WARM_UP: u32 = 50;
 
 /// What is not there so long after the last was sent is lost.
-const LATE: Duration = Duration::from_secs(5);
+pub const LATE: Duration = Duration::from_secs(5);
 
 /// What is set in motion by opening is done by then, and counted.
 const OPENING_SETTLED: Duration = Duration::from_millis(500);
@@ -70,6 +70,7 @@ impl Bench {
                 eprintln!("bench: round {round}, {}", target.name());
                 self.round(target);
             }
+            self.boxes();
         }
     }
 
@@ -78,7 +79,7 @@ impl Bench {
         self.figures.contains_key(&("bare-rss".to_owned(), Target::Bridge))
     }
 
-    fn wants(&self, name: &str) -> bool {
+    pub fn wants(&self, name: &str) -> bool {
         name.starts_with(&self.options.only) || self.options.only.starts_with(name)
     }
 
@@ -94,12 +95,12 @@ impl Bench {
                 slots.paced(PACE, paced);
             });
             self.case(target, kind, &format!("flood-{sessions}"), sessions, |slots| {
-                slots.flood(flood / sessions as u32, RUN);
+                slots.flood(flood / sessions as u32, RUN, WINDOW);
             });
         }
         // The same with nothing to put together: the next message of a session comes after one to all the others.
         self.case(target, kind, "scatter", MORE, |slots| {
-            slots.flood(flood / SCATTERED / MORE as u32, 1);
+            slots.flood(flood / SCATTERED / MORE as u32, 1, WINDOW);
         });
         self.case(target, kind, "burst", MORE, |slots| slots.burst(bursts));
         if target == Target::Bridge {
@@ -115,7 +116,7 @@ impl Bench {
             slots.paced(POLL_PACE, paced);
         });
         self.case(target, Kind::Poll, "poll-flood", SOME, |slots| {
-            slots.flood(flood / SOME as u32, RUN);
+            slots.flood(flood / SOME as u32, RUN, WINDOW);
         });
     }
 
@@ -222,7 +223,11 @@ impl Case {
 
     fn start_for(target: Target, options: &Options, sessions: usize, kind: Kind) -> Case {
         let upstream = Upstream::start(sessions);
-        let process = Process::start(target, &options.bridge, upstream.port);
+        let process = Process::start(target, &options.bridge, upstream.port, None);
+        Case::of(target, upstream, process, kind)
+    }
+
+    pub fn of(target: Target, upstream: Upstream, process: Process, kind: Kind) -> Case {
         Case { target, upstream, process, kind, crowds: Vec::new() }
     }
 

@@ -54,14 +54,17 @@ pub struct Holds {
 }
 
 impl Process {
-    /// Starts it before an upstream, and returns when it listens.
-    pub fn start(target: Target, bridge: &Path, upstream: u16) -> Process {
+    /// Starts it before an upstream, and returns when it listens. `memory`: bytes that it may take, where a cgroup can be made.
+    pub fn start(target: Target, bridge: &Path, upstream: u16, memory: Option<u64>) -> Process {
         let port = free_port();
         let arguments = match target {
             Target::Bridge => bridge_arguments(bridge, port, upstream),
             Target::Relay => relay_arguments(port, upstream),
         };
         let cgroup = Cgroup::create(target.name());
+        if let (Some(cgroup), Some(bytes)) = (&cgroup, memory) {
+            cgroup.limit(bytes);
+        }
         let mut command = command_in(cgroup.as_ref());
         command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null());
         // A user's bridge logs too: what its lines cost belongs to it.
@@ -96,6 +99,13 @@ impl Process {
             descriptors: self.count("fd"),
             memory_kb: self.cgroup.as_ref().and_then(Cgroup::used_kb),
         }
+    }
+
+    /// Sessions that it has room for, as its log says.
+    pub fn sessions_max(&self) -> usize {
+        let log = fs::read_to_string(scratch(&format!("{}.log", Target::Bridge.name()))).unwrap();
+        let line = log.lines().find_map(|line| line.split_once("event=limits sessions=")).unwrap();
+        line.1.split(' ').next().unwrap().parse().unwrap()
     }
 
     pub fn rss_kb(&self) -> f64 {

@@ -42,7 +42,7 @@ const GOALS: [(&str, Goal); 18] = [
 type Rows = &'static [(&'static str, &'static str)];
 
 /// Parts of the table: a heading, the beginning of its figures' names, and those with their units.
-const PARTS: [(&str, &str, Rows); 14] = [
+const PARTS: [(&str, &str, Rows); 19] = [
     ("the process, no session", "bare", &[("rss", "KB"), ("threads", ""), ("fds", "")]),
     ("a session, 1,000 idle", "stand-1000", STANDING),
     ("a session, 3,000 idle", "stand-3000", STANDING),
@@ -57,6 +57,11 @@ const PARTS: [(&str, &str, Rows); 14] = [
     ("an echo, POST and SSE", "echo", ECHOING),
     ("100 long polls, 1,000/s", "poll-paced", CARRYING),
     ("100 long polls, full speed", "poll-flood", FLOODING),
+    ("a box of 32 MiB, full", "box-32", BOXED),
+    ("a box of 64 MiB, full", "box-64", BOXED),
+    ("a box of 128 MiB, full", "box-128", BOXED),
+    ("a box of 256 MiB, full", "box-256", BOXED),
+    ("a box of 1 GiB, full", "box-1024", BOXED),
 ];
 
 const STANDING: Rows =
@@ -80,6 +85,14 @@ const FLOODING: Rows = &[
     ("lost", ""),
     ("twice", ""),
     ("rss", "KB a session, 2 s after it"),
+];
+
+const BOXED: Rows = &[
+    ("sessions", ""),
+    ("rate", "a second"),
+    ("cpu", "s a million"),
+    ("lost", ""),
+    ("memory", "MiB with the kernel's"),
 ];
 
 const ECHOING: Rows = &[("cpu", "us"), ("p50", "ms"), ("p99", "ms"), ("max", "ms")];

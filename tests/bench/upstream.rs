@@ -24,7 +24,7 @@ const BACKLOG: i32 = 4096;
 
 /// Messages of one session that may be on their way at full speed. Half of what a mailbox of the bridge keeps: over that it
 /// rightly drops, and what a client was too slow for is not what is measured.
-const WINDOW: u32 = 512;
+pub const WINDOW: u32 = 512;
 
 /// Messages to one session in a row at full speed.
 pub const RUN: u32 = 32;
@@ -122,13 +122,14 @@ impl Slots {
         total
     }
 
-    /// Sends `each` messages to each session as fast as they are taken, `run` to one before the next has its turn.
-    pub fn flood(&self, each: u32, run: u32) {
+    /// Sends `each` messages to each session as fast as they are taken, `run` to one before the next has its turn, while no more
+    /// than `window` of one are on their way.
+    pub fn flood(&self, each: u32, run: u32, window: u32) {
         let mut open: Vec<usize> = (0..self.len()).collect();
         while !open.is_empty() {
             let mut moved = false;
             open.retain(|&slot| {
-                let (sent, busy) = self.pour(slot, each, run);
+                let (sent, busy) = self.pour(slot, each, run, window);
                 moved |= busy;
                 sent < each || self.slot(slot).is_behind()
             });
@@ -139,11 +140,11 @@ impl Slots {
     }
 
     /// Sends what the window of one session has room for. How many it has been sent, and whether any now.
-    fn pour(&self, slot: usize, each: u32, run: u32) -> (u32, bool) {
+    fn pour(&self, slot: usize, each: u32, run: u32, window: u32) -> (u32, bool) {
         let place = self.slot(slot);
         let sent = place.sent.load(Ordering::Relaxed);
         let left = each.saturating_sub(sent).min(run);
-        let has_room = place.on_the_way() + left <= WINDOW && left > 0;
+        let has_room = place.on_the_way() + left <= window && left > 0;
         self.send(slot, if has_room { left } else { 0 }, now());
         (place.sent.load(Ordering::Relaxed), has_room)
     }

@@ -186,6 +186,8 @@ impl LinkHandler for Careless {
 
     fn text(&self, _text: &str, _frame: Option<Frame<'_>>) {}
 
+    fn kept(&self) {}
+
     fn down(&self, _down: Down, _welcomed_ever: bool) -> AfterDown {
         AfterDown::Stop
     }

@@ -88,3 +88,25 @@ fn what_goes_up_to_an_upstream_that_never_reads_is_what_the_requests_hold() {
 
     expect_peak(&bridge, HEAVY + LIGHT);
 }
+
+#[test]
+fn a_large_message_for_many_streams_that_stopped_reading_is_copied_for_few_at_a_time() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "16000000"]);
+    let open = |number| bridge.open_with(&upstream, &format!("/{number}"), CHAT);
+    let mut crowd: Vec<(Stream, Link)> = (0..20).map(open).collect();
+
+    let message = quote(&"x".repeat(5_000_000));
+    for (_, link) in &mut crowd {
+        link.message(CHAT, &message);
+        link.settle();
+    }
+    expect_peak(&bridge, HEAVY);
+
+    // Where there is room again, one that waited is written: the newest is kept.
+    let (mut reader, mut link) = crowd.pop().unwrap();
+    crowd.into_iter().for_each(|(stream, _)| stream.abort());
+    link.message(CHAT, "1");
+    let is_it = |event: &Event| event.data.contains(r#""message":1}"#);
+    while !is_it(&reader.next()) {}
+}
