@@ -30,12 +30,12 @@ class CableTestApplication < Rails::Application
 end
 
 module ApplicationCable
-  # Who may connect is decided by the cookie `user` alone.
+  # Who may connect is decided by the cookie `user`; a client that keeps no cookies has the parameter `user` of the URL.
   class Connection < ActionCable::Connection::Base
     identified_by :current_user
 
     def connect
-      user = cookies[:user]
+      user = cookies[:user] || request.params[:user]
       # Any other error than a rejection leaves the socket open, without a welcome and without pings.
       raise "a bug in connect" if user == "broken"
       reject_unauthorized_connection if user.blank? || user == "banned"

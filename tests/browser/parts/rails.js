@@ -31,9 +31,14 @@ export class Rails {
 
   /** Processes that share a Redis, given by its URL, deliver to all of them. */
   static async start(version, redis) {
-    const rails = new Rails(version, await freePort(), redis);
+    const rails = await Rails.prepare(version, redis);
     await rails.startAgain();
     return rails;
+  }
+
+  /** One that has a port, and does not run yet. */
+  static async prepare(version, redis) {
+    return new Rails(version, await freePort(), redis);
   }
 
   constructor(version, port, redis) {

@@ -8,7 +8,7 @@ import java.util.regex.Pattern;
 
 /** One stream by HttpURLConnection, come back to with its last event id: Stream URL. Prints what stream.py prints. */
 class Stream {
-    static final Pattern NUMBER = Pattern.compile("\"message\":\\{\"n\":(\\d+)\\}");
+    static final Pattern TEXT = Pattern.compile("\"message\":\\{.*\"text\":\"(\\d+)\"\\}");
     static String last;
 
     public static void main(String[] arguments) throws Exception {
@@ -44,9 +44,12 @@ class Stream {
                     }
                     first = false;
                 } else if (line.startsWith("data: ")) {
-                    Matcher number = NUMBER.matcher(line);
-                    if (number.find()) {
-                        System.out.println(number.group(1));
+                    if (line.startsWith("data: {\"type\":\"connected\"")) {
+                        System.out.println("connected");
+                    }
+                    Matcher text = TEXT.matcher(line);
+                    if (text.find()) {
+                        System.out.println(text.group(1));
                     }
                 }
             }

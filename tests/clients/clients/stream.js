@@ -1,5 +1,5 @@
-// One stream by a JavaScript library: stream.js LIBRARY URL. Prints `asked`, `event` at the first event, and the number of
-// each message. The library comes back by itself.
+// One stream by a JavaScript library: stream.js LIBRARY URL. Prints `asked`, `event` at the first event, `connected` for each
+// confirmation, and the text of each message that has one. The library comes back by itself.
 
 const [, , library, url] = process.argv;
 const say = (text) => process.stdout.write(`${text}\n`);
@@ -9,7 +9,8 @@ function take(data) {
   if (first) say("event");
   first = false;
   const message = data && JSON.parse(data);
-  if (message?.type === "received") say(message.message.n);
+  if (message?.type === "connected") say("connected");
+  if (message?.type === "received" && message.message.text) say(message.message.text);
 }
 
 function listen(source) {

@@ -1,6 +1,7 @@
 """One stream by a Python library, come back to with its last event id: stream.py LIBRARY URL.
 
-Prints `asked` before each request, `event` at the first event after it, and the number of each message."""
+Prints `asked` before each request, `event` at the first event after it, `connected` for each confirmation, and the text of
+each message that has one."""
 
 import json
 import sys
@@ -75,8 +76,10 @@ while True:
                 say("event")
                 first = False
             message = json.loads(data) if kind == "message" and data else {}
-            if message.get("type") == "received":
-                say(message["message"]["n"])
+            if message.get("type") == "connected":
+                say("connected")
+            if message.get("type") == "received" and "text" in message["message"]:
+                say(message["message"]["text"])
             last = event_id or last
     except Exception as error:
         print(f"{library}: {error!r}"[:300], file=sys.stderr)
