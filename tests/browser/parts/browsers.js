@@ -19,8 +19,10 @@ const engines = {
   firefox: { browser: "firefox", executablePath: "/usr/bin/firefox-esr" },
 };
 
-/** BROWSERS chooses, as `chromium,firefox`. */
-export const names = (process.env.BROWSERS ?? Object.keys(engines).join(",")).split(",");
+/** BROWSERS chooses, as `firefox,webkit`. */
+export const chosen = (name) => (process.env.BROWSERS ?? name).split(",").includes(name);
+
+export const names = Object.keys(engines).filter(chosen);
 
 /** What this browser needs and is not there. */
 export function missingFor(name) {

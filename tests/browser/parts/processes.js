@@ -92,6 +92,11 @@ export class Program {
     return this.#output;
   }
 
+  /** To it and to all that it started. */
+  signal(name) {
+    signal(this.child, name);
+  }
+
   kill() {
     return this.stop("SIGKILL");
   }

@@ -6,11 +6,11 @@ import { Browser } from "./browsers.js";
 import { World } from "./world.js";
 
 /** To be called where tests are described: both are there before the first of them, and go after the last. */
-export function stageIn(browserName) {
+export function stageIn(browserName, start = () => Browser.start(browserName)) {
   const stage = {};
   before(async () => {
     stage.world = await World.start();
-    stage.browser = await Browser.start(browserName);
+    stage.browser = await start();
   });
   after(async () => {
     await stage.browser?.stop();

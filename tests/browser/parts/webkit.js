@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as later } from "node:timers/promises";
 import { Program, freePort, missing } from "./processes.js";
 import { until } from "./wait.js";
 
@@ -80,10 +81,51 @@ export class WebKit {
     return new WebKitTab(this);
   }
 
+  signal(name) {
+    this.#programs.forEach((program) => program.signal(name));
+  }
+
   async stop() {
     if (this.#session) await this.#ask("DELETE", `/session/${this.#session}`).catch(() => {});
     for (const program of this.#programs.reverse()) await program.stop();
     rmSync(this.#home, { recursive: true, force: true });
+  }
+}
+
+/** Windows side by side: each is a browser of its own, for a driver drives one. */
+export class WebKits {
+  #all = [];
+
+  name = "webkit";
+
+  static async start() {
+    return new WebKits();
+  }
+
+  async window() {
+    const browser = await WebKit.start();
+    this.#all.push(browser);
+    const tab = await browser.tab();
+    tab.close = () => browser.stop();
+    return tab;
+  }
+
+  /** Stops all processes for so many ms, as a computer that sleeps does. */
+  async sleep(ms) {
+    this.#signal("SIGSTOP");
+    try {
+      await later(ms);
+    } finally {
+      this.#signal("SIGCONT");
+    }
+  }
+
+  #signal(name) {
+    this.#all.forEach((browser) => browser.signal(name));
+  }
+
+  async stop() {
+    for (const browser of this.#all) await browser.stop();
   }
 }
 
