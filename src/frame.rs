@@ -253,44 +253,63 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string is always valid JSON")
 }
 
-/// Appends `json` with its keys in order, its strings unescaped and escaped again, and its numbers as they are.
-fn canonicalize(json: &str, depth: usize, out: &mut String) -> Result<(), String> {
-    let json = json.trim();
+/// Appends the value at the start of `json`, which is valid, with its keys in order, its strings unescaped and escaped again, and
+/// its numbers as they are. Returns what follows it: each byte is read once, however deep it lies.
+fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a str, String> {
+    let json = json.trim_start();
     if depth == 0 {
         return Err(format!(
             "identifier: nested deeper than {IDENTIFIER_DEPTH_MAX} levels, use a flatter one"
         ));
     }
-    let unreadable =
-        |_| "identifier: a string holds half a surrogate pair, send whole characters".to_owned();
-    match json.as_bytes().first() {
-        Some(b'{') => {
-            let fields: BTreeMap<String, &RawValue> =
-                serde_json::from_str(json).map_err(unreadable)?;
-            out.push('{');
-            for (key, value) in fields {
-                out.push_str(&quoted(&key));
-                out.push(':');
-                canonicalize(value.get(), depth - 1, out)?;
-                out.push(',');
-            }
-            out.push('}');
+    let Some(open @ ('{' | '[')) = json.chars().next() else { return scalar(json, out) };
+    let close = if open == '{' { '}' } else { ']' };
+    let mut fields = BTreeMap::new();
+    out.push(open);
+    let mut rest = json[1..].trim_start();
+    while !rest.starts_with(close) {
+        rest = rest.trim_start_matches(',');
+        if open == '{' {
+            let (key, value) = string(rest)?;
+            let mut canonical = quoted(&key) + ":";
+            let value = value.trim_start().trim_start_matches(':');
+            rest = canonicalize(value, depth - 1, &mut canonical)?;
+            fields.insert(key, canonical);
+        } else {
+            rest = canonicalize(rest, depth - 1, out)?;
+            out.push(',');
         }
-        Some(b'[') => {
-            let values: Vec<&RawValue> = serde_json::from_str(json).map_err(unreadable)?;
-            out.push('[');
-            for value in values {
-                canonicalize(value.get(), depth - 1, out)?;
-                out.push(',');
-            }
-            out.push(']');
-        }
-        Some(b'"') => {
-            out.push_str(&quoted(&serde_json::from_str::<String>(json).map_err(unreadable)?))
-        }
-        _ => out.push_str(json),
+        rest = rest.trim_start();
     }
-    Ok(())
+    for field in fields.values() {
+        out.push_str(field);
+        out.push(',');
+    }
+    out.push(close);
+    Ok(&rest[1..])
+}
+
+/// The same for what has no parts.
+fn scalar<'a>(json: &'a str, out: &mut String) -> Result<&'a str, String> {
+    if json.starts_with('"') {
+        let (text, rest) = string(json)?;
+        out.push_str(&quoted(&text));
+        return Ok(rest);
+    }
+    let end = json.find([',', '}', ']', ' ', '\t', '\n', '\r']).unwrap_or(json.len());
+    out.push_str(&json[..end]);
+    Ok(&json[end..])
+}
+
+/// The string at the start of `json`, unescaped, and what follows it.
+fn string(json: &str) -> Result<(String, &str), String> {
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
+    let Some(Ok(text)) = values.next() else {
+        return Err(
+            "identifier: a string holds half a surrogate pair, send whole characters".into()
+        );
+    };
+    Ok((text, &json[values.byte_offset()..]))
 }
 
 #[cfg(test)]

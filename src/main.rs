@@ -36,6 +36,8 @@ mod report;
 mod session;
 mod sse;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod upstream;
 
 use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket};

@@ -1,5 +1,6 @@
 use super::*;
 use crate::corpus::{cases, damaged};
+use crate::testing::fastest;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -54,6 +55,9 @@ fn the_order_of_keys_and_escapes_do_not_matter_and_the_spelling_of_numbers_does(
     let one = identifier(r#"{"channel":"C","room":1,"name":"é"}"#).unwrap();
     assert!(one == identifier(r#"{ "name":"\u00e9", "room":1, "channel":"\u0043" }"#).unwrap());
     assert!(one != identifier(r#"{"channel":"C","room":1.0,"name":"é"}"#).unwrap());
+    let nested = identifier(r#"{"b":[{},[],[1,{"y":-1e9,"x":null}]],"channel":"}],"}"#).unwrap();
+    let spaced = " { \"channel\" : \"}],\" ,\t\"b\" : [ { } , [ ],\n[ 1 , { \"x\":null , \"y\":-1e9 } ] ] } ";
+    assert!(nested == identifier(spaced).unwrap());
 }
 
 #[test]
@@ -68,6 +72,21 @@ fn deep_nesting_and_half_a_surrogate_pair_are_errors() {
     let deep = format!(r#"{{"channel":"C","x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
     assert!(identifier(&deep).unwrap_err().contains("levels"));
     assert!(identifier(r#"{"channel":"\ud800"}"#).unwrap_err().contains("surrogate"));
+}
+
+#[test]
+fn a_deep_identifier_is_read_about_as_fast_as_a_flat_one_of_its_size() {
+    let filler = "x".repeat(3_000);
+    let deep = format!(r#"{}"{filler}"{}"#, "[".repeat(60), "]".repeat(60));
+    let flat = format!(r#""{filler}{}""#, "y".repeat(120));
+    let time = |value: &str| {
+        let json = format!(r#"{{"channel":"C","a":{value}}}"#);
+        fastest(|| drop(identifier(&json).unwrap()))
+    };
+
+    let (deep, flat) = (time(&deep), time(&flat));
+
+    assert!(deep < 5 * flat, "{deep:?}, flat {flat:?}");
 }
 
 #[test]

@@ -34,6 +34,12 @@ pub struct Head {
 const _: () = assert!(HEAD_MAX <= u16::MAX as usize);
 
 impl Head {
+    /// Of a GET with these header lines.
+    #[cfg(test)]
+    pub fn with(lines: &str) -> Head {
+        parse(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).unwrap()
+    }
+
     /// The value of the first header of this name.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)

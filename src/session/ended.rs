@@ -113,6 +113,7 @@ impl EndedSessions {
 mod tests {
     use super::*;
     use crate::session::Credentials;
+    use crate::testing::fastest;
     use std::collections::hash_map::RandomState;
     use std::time::Duration;
 
@@ -133,18 +134,14 @@ mod tests {
         sessions
     }
 
-    /// The fastest of some rounds: other work on the machine makes one slower, never faster.
     fn time_of(sessions: &EndedSessions, shown: Fingerprint, now: Instant) -> Duration {
-        let round = |_| {
-            let start = Instant::now();
+        fastest(|| {
             for secret in 0..LOOK_UPS {
                 let path = secret as u64;
                 assert_eq!(sessions.reason(secret, path, &shown, now).is_some(), secret % 2 == 0);
                 assert_eq!(sessions.close(None, path, now).is_some(), secret % 2 == 1);
             }
-            start.elapsed()
-        };
-        (0..20).map(round).min().unwrap()
+        })
     }
 
     #[test]
