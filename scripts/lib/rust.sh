@@ -33,6 +33,15 @@ rust_in_root() {
     "$1" --manifest-path /source/Cargo.toml --locked --offline --target "$triple" "${@:2}"
 }
 
+# The flags of a static binary, for CARGO_ENCODED_RUSTFLAGS, with other names for these folders: static_flags FOLDER=NAME...
+# getrandom looks for its function in the shared libc, finds none here, and would read /dev/random instead, which an empty root
+# does not have. Its backend named here calls what is linked in.
+static_flags() {
+  local IFS=$'\x1f'
+  local flags=(-C target-feature=+crt-static --cfg 'getrandom_backend="linux_getrandom"' "${@/#/--remap-path-prefix=}")
+  printf %s "${flags[*]}"
+}
+
 readonly vendored=${CARGO_TARGET_DIR:-target}/crates
 readonly debian_target=${CARGO_TARGET_DIR:-target}/debian
 
