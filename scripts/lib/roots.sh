@@ -17,6 +17,7 @@ unpack_root() {
     "$suite" "$root.new" "$(debian_mirror)")
   may_install || fail "$root is missing, unpack it as root with:
   mkdir -p $roots && ${unpack[*]@Q} && mv $root.new $root && echo ${wanted@Q} >$root.is"
+  command -v mmdebstrap >/dev/null || install_packages mmdebstrap >&2
   echo "unpacking into $root, from $suite: $packages" >&2
   rm -rf --one-file-system "$root" "$root.new"
   mkdir -p "$roots"
