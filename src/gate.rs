@@ -58,8 +58,7 @@ use socket::Socket;
 use table::Slots;
 use watch::Watcher;
 
-use crate::memory::Budget;
-use crate::report::{self, Error};
+use crate::report;
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
 /// connections that were refused or evicted a moment ago.
@@ -88,7 +87,7 @@ pub struct Limits {
 
 /// How long the gate waits for each thing.
 #[derive(Clone, Copy, Debug)]
-struct Timeouts {
+pub struct Timeouts {
     /// From the connect to a whole first head; then 408.
     first: Duration,
     /// From the first byte of a later head to its last; then 408.
@@ -110,7 +109,7 @@ struct Timeouts {
 }
 
 impl Timeouts {
-    const USUAL: Timeouts = Timeouts {
+    pub const USUAL: Timeouts = Timeouts {
         first: Duration::from_secs(10),
         head: Duration::from_secs(10),
         body: Duration::from_secs(30),
@@ -135,9 +134,6 @@ pub trait Serve: Send + Sync + 'static {
         tickets: Arc<Tickets>,
     ) -> io::Result<Box<dyn FnOnce() + Send>>;
 
-    /// The memory that bodies are held from.
-    fn budget(&self) -> Arc<Budget>;
-
     /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
     fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}
 
@@ -158,9 +154,7 @@ pub struct Gate {
 /// What all connections of one gate have in common.
 struct Shared {
     limits: Limits,
-    timeouts: Timeouts,
     table: Arc<Slots>,
-    budget: Arc<Budget>,
     inner: Arc<Inner>,
     watcher: Arc<Watcher>,
     door: Door,
@@ -173,25 +167,12 @@ impl Gate {
         listener: ListenSocket,
         limits: Limits,
         inner: &Arc<Inner>,
-    ) -> Result<Gate, Error> {
-        Gate::open_with(door, listener, limits, Timeouts::USUAL, inner)
-            .map_err(|error| Error::Start(format!("the gate cannot be opened: {error}")))
-    }
-
-    fn open_with(
-        door: Door,
-        listener: ListenSocket,
-        limits: Limits,
-        timeouts: Timeouts,
-        inner: &Arc<Inner>,
     ) -> io::Result<Gate> {
         let address = listener.address()?;
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
             limits,
-            timeouts,
-            table: Slots::new(limits.connections, timeouts.evict),
-            budget: inner.serve.budget(),
+            table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             watcher: Watcher::shared()?,
             door,
@@ -200,7 +181,7 @@ impl Gate {
         let accept = Accept {
             listener: listener.clone(),
             closed,
-            refuser: Refuser::start(timeouts.linger, door, inner.serve.clone())?,
+            refuser: Refuser::start(inner.timeouts.linger, door, inner.serve.clone())?,
             shared: shared.clone(),
             logged: HashMap::new(),
         };

@@ -13,7 +13,6 @@ mod origin;
 mod query;
 
 use crate::gate::{Answer, Body, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets};
-use crate::memory::Budget;
 use crate::pages;
 use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
@@ -52,10 +51,6 @@ pub struct Http {
 }
 
 impl Serve for Http {
-    fn budget(&self) -> Arc<Budget> {
-        Arc::clone(self.table.budget())
-    }
-
     fn serve(
         &self,
         listener: UnixListener,

@@ -13,6 +13,7 @@
 //! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
 //! | `memory`, `stats` | what all sessions may hold together; what is counted |
+//! | `tcp` | what the sockets of both sides have in common |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
 //! | `api` | the contract, which comments and tests cite by its headings |
 
@@ -36,11 +37,12 @@ mod report;
 mod session;
 mod sse;
 mod stats;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod upstream;
 
-use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket};
+use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket, Timeouts};
 use crate::http::{Http, HttpSettings, Origins};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
@@ -168,9 +170,11 @@ fn open_gates(
     });
     let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
     let limits = Limits { connections, body, idle };
-    let inner = Inner::open(Arc::new(Http { table: Arc::clone(table), settings }))?;
+    let failed = |error| Error::Start(format!("the gate cannot be opened: {error}"));
+    let http = Arc::new(Http { table: Arc::clone(table), settings });
+    let inner = Inner::open(http, Arc::clone(table.budget()), Timeouts::USUAL).map_err(failed)?;
     let open = |(door, listener)| {
-        let gate = Gate::open(door, listener, limits, &inner)?;
+        let gate = Gate::open(door, listener, limits, &inner).map_err(failed)?;
         info!("event=listening address={} door={door}", gate.address());
         Ok(gate)
     };

@@ -11,23 +11,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::tcp;
+
 /// Connections that the kernel holds while they wait for the accept loop. With std's 128 a burst of 500 took two
 /// seconds, the time of a lost SYN.
 const BACKLOG: i32 = 4096;
-
-/// A peer that vanished without a FIN is noticed after 30 s + 3 * 10 s of silence, or when it has not
-/// acknowledged what was written for `USER_TIMEOUT`.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_COUNT: u32 = 3;
-
-/// Milliseconds; over the 30 s of a stuck write, which therefore speaks first.
-const USER_TIMEOUT: u32 = 40_000;
 
 /// Bytes the kernel takes for a reader that does not read. A bound, since the mailbox is the place to wait in.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -144,20 +136,11 @@ fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> 
     if dual_stack {
         sockopt::set_ipv6_v6only(&fd, false)?;
     }
-    set_options(&fd)?;
+    tcp::set_options(&fd)?;
+    sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER)?;
     net::bind(&fd, &address)?;
     net::listen(&fd, BACKLOG)?;
     Ok(fd.into())
-}
-
-fn set_options(fd: &OwnedFd) -> rustix::io::Result<()> {
-    sockopt::set_tcp_nodelay(fd, true)?;
-    sockopt::set_socket_keepalive(fd, true)?;
-    sockopt::set_tcp_keepidle(fd, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(fd, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(fd, KEEPALIVE_COUNT)?;
-    sockopt::set_tcp_user_timeout(fd, USER_TIMEOUT)?;
-    sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER)
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -194,6 +177,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::tcp::{KEEPALIVE_IDLE, USER_TIMEOUT};
 
     fn tcp(host: &str) -> Address {
         Address::Tcp { host: host.to_owned(), port: 0 }

@@ -7,22 +7,19 @@
 
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use super::answer::{Answer, ResponseMode, header_lines};
+use super::Shared;
+use super::answer::{Answer, ResponseMode, has_body, header_lines};
 use super::reply::Reply;
 use super::socket::Socket;
-use super::table::Slots;
-use super::watch::{Watch, Watcher};
+use super::watch::Watch;
 
 /// The client of one request, on its own thread.
 pub struct Client {
+    shared: Arc<Shared>,
     pub(super) socket: Arc<Socket>,
-    watcher: Arc<Watcher>,
-    table: Arc<Slots>,
     mode: ResponseMode,
-    stuck: Duration,
-    sent: Sent,
+    pub(super) sent: Sent,
     closes: bool,
 }
 
@@ -39,25 +36,14 @@ pub(super) enum Sent {
 }
 
 impl Client {
-    pub(super) fn new(
-        socket: Arc<Socket>,
-        watcher: Arc<Watcher>,
-        table: Arc<Slots>,
-        mode: ResponseMode,
-        stuck: Duration,
-    ) -> Client {
-        Client { socket, watcher, table, mode, stuck, sent: Sent::Nothing, closes: false }
-    }
-
-    pub(super) fn sent(&self) -> Sent {
-        self.sent
+    pub(super) fn new(shared: Arc<Shared>, socket: Arc<Socket>, mode: ResponseMode) -> Client {
+        Client { shared, socket, mode, sent: Sent::Nothing, closes: false }
     }
 
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        let mode = self.begin_answer()?;
-        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
-        self.socket.write_all(&mode.whole(&answer), self.stuck)
+        let headers = header_lines(&answer.headers);
+        self.send_whole(answer.status, &headers, answer.body.len(), &answer.body)
     }
 
     /// Sends an answer after which the connection ends.
@@ -74,11 +60,27 @@ impl Client {
 
     /// Sends what `http` answered through tiny_http.
     pub(super) fn relay(&mut self, reply: &Reply) -> io::Result<()> {
+        self.send_whole(reply.status, &reply.headers, reply.length, &reply.body)
+    }
+
+    fn send_whole(
+        &mut self,
+        status: u16,
+        headers: &str,
+        length: usize,
+        body: &[u8],
+    ) -> io::Result<()> {
         let mode = self.begin_answer()?;
         self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
-        let head = reply.head(mode);
-        self.socket
-            .write_pieces(&mut [&head, &reply.body].map(|piece| IoSlice::new(piece)), self.stuck)
+        let head = mode.head(status, headers, Some(length));
+        let body = if mode.head_only || !has_body(status) { &[] } else { body };
+        self.send([&head, body])
+    }
+
+    /// Gives up when the client takes nothing of it for `Timeouts::write`; no time is lost by that but this thread's.
+    fn send<const N: usize>(&self, pieces: [&[u8]; N]) -> io::Result<()> {
+        let stuck = self.shared.inner.timeouts.write;
+        self.socket.write_pieces(&mut pieces.map(IoSlice::new), stuck)
     }
 
     /// Sends the head of an answer whose body comes in pieces, through `write_all`, and ends with `end`.
@@ -88,7 +90,7 @@ impl Client {
         self.mode = if mode.http10 { mode.closing() } else { mode };
         self.sent = Sent::Begun;
         let bytes = self.mode.head(status, &header_lines(headers), None);
-        self.socket.write_all(&bytes, self.stuck)
+        self.send([&bytes])
     }
 
     /// Sends bytes of the body. `TimedOut` when the client takes none of them for 30 s; nobody's time is lost
@@ -98,11 +100,10 @@ impl Client {
             return Ok(());
         }
         if self.mode.http10 {
-            return self.socket.write_all(bytes, self.stuck);
+            return self.send([bytes]);
         }
         let size = format!("{:x}\r\n", bytes.len());
-        let chunk: [&[u8]; 3] = [size.as_bytes(), bytes, b"\r\n"];
-        self.socket.write_pieces(&mut chunk.map(IoSlice::new), self.stuck)
+        self.send([size.as_bytes(), bytes, b"\r\n"])
     }
 
     /// The body is whole. One that is not, because its client shall come back, ends with the connection and without this.
@@ -111,7 +112,7 @@ impl Client {
         if self.mode.head_only || self.mode.http10 {
             return Ok(());
         }
-        self.socket.write_all(b"0\r\n\r\n", self.stuck)
+        self.send([b"0\r\n\r\n"])
     }
 
     /// A handle for other threads. It does not keep the socket open.
@@ -123,7 +124,7 @@ impl Client {
     /// it is there already; a `cut` counts too. It runs on the one thread that watches all clients: it takes no lock that is
     /// held for long, wakes a thread and returns. One watch at a time: a later one takes the place of an earlier one.
     pub fn on_disconnect(&self, wake: impl Fn() + Send + Sync + 'static) -> Watch {
-        self.watcher.watch(&self.socket, Arc::new(wake))
+        self.shared.watcher.watch(&self.socket, Arc::new(wake))
     }
 
     /// How the one answer to this request is sent.
@@ -131,7 +132,7 @@ impl Client {
         if self.sent != Sent::Nothing {
             return Err(io::Error::other("the client has its answer already"));
         }
-        let keep = self.mode.keep && !self.table.is_closing();
+        let keep = self.mode.keep && !self.shared.table.is_closing();
         Ok(ResponseMode { keep, ..self.mode })
     }
 }

@@ -39,7 +39,7 @@ type NoRequest = (Option<Arc<Head>>, ReadEnd);
 
 /// Serves one connection to its end.
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, slot: Slot) {
-    let linger = shared.timeouts.linger;
+    let linger = shared.inner.timeouts.linger;
     let reader = Reader::new(socket.clone());
     let mut connection = Connection { shared, socket: socket.clone(), peer, reader, slot };
     // A panic is told by the process's hook; here it is the end of this connection and of nothing else.
@@ -51,7 +51,7 @@ pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>
 
 impl Connection {
     fn serve(&mut self) {
-        let timeouts = self.shared.timeouts;
+        let timeouts = self.shared.inner.timeouts;
         let arrived = Instant::now() + timeouts.first;
         let mut first = true;
         loop {
@@ -110,7 +110,7 @@ impl Connection {
                 return Answered::Later(client, later);
             }
             Ok(InnerAnswer::Reply(reply)) => match client.relay(&reply) {
-                Ok(()) => client.sent(),
+                Ok(()) => client.sent,
                 Err(_) => Sent::Last,
             },
             Err(Failure::Busy) => self.refuse(&mut client, Some(&head), busy().into()),
@@ -121,8 +121,8 @@ impl Connection {
     fn body(&mut self, head: &Head) -> Result<Body, ReadEnd> {
         let max = self.shared.limits.body;
         let framing = head::framing(head, max)?;
-        let mut body = Body::begin(&self.shared.budget);
-        let timeouts = &self.shared.timeouts;
+        let mut body = Body::begin(&self.shared.inner.budget);
+        let timeouts = &self.shared.inner.timeouts;
         if framing != Framing::Nothing && head::expects_continue(head) && !self.reader.has_more() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.socket.write_all(go_on, timeouts.write).map_err(|_| ReadEnd::Gone)?;
@@ -135,10 +135,10 @@ impl Connection {
     fn wait(&self, client: &mut Client, later: Later) -> Sent {
         let done = catch_unwind(AssertUnwindSafe(|| later(client)));
         match done {
-            Ok(Ok(())) | Err(_) if client.sent() == Sent::Nothing => {
+            Ok(Ok(())) | Err(_) if client.sent == Sent::Nothing => {
                 self.refuse(client, None, failed().into())
             }
-            Ok(Ok(())) => client.sent(),
+            Ok(Ok(())) => client.sent,
             Ok(Err(_)) | Err(_) => Sent::Last,
         }
     }
@@ -157,9 +157,7 @@ impl Connection {
     }
 
     fn client(&self, mode: ResponseMode) -> Client {
-        let shared = &self.shared;
-        let (watcher, table) = (shared.watcher.clone(), shared.table.clone());
-        Client::new(self.socket.clone(), watcher, table, mode, shared.timeouts.write)
+        Client::new(self.shared.clone(), self.socket.clone(), mode)
     }
 }
 

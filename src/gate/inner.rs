@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::reply::{self, Reply};
 use super::ticket::{Exchange, Later, Progress, TICKET, Tickets, random_name};
 use super::{Serve, Timeouts};
+use crate::memory::Budget;
 use crate::report;
 
 /// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that never waits.
@@ -36,8 +37,10 @@ const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// The way to `http` and back, one for the process.
 pub struct Inner {
     pub(super) serve: Arc<dyn Serve>,
+    /// The memory that bodies are held from.
+    pub(super) budget: Arc<Budget>,
+    pub(super) timeouts: Timeouts,
     tickets: Arc<Tickets>,
-    timeouts: Timeouts,
     /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
     current: Mutex<Current>,
 }
@@ -80,17 +83,13 @@ pub(super) enum Failure {
 
 impl Inner {
     /// Builds the first set.
-    ///
-    /// # Errors
-    /// The program cannot serve.
-    pub fn open(serve: Arc<dyn Serve>) -> Result<Arc<Inner>, report::Error> {
-        Inner::open_with(serve, Timeouts::USUAL)
-            .map_err(|error| report::Error::Start(format!("the gate cannot be opened: {error}")))
-    }
-
-    pub(super) fn open_with(serve: Arc<dyn Serve>, timeouts: Timeouts) -> io::Result<Arc<Inner>> {
+    pub fn open(
+        serve: Arc<dyn Serve>,
+        budget: Arc<Budget>,
+        timeouts: Timeouts,
+    ) -> io::Result<Arc<Inner>> {
         let tickets = Arc::new(Tickets::new()?);
-        let inner = Inner { serve, tickets, timeouts, current: Mutex::default() };
+        let inner = Inner { serve, budget, timeouts, tickets, current: Mutex::default() };
         inner.current.lock().set = Some(inner.build()?);
         Ok(Arc::new(inner))
     }
@@ -180,14 +179,17 @@ impl Inner {
     fn build(&self) -> io::Result<Arc<Set>> {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;
-        let shut = Shut(listener.try_clone()?);
-        let stop = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets))?;
-        let set = Arc::new(Set { stop: Mutex::new(Some(stop)), free: bounded(HOPS) });
-        for _ in 0..HOPS {
-            set.give_back(Some(self.connect(&address)?));
-        }
-        drop(shut);
-        Ok(set)
+        let ours = listener.try_clone()?;
+        let served = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets));
+        let set = served.and_then(|stop| {
+            let set = Arc::new(Set { stop: Mutex::new(Some(stop)), free: bounded(HOPS) });
+            (0..HOPS)
+                .try_for_each(|_| self.connect(&address).map(|line| set.give_back(Some(line))))?;
+            Ok(set)
+        });
+        // So that an abandoned set's accept thread ends too.
+        let _ = rustix::net::shutdown(&ours, rustix::net::Shutdown::Both);
+        set
     }
 
     fn connect(&self, address: &SocketAddr) -> io::Result<UnixStream> {
@@ -210,12 +212,3 @@ impl Set {
 
 /// No ticket goes with it; `http` refuses it, and that is the answer that is waited for.
 const CONFIRM: &str = "GET / HTTP/1.1\r\nX-Ticket: none\r\n\r\n";
-
-/// The listening socket of a set; shut when dropped, so that an abandoned set's accept thread ends too.
-struct Shut(UnixListener);
-
-impl Drop for Shut {
-    fn drop(&mut self) {
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
-    }
-}

@@ -35,16 +35,11 @@ pub(super) struct Refuser {
     linger: Duration,
 }
 
-struct Refused {
-    socket: Arc<Socket>,
-    task: Task,
-}
-
-enum Task {
+enum Refused {
     /// It has its answer and may read it until then.
-    Linger(Instant),
+    Linger(Arc<Socket>, Instant),
     /// It is told this, or what `Serve::refusal` says.
-    Tell(Refusal),
+    Tell(Arc<Socket>, Refusal),
 }
 
 impl Refuser {
@@ -67,10 +62,9 @@ impl Refuser {
         if socket.write_all(&bytes, Duration::ZERO).is_err() {
             return;
         }
-        let task = Task::Linger(Instant::now() + self.linger);
+        let refused = Refused::Linger(Arc::clone(&socket), Instant::now() + self.linger);
         let has_room = self.lingering.fetch_add(1, Ordering::Relaxed) < REFUSED_MAX;
-        if !has_room || self.queue.try_send(Refused { socket: Arc::clone(&socket), task }).is_err()
-        {
+        if !has_room || self.queue.try_send(refused).is_err() {
             self.lingering.fetch_sub(1, Ordering::Relaxed);
             // What has come is read at least: without it, no reset.
             socket.finish(Instant::now());
@@ -79,8 +73,7 @@ impl Refuser {
 
     /// Hands on a socket whose request will be read and refused in the way that its client understands.
     pub(super) fn refuse_politely(&self, socket: Arc<Socket>, why: Refusal) {
-        let refused = Refused { socket: Arc::clone(&socket), task: Task::Tell(why.clone()) };
-        if self.queue.try_send(refused).is_err() {
+        if self.queue.try_send(Refused::Tell(Arc::clone(&socket), why.clone())).is_err() {
             self.refuse(socket, &why);
         }
     }
@@ -88,14 +81,14 @@ impl Refuser {
 
 /// The deadlines of those that linger count from their refusals, so that they pass beside each other.
 fn run(queue: &Receiver<Refused>, lingering: &AtomicUsize, door: Door, serve: &dyn Serve) {
-    for Refused { socket, task } in queue {
-        match task {
-            Task::Linger(until) => {
+    for refused in queue {
+        match refused {
+            Refused::Linger(socket, until) => {
                 socket.finish(until);
                 drop(socket);
                 lingering.fetch_sub(1, Ordering::Relaxed);
             }
-            Task::Tell(why) => {
+            Refused::Tell(socket, why) => {
                 tell(&socket, &why, door, serve);
                 socket.finish(Instant::now());
             }

@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 
+use crate::tcp;
+
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;
 
@@ -30,7 +32,7 @@ impl Socket {
 
     /// Waits for something to read, the end included. False: the deadline came first.
     pub(super) fn readable(&self, deadline: Instant) -> io::Result<bool> {
-        self.wait(PollFlags::IN, deadline)
+        tcp::wait(self, PollFlags::IN, deadline)
     }
 
     /// Reads what is there, at most the vector's spare room, which must not be none. 0 is the end;
@@ -43,7 +45,7 @@ impl Socket {
             match rustix::net::recv(&self.fd, spare_capacity(buffer), RecvFlags::DONTWAIT) {
                 Ok((read, _)) => return Ok(read),
                 Err(Errno::AGAIN) => {
-                    self.wait(PollFlags::IN, deadline)?;
+                    self.readable(deadline)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -69,7 +71,7 @@ impl Socket {
             match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
                 Err(Errno::AGAIN) => {
-                    if !self.wait(PollFlags::OUT, Instant::now() + stuck)? {
+                    if !tcp::wait(self, PollFlags::OUT, Instant::now() + stuck)? {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "a stuck write"));
                     }
                 }
@@ -113,19 +115,6 @@ impl Socket {
             match self.read_into(&mut waste, deadline) {
                 Ok(0) | Err(_) => return,
                 Ok(read) => drained += read,
-            }
-        }
-    }
-
-    fn wait(&self, what: PollFlags, deadline: Instant) -> io::Result<bool> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            match poll(&mut [PollFd::new(&self.fd, what)], Some(&left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
             }
         }
     }

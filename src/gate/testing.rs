@@ -67,16 +67,12 @@ impl Web {
 
     pub(super) fn open_with(self: Arc<Self>, limits: Limits, timeouts: Timeouts) -> Gate {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
-        let inner = Inner::open_with(self, timeouts).unwrap();
-        Gate::open_with(Door::Public, bind(&address).unwrap(), limits, timeouts, &inner).unwrap()
+        let inner = Inner::open(self, Budget::new(128 << 20), timeouts).unwrap();
+        Gate::open(Door::Public, bind(&address).unwrap(), limits, &inner).unwrap()
     }
 }
 
 impl Serve for Web {
-    fn budget(&self) -> Arc<Budget> {
-        Budget::new(128 << 20)
-    }
-
     fn serve(
         &self,
         listener: UnixListener,

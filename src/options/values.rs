@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::gate::Address;
+use crate::tcp::SOCKET_PATH_MAX;
 
 /// Longest duration; more is a slip of the keyboard, and sums of such never overflow a clock.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -18,9 +19,6 @@ const DURATION_TEXT_MAX: usize = 20;
 /// Largest count or size; more is a slip of the keyboard, and twice as much still fits a word of 64 or 32 bits.
 const NUMBER_MAX: usize =
     if usize::BITS < 64 { 1_000_000_000 } else { 1_000_000_000_000_u64 as usize };
-
-/// Longest path of a Unix socket: 108 bytes with the NUL, `sun_path` in unix(7).
-const SOCKET_PATH_MAX: usize = 107;
 
 /// `host:port`, `:port`, `[v6]:port` or `unix:/path`. Port 0 lets the system choose one.
 pub fn address(text: &str) -> Result<Address, String> {

@@ -6,26 +6,21 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 use rustls::ClientConnection;
+
+use crate::tcp;
 
 /// An upstream that takes nothing for this long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the last words may take: a session that ends has its socket closed within a second.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(250);
-
-/// A peer that vanished without a word is noticed after some 60 s of silence, or 40 s of unanswered data.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_COUNT: u32 = 3;
-const USER_TIMEOUT_MS: u32 = 40_000;
 
 /// Bytes taken from TCP at a time where TLS is between; they lie on the reader's stack.
 const CHUNK: usize = 4096;
@@ -68,7 +63,7 @@ impl UpstreamSocket {
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, protocol)?;
         let begun = match place {
             Place::Tcp(address) => {
-                set_options(&fd)?;
+                tcp::set_options(&fd)?;
                 rustix::net::connect(&fd, address)
             }
             Place::Unix(address) => rustix::net::connect(&fd, address),
@@ -96,17 +91,8 @@ impl UpstreamSocket {
     }
 
     fn wait_connected(&self, deadline: Instant) -> io::Result<()> {
-        let mut fds = [PollFd::new(&self.tcp, PollFlags::OUT)];
-        loop {
-            let wait = left(deadline)?;
-            let wait =
-                Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
-            match poll(&mut fds, Some(&wait)) {
-                Ok(0) => return Err(ErrorKind::TimedOut.into()),
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if !tcp::wait(&self.tcp, PollFlags::OUT, deadline)? {
+            return Err(ErrorKind::TimedOut.into());
         }
         match self.tcp.take_error()? {
             Some(error) => Err(error),
@@ -277,16 +263,6 @@ impl UpstreamSocket {
     fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.tcp, Some(Duration::ZERO));
     }
-}
-
-fn set_options(fd: &OwnedFd) -> io::Result<()> {
-    sockopt::set_tcp_nodelay(fd, true)?;
-    sockopt::set_socket_keepalive(fd, true)?;
-    sockopt::set_tcp_keepidle(fd, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(fd, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(fd, KEEPALIVE_COUNT)?;
-    sockopt::set_tcp_user_timeout(fd, USER_TIMEOUT_MS)?;
-    Ok(())
 }
 
 fn read_tcp(mut tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {

@@ -3,10 +3,8 @@
 //! Owns: which addresses are accepted, and the sentence for each that is not.
 //! Never: resolves a name, or shows a query (a token may be in it).
 
+use crate::tcp::SOCKET_PATH_MAX;
 use std::fmt;
-
-/// Bytes of a socket file's path: what a `sockaddr_un` holds before its NUL.
-const SOCKET_PATH_MAX: usize = 107;
 
 /// `ws://host:port/path?query` or `unix:/socket:/path?query`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

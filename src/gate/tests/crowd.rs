@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::testing::*;
 use super::super::*;
+use crate::memory::Budget;
 
 #[test]
 fn over_the_cap_a_resting_connection_makes_room() {
@@ -84,7 +85,7 @@ fn of_300_that_come_at_once_none_is_stranded() {
 fn a_gate_on_a_socket_file_serves_and_removes_the_file() {
     let path = std::env::temp_dir().join(format!("gate-{}.sock", std::process::id()));
     let listener = bind(&Address::Unix(path.clone())).unwrap();
-    let inner = Inner::open(Arc::new(Web::new())).unwrap();
+    let inner = Inner::open(Arc::new(Web::new()), Budget::new(1 << 20), Timeouts::USUAL).unwrap();
     let gate = Gate::open(Door::Admin, listener, LIMITS, &inner).unwrap();
     assert_eq!(gate.address().to_string(), format!("unix:{}", path.display()));
 
@@ -188,7 +189,7 @@ fn serve_with_64_descriptors(path: &std::path::Path) {
     let limit = Rlimit { current: Some(64), maximum: Some(64) };
     setrlimit(Resource::Nofile, limit).unwrap();
     let listener = bind(&Address::Unix(path.to_owned())).unwrap();
-    let inner = Inner::open(Arc::new(Web::new())).unwrap();
+    let inner = Inner::open(Arc::new(Web::new()), Budget::new(1 << 20), Timeouts::USUAL).unwrap();
     let _gate = Gate::open(Door::Public, listener, LIMITS, &inner).unwrap();
     let _ = std::io::Read::read(&mut std::io::stdin(), &mut [0]);
 }
