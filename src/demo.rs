@@ -32,9 +32,6 @@ const READER_STACK: usize = 512 * 1024;
 const WRITER_STACK: usize = 128 * 1024;
 
 /// Starts the server on a free port; it runs as long as the process does.
-///
-/// # Errors
-/// When there is no port or no thread to be had.
 pub fn start() -> io::Result<Url> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("ws://{}/cable", listener.local_addr()?);

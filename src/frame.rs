@@ -132,9 +132,7 @@ pub struct Identifier {
 impl Identifier {
     /// Takes an object with a string `channel`. Raw line breaks become spaces, so that what the upstream sends back is
     /// equal and one SSE line can carry it.
-    ///
-    /// # Errors
-    /// A sentence for the client: what is wrong with it.
+    /// An error is a sentence for the client.
     pub fn parse(raw: &RawValue) -> Result<Identifier, String> {
         if raw.get().len() > IDENTIFIER_BYTES_MAX {
             return Err(format!(

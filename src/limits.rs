@@ -20,9 +20,8 @@ use crate::report::{Error, info, warning};
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;
 
-/// Descriptors of the gate beside those of its connections.
-const GATE_DESCRIPTORS: u64 =
-    (2 * crate::gate::DESCRIPTORS + crate::gate::INNER_DESCRIPTORS) as u64;
+/// Descriptors of both gates beside those of their connections; `main` knows how they come to so many.
+pub const GATE_DESCRIPTORS: u64 = 50;
 
 /// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
 /// signals, and 6 for what comes and goes, such as name look-ups.
@@ -108,9 +107,6 @@ pub struct Plan {
 }
 
 /// Raises the descriptor limit, looks at the machine and plans by it; says so in the log.
-///
-/// # Errors
-/// There is not enough of something for the program to start.
 pub fn find(wanted: &Wanted) -> Result<Plan, Error> {
     raise_descriptors();
     let machine = Machine::look();
@@ -133,7 +129,7 @@ pub fn plan(machine: &Machine, wanted: &Wanted) -> Plan {
     // Upstreams first; but sessions without a connection to reach them would be no use.
     let left = slots.saturating_sub(sessions).max(slots / 2).max(1);
     let connections = wanted.connections.unwrap_or(left);
-    let fits = sessions.saturating_add(connections) <= slots && machine.has_room(memory as u64);
+    let fits = sessions.saturating_add(connections) <= slots && memory as u64 <= machine.memory / 2;
     Plan { sessions, connections, memory, binding, fits }
 }
 
@@ -144,11 +140,15 @@ fn default_sessions(
 ) -> (usize, &'static str) {
     let with_streams = (slots - slots / SPARE_SHARE as usize) / 2;
     let beside = slots.saturating_sub(connections.unwrap_or(0));
-    let candidates =
+    let bounds =
         [(SESSIONS_MAX, "the default"), (with_streams, slots_by), (beside, "--max-connections")];
-    let tightest = candidates.into_iter().min_by_key(|(count, _)| *count);
-    let (sessions, binding) = tightest.expect("the array above is not empty");
+    let (sessions, binding) = tightest(bounds);
     (sessions.max(1), binding)
+}
+
+/// The least of some bounds, and its name.
+fn tightest<T: Copy + Ord, const N: usize>(bounds: [(T, &'static str); N]) -> (T, &'static str) {
+    bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("no array of bounds here is empty")
 }
 
 impl Plan {
@@ -158,10 +158,10 @@ impl Plan {
         info!(
             "event=limits sessions={sessions} connections={connections} max_memory={memory} bound_by=\"{binding}\" \
              descriptors={} mappings={} threads={} memory={}",
-            Shown(machine.descriptors),
-            Shown(machine.mappings),
-            Shown(machine.threads),
-            Shown(machine.memory)
+            shown(machine.descriptors),
+            shown(machine.mappings),
+            shown(machine.threads),
+            shown(machine.memory)
         );
         if !self.fits {
             let (slots, by) = share.slots(*memory as u64);
@@ -175,15 +175,8 @@ impl Plan {
 }
 
 /// A bound in the log.
-struct Shown(u64);
-
-impl std::fmt::Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            PLENTY.. => f.write_str("unlimited"),
-            bound => bound.fmt(f),
-        }
-    }
+fn shown(bound: u64) -> String {
+    if bound >= PLENTY { "unlimited".to_owned() } else { bound.to_string() }
 }
 
 impl Machine {
@@ -225,14 +218,12 @@ impl Machine {
 
     /// How many slots there are beside a budget of `memory` bytes, and what allows no more of them.
     fn slots(&self, memory: u64) -> (usize, &'static str) {
-        let candidates = [
+        let (slots, by) = tightest([
             (beyond(self.descriptors, DESCRIPTORS_RESERVED), "descriptors"),
             (beyond(self.mappings, MAPPINGS_RESERVED) / MAPPINGS_A_THREAD, "memory mappings"),
             (beyond(self.threads, THREADS_RESERVED), self.threads_by),
             (self.memory_for_slots(memory) / MEMORY_A_SLOT, "memory"),
-        ];
-        let tightest = candidates.into_iter().min_by_key(|(count, _)| *count);
-        let (slots, by) = tightest.expect("the array above is not empty");
+        ]);
         (usize::try_from(slots).unwrap_or(usize::MAX), by)
     }
 
@@ -240,10 +231,6 @@ impl Machine {
     fn memory_for_slots(&self, memory: u64) -> u64 {
         let planned = beyond(self.memory / 100 * MEMORY_SHARE, MEMORY_RESERVED);
         planned.saturating_sub(memory.saturating_add(memory / 4)).max(planned / 8)
-    }
-
-    fn has_room(&self, memory: u64) -> bool {
-        memory <= self.memory / 2
     }
 }
 
@@ -265,19 +252,15 @@ fn raise_descriptors() {
 
 /// The tightest bound on threads: the cgroup's, the user's, the system's.
 fn thread_room() -> (u64, &'static str) {
-    let user = match getuid().is_root() {
-        // The kernel does not hold root to RLIMIT_NPROC.
-        true => None,
-        false => getrlimit(Resource::Nproc).current,
-    };
-    let bounds = [
-        (cgroup_room(), "pids"),
-        (user, "processes of the user"),
-        (number_in("/proc/sys/kernel/threads-max"), "threads-max"),
-        (number_in("/proc/sys/kernel/pid_max"), "pid_max"),
-    ];
-    let known = bounds.into_iter().filter_map(|(bound, name)| Some((bound?, name)));
-    known.min_by_key(|(bound, _)| *bound).unwrap_or((PLENTY, "pids"))
+    // The kernel does not hold root to RLIMIT_NPROC.
+    let user = getrlimit(Resource::Nproc).current.filter(|_| !getuid().is_root());
+    let known = |bound: Option<u64>| bound.unwrap_or(PLENTY);
+    tightest([
+        (known(cgroup_room()), "pids"),
+        (known(user), "processes of the user"),
+        (known(number_in("/proc/sys/kernel/threads-max")), "threads-max"),
+        (known(number_in("/proc/sys/kernel/pid_max")), "pid_max"),
+    ])
 }
 
 /// What the pids cgroup and all of those above it leave; the smallest counts.

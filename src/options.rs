@@ -16,6 +16,7 @@ use argh::{ArgsInfo, FromArgs};
 use crate::gate::Address;
 use crate::report::{Error, Level};
 use crate::upstream::{Url, UrlError};
+use values::{address, bytes, count, duration, shown_url};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 const SERVER_DEFAULT: &str = "ws://127.0.0.1:3000/cable";
@@ -39,13 +40,7 @@ const SERVER_DEFAULT: &str = "ws://127.0.0.1:3000/cable";
 )]
 pub struct Config {
     /// where to listen: host:port, :port (all interfaces) or unix:/path; default 127.0.0.1:8080
-    #[argh(
-        option,
-        short = 'l',
-        arg_name = "addr",
-        from_str_fn(values::address),
-        default = "listen_default()"
-    )]
+    #[argh(option, short = 'l', arg_name = "addr", from_str_fn(address), default = "loopback()")]
     pub listen: Address,
 
     /// the ActionCable server, ws://, wss:// or unix:/path; default ws://127.0.0.1:3000/cable
@@ -57,13 +52,7 @@ pub struct Config {
     pub reuse: bool,
 
     /// how long a session outlives a long poll; default 5m
-    #[argh(
-        option,
-        short = 'S',
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(300)"
-    )]
+    #[argh(option, short = 'S', arg_name = "dur", from_str_fn(duration), default = "seconds(300)")]
     pub session: Duration,
 
     /// refuse requests whose Cookie or Origin is not the one that opened the session; default off
@@ -92,21 +81,11 @@ pub struct Config {
     pub allow_origin: Vec<String>,
 
     /// how long the server may take from the connect to its welcome; default 10s
-    #[argh(
-        option,
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(10)"
-    )]
+    #[argh(option, arg_name = "dur", from_str_fn(duration), default = "seconds(10)")]
     pub connect_timeout: Duration,
 
     /// how long a connection may rest between requests; default 75s
-    #[argh(
-        option,
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(75)"
-    )]
+    #[argh(option, arg_name = "dur", from_str_fn(duration), default = "seconds(75)")]
     pub idle_timeout: Duration,
 
     /// the Host that the server is told in place of the client's; default the client's
@@ -114,67 +93,52 @@ pub struct Config {
     pub host_header: Option<String>,
 
     /// how long the server may be silent before its link counts as lost; default 6s
-    #[argh(
-        option,
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(6)"
-    )]
+    #[argh(option, arg_name = "dur", from_str_fn(duration), default = "seconds(6)")]
     pub stale_after: Duration,
 
     /// how long a session outlives its last stream; default 30s
-    #[argh(
-        option,
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(30)"
-    )]
+    #[argh(option, arg_name = "dur", from_str_fn(duration), default = "seconds(30)")]
     pub resume_window: Duration,
 
     /// how long a stream may be quiet before a sign of life is sent; default 15s
-    #[argh(
-        option,
-        arg_name = "dur",
-        from_str_fn(values::duration),
-        default = "Duration::from_secs(15)"
-    )]
+    #[argh(option, arg_name = "dur", from_str_fn(duration), default = "seconds(15)")]
     pub heartbeat: Duration,
 
     /// messages that a session keeps; default 1024
-    #[argh(option, arg_name = "count", from_str_fn(values::count), default = "1024")]
+    #[argh(option, arg_name = "count", from_str_fn(count), default = "1024")]
     pub max_queue: usize,
 
     /// bytes of messages that a session keeps; default 1048576 (1 MiB)
-    #[argh(option, arg_name = "bytes", from_str_fn(values::bytes), default = "1 << 20")]
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "1 << 20")]
     pub max_queue_bytes: usize,
 
     /// bytes that clients and the server make the process hold, all together; default an eighth of the
     /// memory there is, at most 268435456 (256 MiB)
-    #[argh(option, arg_name = "bytes", from_str_fn(values::bytes))]
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes))]
     pub max_memory: Option<usize>,
 
     /// bytes of the body of a request; default 1048576 (1 MiB)
-    #[argh(option, arg_name = "bytes", from_str_fn(values::bytes), default = "1 << 20")]
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "1 << 20")]
     pub max_body: usize,
 
     /// bytes of one message of the server; default 16777216 (16 MiB)
-    #[argh(option, arg_name = "bytes", from_str_fn(values::bytes), default = "16 << 20")]
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "16 << 20")]
     pub max_message: usize,
 
     /// sessions at a time; default what the machine allows, at most 10000
-    #[argh(option, arg_name = "count", from_str_fn(values::count))]
+    #[argh(option, arg_name = "count", from_str_fn(count))]
     pub max_sessions: Option<usize>,
 
     /// connections of clients at a time; default what the machine allows
-    #[argh(option, arg_name = "count", from_str_fn(values::count))]
+    #[argh(option, arg_name = "count", from_str_fn(count))]
     pub max_connections: Option<usize>,
 
     /// channels of one session; default 256
-    #[argh(option, arg_name = "count", from_str_fn(values::count), default = "256")]
+    #[argh(option, arg_name = "count", from_str_fn(count), default = "256")]
     pub max_channels: usize,
 
     /// where to serve metrics and the list of sessions, written like --listen; default nowhere
-    #[argh(option, arg_name = "addr", from_str_fn(values::address))]
+    #[argh(option, arg_name = "addr", from_str_fn(address))]
     pub admin: Option<Address>,
 
     /// print the version
@@ -229,7 +193,7 @@ impl Config {
     pub fn server(&self) -> Result<Url, Error> {
         let text = self.server.as_deref().unwrap_or(SERVER_DEFAULT);
         Url::parse(text).map_err(|error| {
-            let line = format!("--server: {} {error}", values::shown_url(text));
+            let line = format!("--server: {} {error}", shown_url(text));
             let line = line.replace(char::is_control, " ");
             match error {
                 UrlError::OutOfRange(_) => Error::Usage(line),
@@ -247,7 +211,11 @@ impl Config {
     }
 }
 
-fn listen_default() -> Address {
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn loopback() -> Address {
     Address::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }
 }
 

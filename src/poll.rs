@@ -14,9 +14,6 @@ const NO_ROOM: Duration = Duration::from_millis(100);
 
 /// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
 /// `still_here` is called each `heartbeat` of the wait.
-///
-/// # Errors
-/// What `still_here` returns: the client's socket failed.
 pub fn wait(
     poll: &Poll,
     timeout: Option<Duration>,

@@ -52,9 +52,6 @@ static JOBS: OnceLock<Sender<LogJob>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the thread that writes. Without it each line is written by the thread that says it.
-///
-/// # Errors
-/// The thread cannot be started.
 pub fn start() -> Result<(), Error> {
     let (jobs, waiting) = bounded(LINES_WAITING_MAX);
     let write = move || write_all(&waiting);
@@ -108,21 +105,17 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {
         let note = format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
-        if !queue(note) {
+        if !say(note) {
             DROPPED.fetch_add(dropped, Ordering::Relaxed);
         }
     }
-    if !queue(text) {
+    if !say(text) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Says a text of several lines to the person at the terminal. Never waits.
-pub fn say(text: String) {
-    queue(text);
-}
-
-fn queue(text: String) -> bool {
+/// Says a text, of several lines too, to the person at the terminal. Never waits. Whether it found room.
+pub fn say(text: String) -> bool {
     match JOBS.get() {
         Some(jobs) => jobs.try_send(LogJob::Write(text)).is_ok(),
         None => {

@@ -171,9 +171,7 @@ impl Session {
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
-    ///
-    /// # Errors
-    /// A sentence for the client, and the `chan_id` if there is one.
+    /// An error is a sentence for the client, and the `chan_id` if there is one.
     pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
         let mut state = self.wait_for_room().map_err(|why| (why, None))?;
         let ended = matches!(state.phase, Phase::Ended(_));
@@ -302,9 +300,7 @@ impl State {
     }
 
     /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.
-    ///
-    /// # Errors
-    /// A sentence for the client; nothing is changed.
+    /// An error is a sentence for the client; nothing is changed then.
     fn subscribe_from_url(
         &mut self,
         session: &Session,

@@ -37,9 +37,6 @@ const WRITE_BYTES: usize = 32 * 1024;
 
 /// Writes one stream from its beginning to its end. `padding` bytes of comment come first, for proxies that hold back the
 /// start of a body; a quiet stream gets a heartbeat each `heartbeat`. A `raw` one gets its messages as plain event data.
-///
-/// # Errors
-/// The client's socket failed, or was stuck too long.
 pub fn run(
     stream: &mut Stream,
     out: &mut dyn Write,

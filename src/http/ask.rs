@@ -38,9 +38,6 @@ pub struct Ask {
 
 impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow.
-    ///
-    /// # Errors
-    /// The answer to a request that is not well-formed.
     pub fn read(
         exchange: &Exchange,
         path: &str,

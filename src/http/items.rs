@@ -23,9 +23,7 @@ struct Item<'a> {
 }
 
 /// Reads the whole body; each item is a request, or the sentence that says why it is none.
-///
-/// # Errors
-/// It is no JSON array, or an empty one: a sentence with line and column.
+/// An error is a sentence with line and column.
 pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
     let body = without_mark(body);
     let text = std::str::from_utf8(body).map_err(|error| {
@@ -44,9 +42,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
 }
 
 /// Reads the body of a tunnel's POST: one JSON string a line, each the text of one frame.
-///
-/// # Errors
-/// A sentence with the line that is none.
+/// An error is a sentence with the line that is none.
 pub fn frames(body: &[u8]) -> Result<Vec<String>, String> {
     let lines = without_mark(body).split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());

@@ -81,9 +81,7 @@ fn unescape(text: &str) -> (Vec<u8>, bool) {
 }
 
 /// The channels that a GET asks for, each once, in the order of the URL: `channel` is a name, `identifier` an object.
-///
-/// # Errors
-/// The sentence for a 400: one of them is none. What was sent is not in it.
+/// An error is the sentence for a 400; what was sent is not in it.
 pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
     let mut channels = Vec::new();
     // Looked up: a query has room for some 1,500 of them.
@@ -114,9 +112,6 @@ pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
 }
 
 /// Whether a stream is to be raw.
-///
-/// # Errors
-/// The sentence for a 400.
 pub fn raw(query: &str) -> Result<bool, String> {
     match first(query, "raw").as_deref() {
         None | Some("0") => Ok(false),
@@ -126,9 +121,6 @@ pub fn raw(query: &str) -> Result<bool, String> {
 }
 
 /// A whole number from 0 up, in digits. One that is larger than any limit is as good as the largest.
-///
-/// # Errors
-/// The sentence for a 400.
 pub fn whole_number(name: &str, text: &str) -> Result<u64, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{name}: use a whole number from 0 up"));

@@ -54,9 +54,6 @@ impl Drop for Turn {
 impl Table {
     /// Finds or opens the session of a GET, and does not wait. Apart from joining, so that it can run on a deep stack:
     /// what opening takes of one that then streams for hours stays resident, 4 KB a session.
-    ///
-    /// # Errors
-    /// Why there is none.
     pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
         self.refuse_ended(request)?;
         if let Some(session) = self.find(request)? {
@@ -82,9 +79,6 @@ impl Table {
     }
 
     /// Joins a session with a stream. Waits for the upstream's welcome, and begins anew where that session has ended.
-    ///
-    /// # Errors
-    /// Why there is no stream.
     pub fn join_stream(
         self: &Arc<Self>,
         found: Found,
@@ -95,9 +89,6 @@ impl Table {
     }
 
     /// Opens or continues a session with a poll. Waits for the upstream's welcome.
-    ///
-    /// # Errors
-    /// Why there is no poll.
     pub fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
@@ -149,9 +140,6 @@ impl Table {
     }
 
     /// The tunnel of a POST.
-    ///
-    /// # Errors
-    /// Why there is none.
     pub fn for_frames(&self, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         self.existing(request).map_err(|error| match (error, self.close_of(request, None)) {
             (SessionError::NotFound, Some(close)) => SessionError::Gone(Some(close)),
@@ -160,9 +148,6 @@ impl Table {
     }
 
     /// The session of a POST; with a `poll-queue` it is opened if there is none.
-    ///
-    /// # Errors
-    /// Why there is none.
     pub fn for_post(self: &Arc<Self>, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let Some(queue) = request.queue else { return self.existing(request) };
         for _ in 0..TRIES_MAX {
@@ -187,9 +172,6 @@ impl Table {
 
     /// Ends the session of a DELETE for good, and returns its `session_id`. `last_post`: the number of the client's last POST to
     /// a tunnel, which goes before it.
-    ///
-    /// # Errors
-    /// There is none, or it is another client's.
     pub fn delete(
         self: &Arc<Self>,
         request: &JoinRequest,

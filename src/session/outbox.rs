@@ -89,9 +89,6 @@ impl State {
 
 impl Session {
     /// Locks the session when its outbox has room.
-    ///
-    /// # Errors
-    /// The upstream has not read for too long.
     pub(super) fn wait_for_room(&self) -> Result<Locked<'_>, String> {
         let deadline = Instant::now() + WAIT;
         let has_room = |state: &State| state.outbox.has_room(self.rules.bounds.bytes);

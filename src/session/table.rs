@@ -52,9 +52,6 @@ pub struct Table {
 
 impl Table {
     /// An empty table, and the thread that sweeps it for as long as it lives.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
         let (repeats, begun) = Repeats::new();
         let budget = Budget::new(rules.memory_max);

@@ -141,9 +141,6 @@ impl State {
 
 impl Session {
     /// Takes the frames of one POST on their way up. `seq`: its number, from 1; one that was taken before is not sent again.
-    ///
-    /// # Errors
-    /// Why none of them was taken.
     pub fn send_frames(
         &self,
         seq: Option<u64>,

@@ -26,9 +26,7 @@ impl Channels {
 
     /// Subscribes those of a GET's URL, in its order; what is there already is left alone and told nothing. A `poll` that did
     /// not open the session leaves the rejected ones alone too: it comes back by itself, and would ask each time.
-    ///
-    /// # Errors
-    /// There is no room for all of them: a sentence for the client, and nothing is changed.
+    /// Where there is no room for all of them nothing is changed.
     pub fn subscribe_all(
         &mut self,
         identifiers: &[Identifier],
@@ -49,9 +47,6 @@ impl Channels {
     }
 
     /// Whether there is room for channels that are new, or rejected so far: those do not count towards `max`.
-    ///
-    /// # Errors
-    /// A sentence for the client.
     pub fn room_for(&self, wanted: &[&Identifier], max: usize) -> Result<(), String> {
         let counts = |channel: &&Channel| channel.state != ChannelState::Rejected;
         if self.channels.iter().filter(counts).count() + wanted.len() > max {
