@@ -16,7 +16,7 @@ use crate::gate::{Answer, Body, Door, Exchange, Head, Outcome, Serve, TICKET, Ti
 use crate::pages;
 use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
-use answers::{denied_stream, error, not_allowed};
+use answers::{denied_stream, error};
 use ask::Ask;
 pub use origin::Origins;
 use std::io::{self, Cursor};
@@ -88,7 +88,7 @@ impl Serve for Http {
     }
 
     fn refusal(&self, head: &Head) -> Option<Answer> {
-        ask::accepts(head, "text/event-stream").then(|| denied_stream(&SessionError::Full, false))
+        ask::accepts(head, "text/event-stream").then(|| denied_stream(SessionError::Full, false))
     }
 }
 
@@ -97,9 +97,9 @@ impl Http {
         let (door, head) = (exchange.door, Arc::clone(&exchange.head));
         let outcome = match door {
             Door::Public => self.route(exchange),
-            Door::Admin => self.admin(&head).into(),
+            Door::Admin => self.admin(&head).map(Outcome::Now),
         };
-        match outcome {
+        match outcome.unwrap_or_else(Outcome::Now) {
             Outcome::Now(mut answer) => {
                 answer.headers.extend(self.cors(door, &head));
                 Outcome::Now(answer)
@@ -116,83 +116,79 @@ impl Http {
         }
     }
 
-    fn route(&self, exchange: Exchange) -> Outcome {
-        let head = Arc::clone(&exchange.head);
-        let head = &*head;
+    /// An error is an answer too.
+    fn route(&self, exchange: Exchange) -> Result<Outcome, Answer> {
+        let head = &*Arc::clone(&exchange.head);
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         if origin::is_invalid(head) {
-            return error(400, "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT")
-                .into();
+            let why = "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT";
+            return Err(error(400, why));
         }
         if !self.settings.origins.admits(head) {
-            return error(
-                403,
-                "this Origin may not use the bridge; its operator can add it with --allow-origin",
-            )
-            .into();
+            let why =
+                "this Origin may not use the bridge; its operator can add it with --allow-origin";
+            return Err(error(403, why));
         }
         if head.method == "OPTIONS" {
-            return Answer::new(204).into();
+            return Ok(Answer::new(204).into());
         }
         if path.len() > PATH_MAX {
-            return error(414, &format!("the path has over {PATH_MAX} bytes, use a shorter id"))
-                .into();
+            return Err(error(
+                414,
+                &format!("the path has over {PATH_MAX} bytes, use a shorter id"),
+            ));
         }
         if path == "/" || path.starts_with("/-/") {
-            return match head.method.as_str() {
-                "GET" | "HEAD" => pages::page(path, host(head), head, self.settings.demo)
-                    .unwrap_or_else(|| error(404, "no such page; / has a hint"))
-                    .into(),
-                _ => not_allowed("GET, HEAD").into(),
-            };
+            allow(head, "GET, HEAD")?;
+            let page = pages::page(path, host(head), head, self.settings.demo);
+            return page.map(Outcome::Now).ok_or_else(|| error(404, "no such page; / has a hint"));
         }
-        if !matches!(head.method.as_str(), "GET" | "POST" | "DELETE") {
-            return not_allowed("GET, POST, DELETE, OPTIONS").into();
-        }
+        allow(head, "GET, POST, DELETE, OPTIONS")?;
         let no_session = matches!(path, "/favicon.ico" | "/robots.txt");
         if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
-            return error(404, "no session can have this path").into();
+            return Err(error(404, "no session can have this path"));
         }
-        match Ask::read(&exchange, path, query, &self.settings) {
-            Ok(ask) => self.session(ask, exchange.body),
-            Err(answer) => answer.into(),
-        }
+        let ask = Ask::read(&exchange, path, query, &self.settings);
+        self.session(ask.map_err(|why| error(400, &why))?, exchange.body)
     }
 
-    fn session(&self, ask: Box<Ask>, body: Body) -> Outcome {
+    fn session(&self, ask: Box<Ask>, body: Body) -> Result<Outcome, Answer> {
         let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
-        match ask.head.method.as_str() {
-            "POST" => {
-                Outcome::Later(Box::new(move |client| later::post(&table, ask, &body, client)))
+        Ok(Outcome::Later(match ask.head.method.as_str() {
+            "POST" => Box::new(move |client| later::post(&table, ask, &body, client)),
+            "DELETE" => Box::new(move |client| later::delete(&table, ask, client)),
+            _ if ask.join.kind == Kind::Poll => {
+                ask.refuse_what_is_no_client()?;
+                Box::new(move |client| later::poll(&table, ask, &settings, client))
             }
-            "DELETE" => Outcome::Later(Box::new(move |client| later::delete(&table, ask, client))),
-            _ => match ask.refuse_what_is_no_client() {
-                Some(answer) => answer.into(),
-                None if ask.join.kind == Kind::Stream => {
-                    let found = table.find_or_open(&ask.join);
-                    Outcome::Later(Box::new(move |client| {
-                        later::stream(&table, ask, found, &settings, client)
-                    }))
-                }
-                None => Outcome::Later(Box::new(move |client| {
-                    later::poll(&table, ask, &settings, client)
-                })),
-            },
-        }
+            _ => {
+                ask.refuse_what_is_no_client()?;
+                let found = table.find_or_open(&ask.join);
+                Box::new(move |client| later::stream(&table, ask, found, &settings, client))
+            }
+        }))
     }
 
-    fn admin(&self, head: &Head) -> Answer {
+    fn admin(&self, head: &Head) -> Result<Answer, Answer> {
         let site = head.first("sec-fetch-site").unwrap_or(b"none");
         let own = [&b"none"[..], b"same-origin"].iter().any(|own| site.eq_ignore_ascii_case(own));
         if !own || head.first("origin").is_some() {
-            return error(403, "this address is for no page: open it by itself, or ask with curl");
+            let why = "this address is for no page: open it by itself, or ask with curl";
+            return Err(error(403, why));
         }
-        if !matches!(head.method.as_str(), "GET" | "HEAD") {
-            return not_allowed("GET, HEAD");
-        }
+        allow(head, "GET, HEAD")?;
         let (path, _) = head.target.split_once('?').unwrap_or((&head.target, ""));
-        pages::admin(path, &self.table)
-            .unwrap_or_else(|| error(404, "here are /metrics and /sessions"))
+        pages::admin(path, &self.table).ok_or_else(|| error(404, "here are /metrics and /sessions"))
+    }
+}
+
+/// Whether the method is one of these.
+fn allow(head: &Head, methods: &'static str) -> Result<(), Answer> {
+    let allowed = methods.split(", ").any(|method| method == head.method);
+    if allowed {
+        Ok(())
+    } else {
+        Err(error(405, &format!("use one of {methods}")).with("Allow", methods))
     }
 }
 

@@ -36,6 +36,6 @@ pub fn wait(
             still_here()?;
             alive_at = now + heartbeat;
         }
-        poll.wait(answer_at.map_or(alive_at, |at| at.min(alive_at)));
+        poll.handle.wait(answer_at.map_or(alive_at, |at| at.min(alive_at)));
     }
 }

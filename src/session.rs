@@ -41,7 +41,7 @@ use crate::upstream::{Handshake, Link, Upstream};
 use channels::Channels;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
-use listeners::Listeners;
+use listeners::{Listeners, NotJoined};
 use outbox::Outbox;
 use parking_lot::Mutex;
 use poll::PollState;
@@ -149,6 +149,7 @@ struct State {
 /// Where a part of the session leaves what it wants done: messages for the listeners, commands for the upstream.
 struct Effects<'a> {
     session_id: &'a str,
+    rules: &'a Rules,
     mailbox: &'a mut Mailbox,
     outbox: &'a mut Outbox,
     link_is_up: bool,
@@ -181,19 +182,13 @@ impl Session {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
-        let Some((channels, mut out)) = state.effects(&self.id).filter(|_| !ended) else {
+        let Some((channels, mut out)) = state.effects(self).filter(|_| !ended) else {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         };
         match request {
-            Request::Subscribe(identifier) => {
-                channels.subscribe(identifier, self.rules.channels_max, &mut out)
-            }
-            Request::Unsubscribe(identifier) => {
-                channels.unsubscribe(&identifier, self.rules.channels_max, &mut out)
-            }
-            Request::Send(identifier, data) => {
-                channels.send(&identifier, &data, self.rules.bounds.bytes, &mut out)
-            }
+            Request::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
+            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
+            Request::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
         }
     }
 
@@ -292,11 +287,12 @@ impl Session {
 
 impl State {
     /// The channels of a managed session, and where they leave what they want done.
-    fn effects<'a>(&'a mut self, session_id: &'a str) -> Option<(&'a mut Channels, Effects<'a>)> {
+    fn effects<'a>(&'a mut self, of: &'a Session) -> Option<(&'a mut Channels, Effects<'a>)> {
         let Mode::Managed(channels) = &mut self.mode else { return None };
+        let (session_id, rules) = (&*of.id, &*of.rules);
         let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
         let (link_is_up, now) = (self.link.is_some(), Instant::now());
-        Some((channels, Effects { session_id, mailbox, outbox, link_is_up, now }))
+        Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))
     }
 
     /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.
@@ -307,14 +303,14 @@ impl State {
         request: &JoinRequest,
         opened: bool,
         resumed: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotJoined> {
         if request.channels.is_empty() || resumed && !opened {
             return Ok(());
         }
-        let Some((channels, mut out)) = self.effects(&session.id) else { return Ok(()) };
+        let Some((channels, mut out)) = self.effects(session) else { return Ok(()) };
         let rejected_too = opened || request.kind == Kind::Stream;
-        let max = session.rules.channels_max;
-        channels.subscribe_all(&request.channels, rejected_too, max, &mut out)
+        let done = channels.subscribe_all(&request.channels, rejected_too, &mut out);
+        done.map_err(|why| NotJoined::Refused(SessionError::Channels(why)))
     }
 }
 

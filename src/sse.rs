@@ -51,7 +51,7 @@ pub fn run(
         match stream.next() {
             step @ (Step::Nothing | Step::NoRoom) => {
                 let heartbeat_at = written_at + heartbeat;
-                let called = stream.wait(match step {
+                let called = stream.handle.wait(match step {
                     Step::NoRoom => heartbeat_at.min(Instant::now() + NO_ROOM),
                     _ => heartbeat_at,
                 });

@@ -21,33 +21,26 @@ pub fn error(status: u16, what_to_do: &str) -> Answer {
     Answer::error(status, what_to_do)
 }
 
-/// 405 with what is allowed.
-pub fn not_allowed(allow: &'static str) -> Answer {
-    error(405, &format!("use one of {allow}")).with("Allow", allow)
-}
-
 /// An answer to a poll, a POST or a DELETE that gets no session.
-pub fn denied(problem: &SessionError) -> Answer {
+pub fn denied(problem: SessionError) -> Answer {
     match problem {
         SessionError::NotFound => {
             error(404, "no such session: open it with a GET, or add poll-queue to this POST")
         }
         SessionError::NotYours => error(403, NOT_YOURS),
-        SessionError::RefusedUpstream(why) => error(403, why),
-        SessionError::Failed(why) => error(502, why).with("Retry-After", "2"),
-        SessionError::EndedForGood(reason) => error(
-            403,
-            &format!(
-                "the session was ended for good ({reason}); open a new one without its event id"
-            ),
-        ),
+        SessionError::RefusedUpstream(why) => error(403, &why),
+        SessionError::Failed(why) => error(502, &why).with("Retry-After", "2"),
+        SessionError::EndedForGood(reason) => {
+            let why = "open a new one without its event id";
+            error(403, &format!("the session was ended for good ({reason}); {why}"))
+        }
         SessionError::Gone(close) => {
             let close = close.as_deref().unwrap_or("null");
             let why =
                 quoted("no living tunnel can go on from there: open a new one under a new id");
             error(410, "").body(format!("{{\"error\":{why},\"close\":{close}}}\n"))
         }
-        SessionError::Channels(why) => error(400, why),
+        SessionError::Channels(why) => error(400, &why),
         SessionError::WrongKind => error(409, WRONG_KIND),
         SessionError::Full => {
             error(503, "no room for one more session, try again later (--max-sessions)")
@@ -61,7 +54,7 @@ pub fn denied(problem: &SessionError) -> Answer {
 
 /// An answer to a stream that gets no session. EventSource gives up for ever at any status but 200: what passes is a
 /// stream that says no more than when to come back, what does not pass is a status.
-pub fn denied_stream(problem: &SessionError, tunnel: bool) -> Answer {
+pub fn denied_stream(problem: SessionError, tunnel: bool) -> Answer {
     match problem {
         SessionError::EndedForGood(_) => Answer::new(204),
         // The client of a tunnel is no EventSource, and reads a status.

@@ -37,48 +37,38 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow.
+    /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
+    /// sentence for a 400.
     pub fn read(
         exchange: &Exchange,
         path: &str,
         query: &str,
         settings: &HttpSettings,
-    ) -> Result<Box<Ask>, Answer> {
+    ) -> Result<Box<Ask>, String> {
         let head = Arc::clone(&exchange.head);
         let number = |name: &str| match query::first(query, name) {
             Some(text) => query::whole_number(name, &text).map(Some),
             None => Ok(None),
         };
-        let read = || -> Result<Box<Ask>, String> {
-            let timeout = match query::first(query, "timeout").as_deref() {
-                Some("-1") => Some(0),
-                _ => number("timeout")?,
-            };
-            let mut join = join_request(exchange, path, query, settings)?;
-            join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
-            // A POST may have the same URL as the stream: there it says nothing.
-            let raw = head.method == "GET" && query::raw(query)?;
-            if raw && (join.tunnel || join.kind != Kind::Stream) {
-                return Err(
-                    "raw: only a stream of channels can be raw, neither a poll nor a tunnel"
-                        .to_owned(),
-                );
-            }
-            let seq = number("seq")?;
-            if seq == Some(0) {
-                return Err("seq: the first POST of a tunnel is number 1".to_owned());
-            }
-            Ok(Box::new(Ask {
-                join,
-                timeout: timeout_of(timeout),
-                padding: number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize,
-                seq,
-                raw,
-                cors: settings.origins.cors(&head),
-                head: Arc::clone(&head),
-            }))
+        let timeout = match query::first(query, "timeout").as_deref() {
+            Some("-1") => Some(0),
+            _ => number("timeout")?,
         };
-        read().map_err(|why| error(400, &why))
+        let mut join = join_request(exchange, path, query, settings)?;
+        join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
+        // A POST may have the same URL as the stream: there it says nothing.
+        let raw = head.method == "GET" && query::raw(query)?;
+        if raw && (join.tunnel || join.kind != Kind::Stream) {
+            let why = "raw: only a stream of channels can be raw, neither a poll nor a tunnel";
+            return Err(why.to_owned());
+        }
+        let seq = number("seq")?;
+        if seq == Some(0) {
+            return Err("seq: the first POST of a tunnel is number 1".to_owned());
+        }
+        let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
+        let (timeout, cors) = (timeout_of(timeout), settings.origins.cors(&head));
+        Ok(Box::new(Ask { head, join, timeout, padding, seq, raw, cors }))
     }
 
     /// Whether a POST says that it has frames.
@@ -88,7 +78,7 @@ impl Ask {
 
     /// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
     /// opens nothing. A request for a WebSocket is at the wrong server.
-    pub fn refuse_what_is_no_client(&self) -> Option<Answer> {
+    pub fn refuse_what_is_no_client(&self) -> Result<(), Answer> {
         let is =
             |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
         let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
@@ -117,29 +107,24 @@ impl Ask {
         } else if of_element {
             (403, "no element of a page may load a session: use an EventSource, or fetch")
         } else {
-            return None;
+            return Ok(());
         };
-        Some(self.error(refusal.0, refusal.1))
-    }
-
-    /// An error about a session.
-    pub fn error(&self, status: u16, what_to_do: &str) -> Answer {
-        self.unbuffered(error(status, what_to_do))
+        Err(unbuffered(error(refusal.0, refusal.1)))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
     pub fn answer(&self, answer: Answer) -> Answer {
-        let mut answer = self.unbuffered(answer);
+        let mut answer = unbuffered(answer);
         answer.headers.extend(self.cors.iter().cloned());
         answer
     }
+}
 
-    fn unbuffered(&self, mut answer: Answer) -> Answer {
-        if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
-            answer = answer.with("Cache-Control", "no-store, no-transform");
-        }
-        answer.with("X-Accel-Buffering", "no")
+fn unbuffered(mut answer: Answer) -> Answer {
+    if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
+        answer = answer.with("Cache-Control", "no-store, no-transform");
     }
+    answer.with("X-Accel-Buffering", "no")
 }
 
 /// Whether Accept names this media type, in any case, with any q.

@@ -37,13 +37,13 @@ pub fn stream(
     let joined = found.and_then(|found| table.join_stream(found, &ask.join, &connection));
     let mut stream = match joined {
         Ok(stream) => stream,
-        Err(problem) => return refuse_stream(&problem, &ask, client),
+        Err(problem) => return refuse_stream(problem, &ask, client),
     };
-    let _watch = client.on_disconnect(stream.disconnect_hook());
-    stream.evict_displaced();
+    let _watch = client.on_disconnect(stream.handle.disconnect_hook());
+    stream.handle.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", EVENT_STREAM)
-        .with("X-Session-Id", stream.session_id());
+        .with("X-Session-Id", stream.handle.session_id());
     let head = ask.answer(head);
     // A client that is half open would rest on it.
     client.close_after();
@@ -59,7 +59,7 @@ pub fn stream(
 
 /// Says why there is no stream. One that says no more than when to come back is cut: some clients take an orderly end for
 /// the last word.
-fn refuse_stream(problem: &SessionError, ask: &Ask, client: &mut Client) -> io::Result<()> {
+fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::Result<()> {
     let answer = ask.answer(denied_stream(problem, ask.join.tunnel));
     if answer.status != 200 {
         return client.answer(answer);
@@ -78,13 +78,13 @@ pub fn poll(
 ) -> io::Result<()> {
     let mut poll = match table.join_poll(&ask.join, &connection(client)) {
         Ok(poll) => poll,
-        Err(problem) => return client.answer(ask.answer(denied(&problem))),
+        Err(problem) => return client.answer(ask.answer(denied(problem))),
     };
-    let watch = client.on_disconnect(poll.disconnect_hook());
-    poll.evict_displaced();
+    let watch = client.on_disconnect(poll.handle.disconnect_hook());
+    poll.handle.evict_displaced();
     let head = Answer::new(200)
         .with("Content-Type", "application/json")
-        .with("X-Session-Id", poll.session_id());
+        .with("X-Session-Id", poll.handle.session_id());
     let (head, timeout) = (ask.answer(head), ask.timeout);
     // A poll may wait for hours: nothing of its request is kept for it.
     drop(ask);
@@ -124,19 +124,13 @@ pub fn post(
     } else {
         items(table, &ask, body)
     };
-    client.answer(ask.answer(answer))
+    client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
-    let items = match items::parse(body) {
-        Ok(items) => items,
-        Err(why) => return error(400, &why),
-    };
-    let session = match table.for_post(&ask.join) {
-        Ok(session) => session,
-        Err(problem) => return denied(&problem),
-    };
+fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let items = items::parse(body).map_err(|why| error(400, &why))?;
+    let session = table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
         let (error, chan_id) = match outcome {
@@ -148,37 +142,31 @@ fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
     });
     let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
-    Answer::new(200)
+    Ok(Answer::new(200)
         .with("Content-Type", "application/json")
         .with("X-Session-Id", session.id.as_str())
-        .body(body)
+        .body(body))
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Answer {
-    let session = match table.for_frames(&ask.join) {
-        Ok(session) => session,
-        Err(problem) => return denied(&problem),
-    };
+fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let session = table.for_frames(&ask.join).map_err(denied)?;
     if items::is_array(body) {
-        return denied(&SessionError::WrongKind);
+        return Err(denied(SessionError::WrongKind));
     }
-    let frames = match items::frames(body) {
-        Ok(frames) => frames,
-        Err(why) => return error(400, &why),
-    };
-    match session.send_frames(ask.seq, frames) {
-        Ok(()) => Answer::new(204).with("X-Session-Id", session.id.as_str()),
-        Err(SendFramesError::Skips { expected }) => error(
-            409,
-            &format!("seq: the next POST of this tunnel is number {expected}, send that first"),
-        ),
-        Err(SendFramesError::Closed(close)) => denied(&SessionError::Gone(close)),
-        Err(SendFramesError::Busy) => {
+    let frames = items::frames(body).map_err(|why| error(400, &why))?;
+    session.send_frames(ask.seq, frames).map_err(|problem| match problem {
+        SendFramesError::Skips { expected } => {
+            let next = format!("the next POST of this tunnel is number {expected}");
+            error(409, &format!("seq: {next}, send that first"))
+        }
+        SendFramesError::Closed(close) => denied(SessionError::Gone(close)),
+        SendFramesError::Busy => {
             error(503, "the upstream takes no frames at the moment, send them again")
                 .with("Retry-After", "2")
         }
-    }
+    })?;
+    Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
 
 /// Answers a DELETE: the session ends now.
@@ -187,7 +175,7 @@ pub fn delete(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io:
     let answer = match table.delete(&ask.join, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
-        Err(problem) => denied(&problem),
+        Err(problem) => denied(problem),
     };
     client.answer(ask.answer(answer))
 }

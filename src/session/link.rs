@@ -6,7 +6,7 @@
 use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
-use crate::memory::{Budget, Held, Share};
+use crate::memory::{Held, Share};
 use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +21,7 @@ impl LinkHandler for Session {
     }
 
     fn incoming(&self) -> Share {
-        match self.table.upgrade() {
-            Some(table) => table.budget().share(Held::Incoming),
-            // The process ends.
-            None => Budget::new(0).share(Held::Incoming),
-        }
+        self.budget.share(Held::Incoming)
     }
 
     fn up(&self, link: Arc<Link>) {
@@ -42,7 +38,7 @@ impl LinkHandler for Session {
             let data = format!(r#"{{"type":"connected","session_id":"{}"}}"#, self.id);
             state.announce(Notice { name: Some("upstream"), data: data.into() });
         }
-        if let Some((channels, mut out)) = state.effects(&self.id) {
+        if let Some((channels, mut out)) = state.effects(self) {
             channels.welcomed(&mut out);
         }
         drop(state);
@@ -150,7 +146,7 @@ impl Session {
 
     /// A cable's frame.
     fn on_cable_frame(&self, state: &mut State, frame: Frame<'_>) {
-        let Some((channels, mut out)) = state.effects(&self.id) else { return };
+        let Some((channels, mut out)) = state.effects(self) else { return };
         match frame {
             Frame::Message { identifier, message } => {
                 channels.receive(identifier, message.get(), &mut out);
@@ -191,7 +187,7 @@ impl State {
             self.polls.upstream = Some(notice);
         } else if first {
             self.announce(notice);
-            if let Some((channels, mut out)) = self.effects(&session.id) {
+            if let Some((channels, mut out)) = self.effects(session) {
                 channels.lost(&mut out);
             }
         }

@@ -4,7 +4,7 @@
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 
-use super::join::{ClientConnection, Start};
+use super::join::{ClientConnection, SessionError, Start};
 use super::lock::Locked;
 use super::{Session, State};
 use crate::mailbox::Key;
@@ -159,7 +159,7 @@ impl Listeners {
 /// The listener that was there before: to be waited for, or cut.
 pub struct Displaced {
     session: Arc<Session>,
-    key: Key,
+    pub(super) key: Key,
     client: Arc<dyn ClientConnection>,
 }
 
@@ -173,45 +173,40 @@ impl Displaced {
         let gone = |state: &State| state.listeners.find(self.key).is_none();
         gone(&self.session.wait_until(self.session.lock(), Some(deadline), gone))
     }
-
-    pub(super) fn key(&self) -> Key {
-        self.key
-    }
-
-    pub(super) fn evict(&self) {
-        if !self.leaves_within(TAKEOVER_GRACE) {
-            self.client.cut();
-        }
-    }
 }
 
-/// What came of asking to join.
-pub enum Join<T> {
-    Joined(T),
+/// Why a request has not joined.
+pub enum NotJoined {
     /// Another listener is there.
     Taken(Displaced),
     /// A page was reloaded: the session has to make room for a new one.
     Reload,
     /// A tunnel that cannot go on from there: it never skips.
     Gone,
-    /// The channels of the URL cannot be had.
-    Channels(String),
     /// The session is no more.
     Over,
+    Refused(SessionError),
 }
 
 /// A listener's place in the mailbox, given back when it is dropped.
-pub(super) struct ListenerHandle {
-    pub session: Arc<Session>,
-    pub key: Key,
+pub struct ListenerHandle {
+    pub(super) session: Arc<Session>,
+    pub(super) key: Key,
     kind: Kind,
     woken: Receiver<()>,
     wake: Arc<Wake>,
+    /// The listener whose place this was.
+    displaced: Option<Displaced>,
 }
 
 impl ListenerHandle {
+    /// For `X-Session-Id`.
+    pub fn session_id(&self) -> &str {
+        &self.session.id
+    }
+
     /// Locks the session to look what there is.
-    pub fn look(&self) -> Locked<'_> {
+    pub(super) fn look(&self) -> Locked<'_> {
         // What it was woken for until now this look sees.
         let _ = self.woken.try_recv();
         self.session.lock()
@@ -228,6 +223,15 @@ impl ListenerHandle {
         move || {
             wake.left.store(true, Ordering::SeqCst);
             wake.look_again();
+        }
+    }
+
+    /// Makes sure that the listener whose place this is has gone.
+    pub fn evict_displaced(&mut self) {
+        if let Some(displaced) = self.displaced.take() {
+            if !displaced.leaves_within(TAKEOVER_GRACE) {
+                displaced.client.cut();
+            }
         }
     }
 }
@@ -275,11 +279,12 @@ impl Session {
         state: &mut State,
         kind: Kind,
         cursor: u64,
-        client: Arc<dyn ClientConnection>,
+        client: &Arc<dyn ClientConnection>,
+        displaced: Option<Displaced>,
     ) -> ListenerHandle {
         let key = state.mailbox.attach(cursor);
-        let (wake, woken) = state.listeners.add(key, kind, client);
-        ListenerHandle { session: Arc::clone(self), key, kind, woken, wake }
+        let (wake, woken) = state.listeners.add(key, kind, Arc::clone(client));
+        ListenerHandle { session: Arc::clone(self), key, kind, woken, wake, displaced }
     }
 
     /// Takes the place from the listener that has it, if there is one.

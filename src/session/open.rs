@@ -6,7 +6,8 @@
 
 use super::channels::Channels;
 use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
-use super::listeners::{Join, Kind, Listeners};
+use super::listeners::{Kind, ListenerHandle, Listeners, NotJoined};
+use super::lock::Locked;
 use super::outbox::Outbox;
 use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
@@ -30,9 +31,6 @@ const TRIES_MAX: usize = 8;
 /// How long a stranger waits for the listener that is there to be gone before it is refused: a page that is reloaded
 /// through a proxy is back before the proxy has closed the old stream.
 const STRANGER_GRACE: Duration = Duration::from_millis(250);
-
-/// How a listener of one kind joins a session, which this request has opened or not.
-type Joining<T> = fn(&Arc<Session>, &JoinRequest, bool, Arc<dyn ClientConnection>) -> Join<T>;
 
 /// A session that was found or opened for a request, which has yet to join it.
 pub struct Found {
@@ -85,7 +83,10 @@ impl Table {
         request: &JoinRequest,
         client: &Arc<dyn ClientConnection>,
     ) -> Result<Stream, SessionError> {
-        self.join(found, request, client, Session::join_stream)
+        let join = |session: &Arc<Session>, opened| session.join_stream(request, opened, client);
+        let stream = self.settle(found, request, join)?;
+        self.go_on(&stream.handle, request);
+        Ok(stream)
     }
 
     /// Opens or continues a session with a poll. Waits for the upstream's welcome.
@@ -94,15 +95,24 @@ impl Table {
         request: &JoinRequest,
         client: &Arc<dyn ClientConnection>,
     ) -> Result<Poll, SessionError> {
-        self.join(self.find_or_open(request)?, request, client, Session::join_poll)
+        let join = |session: &Arc<Session>, opened| session.join_poll(request, opened, client);
+        let poll = self.settle(self.find_or_open(request)?, request, join)?;
+        self.go_on(&poll.handle, request);
+        Ok(poll)
     }
 
-    fn join<T>(
+    fn go_on(&self, joined: &ListenerHandle, request: &JoinRequest) {
+        let shown = &request.credentials;
+        joined.session.renew_credentials(shown, &Fingerprint::of(shown, &self.keys));
+        joined.session.flush();
+    }
+
+    /// Has a request `join` the session that was found for it, or was opened by it; another one where that ends meanwhile.
+    fn settle<T>(
         self: &Arc<Self>,
         mut found: Found,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
-        join: Joining<T>,
+        join: impl Fn(&Arc<Session>, bool) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
         for _ in 0..TRIES_MAX {
             let Found { session, turn } = found;
@@ -112,31 +122,25 @@ impl Table {
                     return Err(SessionError::of(reason));
                 }
                 Phase::Ended(_) => self.remove(&session),
-                _ if client.has_left() => return Err(SessionError::NotFound),
-                _ => match join(&session, request, opened, Arc::clone(client)) {
-                    Join::Joined(listener) => {
-                        drop(turn);
-                        let shown = &request.credentials;
-                        session.renew_credentials(shown, &Fingerprint::of(shown, &self.keys));
-                        session.flush();
-                        return Ok(listener);
-                    }
-                    Join::Taken(present) if present.leaves_within(STRANGER_GRACE) => {}
-                    Join::Taken(_) => return Err(SessionError::NotYours),
-                    Join::Reload => {
+                _ => match join(&session, opened) {
+                    Ok(joined) => return Ok(joined),
+                    Err(NotJoined::Taken(present)) if present.leaves_within(STRANGER_GRACE) => {}
+                    Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
+                    Err(NotJoined::Reload) => {
                         self.measure(request)?;
                         self.end(&session, EndReason::Unused);
                     }
-                    Join::Gone => {
+                    Err(NotJoined::Gone) => {
                         return Err(SessionError::Gone(session.last_words(request.start)));
                     }
-                    Join::Channels(why) => return Err(SessionError::Channels(why)),
-                    Join::Over => self.remove(&session),
+                    Err(NotJoined::Refused(why)) => return Err(why),
+                    Err(NotJoined::Over) => self.remove(&session),
                 },
             }
             found = self.find_or_open(request)?;
         }
-        Err(ends_at_once())
+        let why = "the session ends as soon as it is opened, try again later";
+        Err(SessionError::Failed(why.to_owned()))
     }
 
     /// The tunnel of a POST.
@@ -150,24 +154,12 @@ impl Table {
     /// The session of a POST; with a `poll-queue` it is opened if there is none.
     pub fn for_post(self: &Arc<Self>, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let Some(queue) = request.queue else { return self.existing(request) };
-        for _ in 0..TRIES_MAX {
-            let Found { session, turn } = self.find_or_open(request)?;
-            let opened = turn.is_some();
-            match session.await_opening(opened) {
-                Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
-                    return Err(SessionError::of(reason));
-                }
-                Phase::Ended(_) => self.remove(&session),
-                _ => {
-                    let mut state = session.lock();
-                    state.polls.queue = queue;
-                    state.listeners.live_for(self.rules.session);
-                    drop(state);
-                    return Ok(session);
-                }
-            }
-        }
-        Err(ends_at_once())
+        self.settle(self.find_or_open(request)?, request, |session, _| {
+            let mut state = session.lock();
+            state.polls.queue = queue;
+            state.listeners.live_for(self.rules.session);
+            Ok(Arc::clone(session))
+        })
     }
 
     /// Ends the session of a DELETE for good, and returns its `session_id`. `last_post`: the number of the client's last POST to
@@ -300,12 +292,19 @@ impl JoinRequest {
     }
 }
 
-fn ends_at_once() -> SessionError {
-    let why = "the session ends as soon as it is opened, try again later";
-    SessionError::Failed(why.to_owned())
-}
-
 impl Session {
+    /// Locks it for a listener to join.
+    pub(super) fn lock_to_join(
+        &self,
+        client: &Arc<dyn ClientConnection>,
+    ) -> Result<Locked<'_>, NotJoined> {
+        if client.has_left() {
+            return Err(NotJoined::Refused(SessionError::NotFound));
+        }
+        let state = self.lock();
+        if matches!(state.phase, Phase::Ended(_)) { Err(NotJoined::Over) } else { Ok(state) }
+    }
+
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
     pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {

@@ -4,7 +4,7 @@
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
 use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Displaced, Join, Kind, Listener, ListenerHandle, ListenerState};
+use super::listeners::{Displaced, Kind, Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, Share};
@@ -35,12 +35,11 @@ pub(super) struct PollState {
 
 /// One waiting long poll's place in a session.
 pub struct Poll {
-    handle: ListenerHandle,
+    pub handle: ListenerHandle,
     /// With `after`: the place to go on from. Without: where the last reply ended.
     after: Option<u64>,
     /// What its client had when it joined.
     joined_at: u64,
-    displaced: Option<Displaced>,
 }
 
 /// What a poll's thread does next.
@@ -68,11 +67,6 @@ pub struct PollReply {
 }
 
 impl Poll {
-    /// The session's id, for `X-Session-Id`.
-    pub fn session_id(&self) -> String {
-        self.handle.session.id.clone()
-    }
-
     /// Looks whether there is an answer; `forced` makes an empty one if there is nothing.
     pub fn look(&self, forced: bool) -> PollStep {
         let mut state = self.handle.look();
@@ -118,11 +112,6 @@ impl Poll {
         }
     }
 
-    /// Waits until there is something to look at, at most until `deadline`.
-    pub fn wait(&self, deadline: Instant) {
-        self.handle.wait(deadline);
-    }
-
     /// The reply was written: what it carried is not for the next one.
     pub fn written(self, reply: &PollReply) {
         let session = &self.handle.session;
@@ -139,18 +128,6 @@ impl Poll {
             // Of a poll with `after` only what it acknowledges counts.
             state.mailbox.set_delivered(reply.carried);
         }
-    }
-
-    /// Makes sure that a stream whose place this is has gone.
-    pub fn evict_displaced(&mut self) {
-        if let Some(displaced) = self.displaced.take() {
-            displaced.evict();
-        }
-    }
-
-    /// What is called when the client has gone.
-    pub fn disconnect_hook(&self) -> impl Fn() + Send + Sync + 'static {
-        self.handle.disconnect_hook()
     }
 
     /// The last place that this poll's client has, or that is gone.
@@ -258,15 +235,12 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: Arc<dyn ClientConnection>,
-    ) -> Join<Poll> {
+        client: &Arc<dyn ClientConnection>,
+    ) -> Result<Poll, NotJoined> {
         let start = request.start;
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) {
-            return Join::Over;
-        }
+        let mut state = self.lock_to_join(client)?;
         if state.would_skip(self, start, state.polls.acked) {
-            return Join::Gone;
+            return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
         let reuse = self.rules.reuse && state.tunnel().is_none();
@@ -274,26 +248,26 @@ impl Session {
         let present = state.listeners.iter().find(in_the_way);
         let present = present.map(|present| (present.kind, self.displaced(present)));
         let displaced = match present {
-            Some((Kind::Stream, present)) if proven.is_none() => return Join::Taken(present),
+            Some((Kind::Stream, present)) if proven.is_none() => {
+                return Err(NotJoined::Taken(present));
+            }
             present => present,
         };
         let last = state.mailbox.last();
         let goes_on = proven.is_some()
             || matches!(start, Start::Number(place) if (1..=last).contains(&place));
-        if let Err(why) = state.subscribe_from_url(self, request, opened, goes_on) {
-            return Join::Channels(why);
-        }
+        state.subscribe_from_url(self, request, opened, goes_on)?;
         let displaced = displaced.and_then(|(kind, displaced)| {
             let mark = match kind {
                 Kind::Stream => ListenerState::Replaced,
                 Kind::Poll => ListenerState::ReplacedByPoll(Instant::now()),
             };
-            state.mark(displaced.key(), mark);
+            state.mark(displaced.key, mark);
             (kind == Kind::Stream).then_some(displaced)
         });
         self.stats.takeovers.add(u64::from(displaced.is_some()));
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
-        Join::Joined(self.add_poll(&mut state, start, proven, client, displaced))
+        Ok(self.add_poll(&mut state, start, proven, client, displaced))
     }
 
     fn add_poll(
@@ -301,7 +275,7 @@ impl Session {
         state: &mut State,
         start: Start,
         proven: Option<u64>,
-        client: Arc<dyn ClientConnection>,
+        client: &Arc<dyn ClientConnection>,
         displaced: Option<Displaced>,
     ) -> Poll {
         let acknowledged = match start {
@@ -315,8 +289,8 @@ impl Session {
         };
         let joined_at = after.unwrap_or(state.polls.acked);
         let cursor = acknowledged.unwrap_or(state.polls.acked);
-        let handle = self.add(state, Kind::Poll, cursor, client);
-        Poll { handle, after, joined_at, displaced }
+        let handle = self.add(state, Kind::Poll, cursor, client, displaced);
+        Poll { handle, after, joined_at }
     }
 }
 

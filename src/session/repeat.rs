@@ -65,7 +65,7 @@ impl Session {
     fn repeat(&self) -> bool {
         let mut state = self.lock();
         let ended = matches!(state.phase, Phase::Ended(_));
-        let waits = state.effects(&self.id).is_some_and(|(channels, mut out)| {
+        let waits = state.effects(self).is_some_and(|(channels, mut out)| {
             channels.repeat(&mut out);
             channels.await_answers() && !ended
         });
@@ -79,7 +79,7 @@ impl Session {
     pub(super) fn watch_answers(&self) {
         let mut state = self.lock();
         let is_new = !state.is_repeating
-            && state.effects(&self.id).is_some_and(|(channels, _)| channels.await_answers());
+            && state.effects(self).is_some_and(|(channels, _)| channels.await_answers());
         state.is_repeating |= is_new;
         drop(state);
         if let Some(table) = self.table.upgrade().filter(|_| is_new) {

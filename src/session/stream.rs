@@ -4,21 +4,19 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Displaced, Join, Kind, ListenerHandle, ListenerState};
+use super::listeners::{Displaced, Kind, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{BATCH_BYTES, Batch, Next, Notice};
 use crate::memory::{Held, Share};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// One SSE stream's place in a session.
 pub struct Stream {
-    handle: ListenerHandle,
+    pub handle: ListenerHandle,
     /// What is told before anything else, all at the place that the stream starts from.
     pub first: Vec<Notice>,
     pub start: u64,
-    displaced: Option<Displaced>,
 }
 
 /// What a stream's thread does next.
@@ -54,11 +52,6 @@ pub enum Step {
 }
 
 impl Stream {
-    /// The session's id, for `X-Session-Id`.
-    pub fn session_id(&self) -> String {
-        self.handle.session.id.clone()
-    }
-
     /// The part of every event id before the place.
     pub fn event_id_prefix(&self) -> String {
         self.handle.session.event_id_prefix()
@@ -96,26 +89,9 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something, at most until `deadline`. Whether there may be.
-    pub fn wait(&self, deadline: Instant) -> bool {
-        self.handle.wait(deadline)
-    }
-
     /// The tunnel's `close` was written: the session is over.
     pub fn close_told(&self) {
         self.handle.session.end_closed();
-    }
-
-    /// Makes sure that the listener whose place this is has gone.
-    pub fn evict_displaced(&mut self) {
-        if let Some(displaced) = self.displaced.take() {
-            displaced.evict();
-        }
-    }
-
-    /// What is called when the client has gone.
-    pub fn disconnect_hook(&self) -> impl Fn() + Send + Sync + 'static {
-        self.handle.disconnect_hook()
     }
 }
 
@@ -140,45 +116,40 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: Arc<dyn ClientConnection>,
-    ) -> Join<Stream> {
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) {
-            return Join::Over;
-        }
+        client: &Arc<dyn ClientConnection>,
+    ) -> Result<Stream, NotJoined> {
+        let mut state = self.lock_to_join(client)?;
         let reuse = self.rules.reuse && state.tunnel().is_none();
         // What opens a session goes on from nowhere, whatever it says.
         let start = if opened { Start::Fresh } else { request.start };
         if state.would_skip(self, start, state.mailbox.handed_out()) && start != Start::Fresh {
-            return Join::Gone;
+            return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
         let present = state.listeners.first();
         if let Some(present) = present.filter(|_| !reuse && proven.is_none()) {
-            return Join::Taken(self.displaced(present));
+            return Err(NotJoined::Taken(self.displaced(present)));
         }
         let resumed = match start {
             Start::Number(place) if present.is_none() => Some(place),
             _ => proven,
         };
         if !reuse && resumed.is_none() && state.listeners.had_stream {
-            return Join::Reload;
+            return Err(NotJoined::Reload);
         }
         if state.would_skip(self, start, state.mailbox.handed_out()) {
-            return Join::Gone;
+            return Err(NotJoined::Gone);
         }
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());
         let goes_on = known.is_some() && start != Start::Number(0);
-        if let Err(why) = state.subscribe_from_url(self, request, opened, goes_on) {
-            return Join::Channels(why);
-        }
+        state.subscribe_from_url(self, request, opened, goes_on)?;
         let displaced = if reuse { None } else { self.replace_first(&mut state) };
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
         self.stats.resumed.add(u64::from(known.is_some()));
         self.stats.takeovers.add(u64::from(displaced.is_some()));
-        Join::Joined(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
+        Ok(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
     }
 
     fn add_stream(
@@ -186,7 +157,7 @@ impl Session {
         state: &mut State,
         cursor: u64,
         resumed: bool,
-        client: Arc<dyn ClientConnection>,
+        client: &Arc<dyn ClientConnection>,
         displaced: Option<Displaced>,
     ) -> Stream {
         let dropped = state.mailbox.missed(cursor);
@@ -201,8 +172,8 @@ impl Session {
         self.stats.dropped.add(dropped);
         state.listeners.had_stream = true;
         let start = cursor + dropped;
-        let handle = self.add(state, Kind::Stream, start, client);
-        Stream { handle, first, start, displaced }
+        let handle = self.add(state, Kind::Stream, start, client, displaced);
+        Stream { handle, first, start }
     }
 
     fn joined(&self, channels: &str, resumed: bool, dropped: u64) -> Notice {

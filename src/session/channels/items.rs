@@ -5,19 +5,14 @@
 use super::*;
 
 impl Channels {
-    pub fn subscribe(
-        &mut self,
-        identifier: Identifier,
-        max: usize,
-        out: &mut Effects<'_>,
-    ) -> ItemResult {
+    pub fn subscribe(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> ItemResult {
         let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
         match known {
             Some((at, ChannelState::Pending)) => self.channels[at].ask_again(out),
             Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}", None),
             Some((_, ChannelState::Rejected)) | None => {
                 let id = known.map(|(at, _)| self.channels[at].id.clone());
-                self.room_for(&[&identifier], max).map_err(|why| (why, id))?;
+                self.room_for(&[&identifier], out.rules.channels_max).map_err(|why| (why, id))?;
                 return Ok(self.ask_for(identifier, out));
             }
         }
@@ -31,7 +26,6 @@ impl Channels {
         &mut self,
         identifiers: &[Identifier],
         rejected_too: bool,
-        max: usize,
         out: &mut Effects<'_>,
     ) -> Result<(), String> {
         let is_wanted = |identifier: &&Identifier| match self.find(identifier) {
@@ -39,7 +33,7 @@ impl Channels {
             None => true,
         };
         let wanted: Vec<&Identifier> = identifiers.iter().filter(is_wanted).collect();
-        self.room_for(&wanted, max)?;
+        self.room_for(&wanted, out.rules.channels_max)?;
         for identifier in wanted {
             self.ask_for(identifier.clone(), out);
         }
@@ -85,12 +79,8 @@ impl Channels {
         channel.id.clone()
     }
 
-    pub fn unsubscribe(
-        &mut self,
-        identifier: &Identifier,
-        max: usize,
-        out: &mut Effects<'_>,
-    ) -> ItemResult {
+    pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> ItemResult {
+        let max = out.rules.channels_max;
         let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
         };
@@ -120,7 +110,6 @@ impl Channels {
         &mut self,
         identifier: &Identifier,
         data: &str,
-        held_max: usize,
         out: &mut Effects<'_>,
     ) -> ItemResult {
         let Some(at) = self.find(identifier) else {
@@ -143,7 +132,7 @@ impl Channels {
                 out.command(command);
                 Ok(())
             }
-            ChannelState::Pending => self.hold(at, command, held_max),
+            ChannelState::Pending => self.hold(at, command, out.rules.bounds.bytes),
         };
         done.map(|()| id.clone()).map_err(|refusal| (refusal, Some(id)))
     }
