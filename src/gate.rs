@@ -56,7 +56,6 @@ use answer::Refusal;
 use refuse::Refuser;
 use socket::Socket;
 use table::Slots;
-use watch::Watcher;
 
 use crate::report;
 
@@ -156,7 +155,6 @@ struct Shared {
     limits: Limits,
     table: Arc<Slots>,
     inner: Arc<Inner>,
-    watcher: Arc<Watcher>,
     door: Door,
 }
 
@@ -174,7 +172,6 @@ impl Gate {
             limits,
             table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
-            watcher: Watcher::shared()?,
             door,
         });
         let (open, closed) = crossbeam_channel::bounded(0);

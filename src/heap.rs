@@ -49,10 +49,6 @@ fn malloc_trim(_pad: usize) -> i32 {
     0
 }
 
-/// Room for what is built for one write and dropped: over 1032 bytes, the largest that glibc keeps back for a thread
-/// (`tcache`). Of 2,000 threads that were busy once, what each keeps back pins some 30 KB.
-pub const SCRATCH: usize = 1100;
-
 /// Less than this, in bytes, is not worth the walk through the arenas.
 const WORTH_IT: usize = 1024 * 1024;
 

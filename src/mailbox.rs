@@ -19,7 +19,6 @@
 
 mod log;
 
-use crate::heap;
 use log::Log;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,10 +71,6 @@ impl Batch {
         for (place, event) in events {
             if !batch.is_empty() && batch.text.len() + event.len() > BATCH_BYTES {
                 break;
-            }
-            if batch.is_empty() {
-                batch.text.reserve(event.len().max(heap::SCRATCH));
-                batch.ends.reserve(heap::SCRATCH / size_of::<(u64, usize)>() + 1);
             }
             batch.text.push_str(event);
             batch.ends.push((place, batch.text.len()));

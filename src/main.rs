@@ -175,7 +175,7 @@ fn open_gates(
     let limits = Limits { connections, body, idle };
     let failed = |error| Error::Start(format!("the gate cannot be opened: {error}"));
     let http = Arc::new(Http { table: Arc::clone(table), settings });
-    let inner = Inner::open(http, Arc::clone(table.budget()), Timeouts::USUAL).map_err(failed)?;
+    let inner = Inner::open(http, Arc::clone(&table.budget), Timeouts::USUAL).map_err(failed)?;
     let open = |(door, listener)| {
         let gate = Gate::open(door, listener, limits, &inner).map_err(failed)?;
         info!("event=listening address={} door={door}", gate.address());

@@ -6,7 +6,6 @@
 
 mod raw;
 
-use crate::heap;
 use crate::mailbox::{Batch, Notice};
 use crate::session::{Step, Stream};
 use raw::Raw;
@@ -62,14 +61,14 @@ pub fn run(
                 if called || quiet < heartbeat {
                     continue;
                 }
-                writer.named("heartbeat", "{}")?;
+                writer.event(Some("heartbeat"), "{}")?;
             }
             Step::Events { missed, events, share: _share } => writer.events(missed, &events)?,
-            Step::Notice { place, notice } => {
+            Step::Notice(place, notice) => {
                 writer.place = place;
                 writer.notice(&notice)?;
             }
-            Step::Closed { place, notice } => {
+            Step::Closed(place, notice) => {
                 writer.place = place;
                 writer.notice(&notice)?;
                 stream.close_told();
@@ -118,14 +117,14 @@ impl Writer<'_> {
             let _ = write!(text, ":{:1$}\n\n", "", padding - 1);
         }
         for notice in &first {
-            self.put_notice(&mut text, notice)?;
+            self.put(&mut text, self.name_of(notice), &notice.data)?;
         }
         self.out.write_all(text.as_bytes())
     }
 
     fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
         let size = events.bytes() + events.len() * (self.prefix.len() + 40);
-        let mut text = String::with_capacity(size.clamp(heap::SCRATCH, WRITE_BYTES));
+        let mut text = String::with_capacity(size.min(WRITE_BYTES));
         if missed > 0 {
             self.place += missed;
             self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#))?;
@@ -140,22 +139,19 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn named(&mut self, name: &'static str, data: &str) -> io::Result<()> {
-        let mut text = String::with_capacity(heap::SCRATCH);
-        self.put(&mut text, Some(name), data)?;
+    fn event(&mut self, name: Option<&str>, data: &str) -> io::Result<()> {
+        let mut text = String::new();
+        self.put(&mut text, name, data)?;
         self.out.write_all(text.as_bytes())
     }
 
     fn notice(&mut self, notice: &Notice) -> io::Result<()> {
-        let mut text = String::with_capacity(heap::SCRATCH);
-        self.put_notice(&mut text, notice)?;
-        self.out.write_all(text.as_bytes())
+        self.event(self.name_of(notice), &notice.data)
     }
 
-    /// Appends something that is not kept. All but `joined` has a name.
-    fn put_notice(&mut self, text: &mut String, notice: &Notice) -> io::Result<()> {
-        let name = if self.raw { notice.name.or(Some("joined")) } else { notice.name };
-        self.put(text, name, &notice.data)
+    /// Of what is not kept all but `joined` has a name.
+    fn name_of(&self, notice: &Notice) -> Option<&'static str> {
+        if self.raw { notice.name.or(Some("joined")) } else { notice.name }
     }
 
     /// Appends one event. Its data is one line, but for line breaks in a tunnel's frame or in a raw stream's text.
@@ -187,7 +183,7 @@ impl Writer<'_> {
         match last {
             Step::Replaced => {
                 self.out.write_all(format!("retry: {RETRY_REPLACED}\n\n").as_bytes())?;
-                self.named("replaced", "{}")?;
+                self.event(Some("replaced"), "{}")?;
             }
             Step::Drained => {
                 self.out.write_all(retry_within(RETRY_DRAINED).as_bytes())?;

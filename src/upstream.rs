@@ -25,10 +25,10 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 use crate::memory::Share;
-use crate::report;
-use crate::report::debug;
+use crate::report::{self, debug};
 use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
+pub use handshake::is_token;
 use socket::UpstreamSocket;
 use thread::{Line, LinkThread};
 use tls::Tls;
@@ -145,10 +145,6 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(socket: &Arc<UpstreamSocket>, protocol: Option<String>, name: String) -> Link {
-        Link { socket: Arc::downgrade(socket), protocol, name }
-    }
-
     /// Sends one text frame, whole, whatever other threads send. Blocks for 10 s at most; then, as after
     /// any error, the link is cut and its handler told.
     pub fn send(&self, text: &str) -> io::Result<()> {
@@ -190,7 +186,7 @@ pub struct Connector {
     workers: Workers,
     /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
     permits: (Sender<()>, Receiver<()>),
-    stats: Arc<Stats>,
+    pub stats: Arc<Stats>,
 }
 
 impl Connector {
@@ -246,11 +242,6 @@ impl Connector {
         Ok(Upstream { line })
     }
 
-    /// The counters of the process.
-    pub fn stats(&self) -> &Arc<Stats> {
-        &self.stats
-    }
-
     fn count(&self, down: &Down) {
         let counter = match down {
             Down::Denied { .. } => &self.stats.upstream_denied,
@@ -268,12 +259,6 @@ impl Connector {
 
 /// Leave for one handshake; gives its token back when it is dropped.
 struct Permit(Sender<()>);
-
-impl Permit {
-    fn new(tokens: Sender<()>) -> Permit {
-        Permit(tokens)
-    }
-}
 
 impl Drop for Permit {
     fn drop(&mut self) {

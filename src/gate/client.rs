@@ -124,7 +124,7 @@ impl Client {
     /// it is there already; a `cut` counts too. It runs on the one thread that watches all clients: it takes no lock that is
     /// held for long, wakes a thread and returns. One watch at a time: a later one takes the place of an earlier one.
     pub fn on_disconnect(&self, wake: impl Fn() + Send + Sync + 'static) -> Watch {
-        self.shared.watcher.watch(&self.socket, Arc::new(wake))
+        self.shared.inner.watcher.watch(&self.socket, Arc::new(wake))
     }
 
     /// How the one answer to this request is sent.

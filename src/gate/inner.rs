@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::reply::{self, Reply};
 use super::ticket::{Exchange, Later, Progress, TICKET, Tickets, random_name};
+use super::watch::Watcher;
 use super::{Serve, Timeouts};
 use crate::memory::Budget;
 use crate::report;
@@ -40,6 +41,8 @@ pub struct Inner {
     /// The memory that bodies are held from.
     pub(super) budget: Arc<Budget>,
     pub(super) timeouts: Timeouts,
+    /// Sees the clients leave.
+    pub(super) watcher: Arc<Watcher>,
     tickets: Arc<Tickets>,
     /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
     current: Mutex<Current>,
@@ -89,7 +92,8 @@ impl Inner {
         timeouts: Timeouts,
     ) -> io::Result<Arc<Inner>> {
         let tickets = Arc::new(Tickets::new()?);
-        let inner = Inner { serve, budget, timeouts, tickets, current: Mutex::default() };
+        let (watcher, current) = (Watcher::start()?, Mutex::default());
+        let inner = Inner { serve, budget, timeouts, watcher, tickets, current };
         inner.current.lock().set = Some(inner.build()?);
         Ok(Arc::new(inner))
     }

@@ -2,11 +2,10 @@
 
 use super::HttpSettings;
 use super::answers::error;
-use super::origin::is_token;
 use super::query;
 use crate::gate::{Answer, Exchange, Head};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
-use crate::upstream::{Handshake, Protocol};
+use crate::upstream::{Handshake, Protocol, is_token};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

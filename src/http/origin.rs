@@ -5,6 +5,7 @@
 //! the bridge for broken.
 
 use crate::gate::Head;
+use crate::upstream::is_token;
 
 /// Bytes of a host name (RFC 1035, 2.3.4).
 const HOST_MAX: usize = 253;
@@ -195,13 +196,6 @@ fn allowed_headers(head: &Head) -> String {
         }
     }
     allowed
-}
-
-/// A token (RFC 9110, 5.6.2).
-pub fn is_token(text: &str) -> bool {
-    let special = b"!#$%&'*+-.^_`|~";
-    !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte))
 }
 
 fn is_of_proxies(name: &str) -> bool {

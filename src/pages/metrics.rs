@@ -9,9 +9,9 @@ use std::fs;
 
 /// Everything that is counted, in the words of `metrics.txt`. No label ever holds what a client sent.
 pub fn text(table: &Table) -> String {
-    let (census, stats) = (table.census(), table.stats());
+    let (census, stats) = (table.census(), &table.stats);
     let held = Held::ALL.map(|(kind, label)| {
-        let held = table.budget().of(kind);
+        let held = table.budget.of(kind);
         format!("actioncable_memory_bytes{{kind=\"{label}\"}} {held}\n")
     });
     // What the kernel tells of this process; 0 where there is no /proc.
@@ -24,13 +24,13 @@ pub fn text(table: &Table) -> String {
         opening = census.opening,
         connected = census.connected,
         away = census.away,
-        sessions_max = table.sessions_max(),
+        sessions_max = table.rules.sessions_max,
         sessions_refused = stats.refused_sessions.get(),
         streams = census.streams,
         polls = census.polls,
         kept_bytes = census.kept_bytes,
         memory = held.concat(),
-        memory_max = table.budget().max(),
+        memory_max = table.budget.max(),
         up = stats.upstream_up.get(),
         denied = stats.upstream_denied.get(),
         refused = stats.upstream_refused.get(),

@@ -73,7 +73,7 @@ impl Listener {
 pub(super) struct Listeners {
     list: Vec<Listener>,
     /// Those of the list, to be woken when the lock is free.
-    wakes: Arc<[Arc<Wake>]>,
+    pub wakes: Arc<[Arc<Wake>]>,
     pub had_any: bool,
     pub had_stream: bool,
     /// When the last one went, or the session began.
@@ -106,28 +106,15 @@ impl Listeners {
         self.list.iter().find(|listener| listener.key == key)
     }
 
-    pub fn wakes(&self) -> Arc<[Arc<Wake>]> {
-        Arc::clone(&self.wakes)
-    }
-
     /// The listener whose place a newcomer needs, if there is one.
     pub fn first(&self) -> Option<&Listener> {
         self.list.iter().find(|listener| listener.is_here())
     }
 
-    fn add(
-        &mut self,
-        key: Key,
-        kind: Kind,
-        client: Arc<dyn ClientConnection>,
-    ) -> (Arc<Wake>, Receiver<()>) {
-        let (sender, woken) = bounded(1);
-        let wake = Arc::new(Wake { left: AtomicBool::new(false), sender });
-        let (state, answering) = (ListenerState::Here, false);
-        self.list.push(Listener { key, kind, state, answering, client, wake: Arc::clone(&wake) });
+    fn add(&mut self, listener: Listener) {
+        self.list.push(listener);
         self.had_any = true;
         self.note_wakes();
-        (wake, woken)
     }
 
     fn remove(&mut self, key: Key) {
@@ -151,8 +138,8 @@ impl Listeners {
     }
 
     pub fn set_answering(&mut self, key: Key) {
-        let mut of_key = self.list.iter_mut().filter(|listener| listener.key == key);
-        of_key.by_ref().for_each(|listener| listener.answering = true);
+        let of_key = self.list.iter_mut().filter(|listener| listener.key == key);
+        of_key.for_each(|listener| listener.answering = true);
     }
 }
 
@@ -283,7 +270,12 @@ impl Session {
         displaced: Option<Displaced>,
     ) -> ListenerHandle {
         let key = state.mailbox.attach(cursor);
-        let (wake, woken) = state.listeners.add(key, kind, Arc::clone(client));
+        let (sender, woken) = bounded(1);
+        let wake = Arc::new(Wake { left: AtomicBool::new(false), sender });
+        let (client, its) = (Arc::clone(client), Arc::clone(&wake));
+        let here = ListenerState::Here;
+        let listener = Listener { key, kind, state: here, answering: false, client, wake: its };
+        state.listeners.add(listener);
         ListenerHandle { session: Arc::clone(self), key, kind, woken, wake, displaced }
     }
 
@@ -325,7 +317,8 @@ mod tests {
     #[test]
     fn that_a_client_has_left_is_told_while_its_session_is_locked() {
         let session = session();
-        let handle = session.add(&mut session.lock(), Kind::Stream, 0, Arc::new(Nobody));
+        let nobody: Arc<dyn ClientConnection> = Arc::new(Nobody);
+        let handle = session.add(&mut session.lock(), Kind::Stream, 0, &nobody, None);
         let (hook, (tell, told)) = (handle.disconnect_hook(), bounded(1));
 
         let state = session.lock();

@@ -48,7 +48,7 @@ impl Drop for Locked<'_> {
         let state = &mut *self.state;
         state.count(self.session);
         if state.mailbox.take_call() {
-            self.calls.listeners = Some(state.listeners.wakes());
+            self.calls.listeners = Some(Arc::clone(&state.listeners.wakes));
         }
         if std::mem::take(&mut state.changed) {
             self.calls.waiters = std::mem::take(&mut state.waiters);

@@ -31,6 +31,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub fn extend(&mut self, frames: Vec<String>) {
+        frames.into_iter().for_each(|frame| self.push(frame));
+    }
+
     pub fn push(&mut self, frame: String) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
@@ -57,12 +61,6 @@ impl Outbox {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
         Some(frame)
-    }
-}
-
-impl Extend<String> for Outbox {
-    fn extend<T: IntoIterator<Item = String>>(&mut self, frames: T) {
-        frames.into_iter().for_each(|frame| self.push(frame));
     }
 }
 

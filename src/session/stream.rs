@@ -28,10 +28,8 @@ pub enum Step {
         /// Of the memory, while a large one is written.
         share: Option<Share>,
     },
-    Notice {
-        place: u64,
-        notice: Notice,
-    },
+    /// Write this, with this place.
+    Notice(u64, Notice),
     /// Wait.
     Nothing,
     /// There is a large event, and no memory to write it from: look again in a moment.
@@ -43,10 +41,7 @@ pub enum Step {
     /// The session is over: say this, if anything, and end.
     Over(Option<Notice>),
     /// A tunnel's upstream closed: say so at this place, call `close_told`, and end.
-    Closed {
-        place: u64,
-        notice: Notice,
-    },
+    Closed(u64, Notice),
     /// The client has gone.
     Left,
 }
@@ -84,8 +79,8 @@ impl Stream {
                 session.stats.delivered_bytes.add(events.bytes() as u64);
                 Step::Events { missed, events, share }
             }
-            Next::Notice { place, notice } => Step::Notice { place, notice },
             Next::Nothing => state.last_step(),
+            Next::Notice { place, notice } => Step::Notice(place, notice),
         }
     }
 
@@ -103,7 +98,7 @@ impl State {
             Phase::Ended(EndReason::Drained) => Step::Drained,
             Phase::Ended(_) => Step::Over(None),
             _ => match self.tunnel().and_then(|tunnel| tunnel.close.clone()) {
-                Some(notice) => Step::Closed { place: self.mailbox.last() + 1, notice },
+                Some(notice) => Step::Closed(self.mailbox.last() + 1, notice),
                 None => Step::Nothing,
             },
         }

@@ -36,9 +36,9 @@ const SESSION_COST: usize = 16 * 1024;
 
 /// All sessions of the process.
 pub struct Table {
-    pub(super) rules: Arc<Rules>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) budget: Arc<Budget>,
+    pub rules: Arc<Rules>,
+    pub stats: Arc<Stats>,
+    pub budget: Arc<Budget>,
     pub(super) connector: Arc<Connector>,
     /// For hashes of credentials and paths.
     pub(super) keys: RandomState,
@@ -58,7 +58,7 @@ impl Table {
         let ended = EndedSessions::new(rules.sessions_max, &budget);
         let table = Arc::new(Table {
             repeats,
-            stats: Arc::clone(connector.stats()),
+            stats: Arc::clone(&connector.stats),
             connector,
             budget,
             keys: RandomState::new(),
@@ -84,21 +84,6 @@ impl Table {
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.sessions.lock().len()
-    }
-
-    /// How many there may be.
-    pub fn sessions_max(&self) -> usize {
-        self.rules.sessions_max
-    }
-
-    /// What was counted since the start.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// The memory that is held.
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
     }
 
     /// What is there now.
@@ -131,10 +116,9 @@ impl Table {
     pub(super) fn end(&self, session: &Session, reason: EndReason) {
         self.remove(session);
         if let EndReason::ForGood { told, reason } = &reason {
-            let (lasts, close) = if session.is_tunnel {
-                (self.rules.resume_window, Some(told.data.to_string()))
-            } else {
-                (self.rules.session, None)
+            let (lasts, close) = match session.is_tunnel {
+                true => (self.rules.resume_window, Some(told.data.to_string())),
+                false => (self.rules.session, None),
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),

@@ -158,7 +158,7 @@ impl Attempt {
     }
 
     fn read_more(&self, socket: &UpstreamSocket, answer: &mut Vec<u8>) -> io::Result<usize> {
-        socket.read_timeout(left(self.deadline)?)?;
+        socket.read_timeout(Some(left(self.deadline)?))?;
         let start = answer.len();
         answer.resize(start + STEP, 0);
         let size = socket.read(&mut answer[start..]);

@@ -70,18 +70,20 @@ fn target(url: &Url, query: &str) -> Result<String, Down> {
 }
 
 fn push(bytes: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), Down> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
+    if !is_token(name) {
         return Err(Down::failed("a header's name is no HTTP token"));
     }
     if value.iter().any(|byte| b"\r\n\0".contains(byte)) {
         return Err(Down::failed(&format!("the header {name} holds a line break or a NUL")));
     }
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
-    bytes.extend_from_slice(b"\r\n");
+    bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     Ok(())
+}
+
+/// A token (RFC 9110, 5.6.2).
+pub fn is_token(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
 }
 
 fn offer(speech: &Protocol) -> Option<&str> {

@@ -105,7 +105,7 @@ impl UpstreamSocket {
         let shaking = || tls.lock().is_handshaking();
         self.flush_tls(tls)?;
         while shaking() {
-            self.read_timeout(left(deadline)?)?;
+            self.read_timeout(Some(left(deadline)?))?;
             if self.receive(tls)? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -113,14 +113,10 @@ impl UpstreamSocket {
         Ok(())
     }
 
-    /// A read that gets nothing for this long fails with `WouldBlock`.
-    pub fn read_timeout(&self, wait: Duration) -> io::Result<()> {
-        self.tcp.set_read_timeout(Some(wait.max(Duration::from_millis(1))))
-    }
-
-    /// A read may take as long as it likes (keepalive still notices a peer that is gone).
-    pub fn read_patiently(&self) -> io::Result<()> {
-        self.tcp.set_read_timeout(None)
+    /// A read that gets nothing for this long fails with `WouldBlock`. `None`: it may take as long as it likes (keepalive
+    /// still notices a peer that is gone).
+    pub fn read_timeout(&self, wait: Option<Duration>) -> io::Result<()> {
+        self.tcp.set_read_timeout(wait.map(|wait| wait.max(Duration::from_millis(1))))
     }
 
     /// Reads what is there, or waits for it. 0 is the end.

@@ -201,7 +201,7 @@ impl LinkThread {
             }
             let permits = &self.connector.permits;
             select! {
-                recv(permits.1) -> _ => return Some(Permit::new(permits.0.clone())),
+                recv(permits.1) -> _ => return Some(Permit(permits.0.clone())),
                 recv(woken) -> _ => {}
             }
         }
@@ -217,8 +217,8 @@ impl LinkThread {
             info!("event=upstream-up session={}", self.name);
             self.connector.stats.upstream_up.add(1);
             let patience = self.set_patience(&socket, protocol.as_deref());
-            let link = Link::new(&socket, protocol, self.name.clone());
-            self.handler.up(Arc::new(link));
+            let (weak, name) = (Arc::downgrade(&socket), self.name.clone());
+            self.handler.up(Arc::new(Link { socket: weak, protocol, name }));
             let down = match patience {
                 Ok(()) => self.read(&mut wire),
                 Err(error) => Some(LinkEnd { down: Down::lost(&brief(&error)), code: None }),
@@ -238,8 +238,8 @@ impl LinkThread {
     fn set_patience(&self, socket: &UpstreamSocket, protocol: Option<&str>) -> std::io::Result<()> {
         let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
         match self.speech {
-            Protocol::Raw { .. } if !pings => socket.read_patiently(),
-            _ => socket.read_timeout(self.connector.settings.stale_after),
+            Protocol::Raw { .. } if !pings => socket.read_timeout(None),
+            _ => socket.read_timeout(Some(self.connector.settings.stale_after)),
         }
     }
 
@@ -265,11 +265,8 @@ impl LinkThread {
                 return self.take_text(&text).map(|down| LinkEnd { down, code: Some(1000) });
             }
             Message::Binary(data) => {
-                debug!(
-                    "event=frame-ignored session={} type=binary bytes={}",
-                    self.name,
-                    data.len()
-                );
+                let (name, bytes) = (&self.name, data.len());
+                debug!("event=frame-ignored session={name} type=binary bytes={bytes}");
             }
             Message::Close(frame) => {
                 wire.flush();

@@ -14,8 +14,7 @@ use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, l
 
 use super::Url;
 use super::socket::brief;
-use crate::report;
-use crate::report::{debug, info};
+use crate::report::{self, debug, info};
 
 /// What each connection begins with: the settings, and the name that the certificate must have.
 pub type Tls = (Arc<ClientConfig>, ServerName<'static>);

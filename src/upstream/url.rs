@@ -39,8 +39,6 @@ impl fmt::Display for UrlError {
     }
 }
 
-impl std::error::Error for UrlError {}
-
 impl Url {
     /// Reads `ws://` and `wss://` addresses (RFC 6455, section 3): the port defaults to 80 or 443, the
     /// path to `/`. A fragment, a user name and any byte that does not belong into a request line are errors.

@@ -86,12 +86,9 @@ impl Wire {
     }
 
     fn renew(&mut self) {
-        let watched = self.web.get_ref();
-        let socket = Arc::clone(&watched.socket);
-        let (deadline, since) = (watched.deadline, watched.since);
-        let frames = Boundaries::default();
-        let intake = watched.intake.fresh();
-        let fresh = Watched { socket, deadline, since, intake, frames, empty: false };
+        let old = self.web.get_ref();
+        let (socket, intake) = (Arc::clone(&old.socket), old.intake.fresh());
+        let fresh = Watched { socket, intake, frames: Boundaries::default(), empty: false, ..*old };
         self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
     }
 
@@ -191,7 +188,7 @@ impl Read for Watched {
             return Err(ErrorKind::WouldBlock.into());
         }
         if let Some(deadline) = self.deadline {
-            self.socket.read_timeout(left(deadline)?)?;
+            self.socket.read_timeout(Some(left(deadline)?))?;
         }
         let at_boundary = self.frames.at_boundary();
         if !at_boundary && self.since.elapsed() > self.intake.message_time {

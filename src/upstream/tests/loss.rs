@@ -248,7 +248,7 @@ fn attempts_go_on_while_they_fail() {
     assert!(!client.lost().1);
     assert!(matches!(client.down(), (Down::Denied { status: 404, .. }, false)));
     client.up();
-    let stats = connector.stats();
+    let stats = &connector.stats;
     let counted = [&stats.upstream_up, &stats.upstream_denied, &stats.upstream_failed];
     assert_eq!(counted.map(Counter::get), [1; 3]);
     assert_eq!((stats.upstream_refused.get(), stats.upstream_lost.get()), (0, 0));
