@@ -135,9 +135,8 @@ impl Identifier {
     /// An error is a sentence for the client.
     pub fn parse(raw: &RawValue) -> Result<Identifier, String> {
         if raw.get().len() > IDENTIFIER_BYTES_MAX {
-            return Err(format!(
-                "identifier: over {IDENTIFIER_BYTES_MAX} bytes, use a shorter one"
-            ));
+            let max = IDENTIFIER_BYTES_MAX;
+            return Err(format!("identifier: over {max} bytes, use a shorter one"));
         }
         Identifier::read(raw)
     }
@@ -149,9 +148,8 @@ impl Identifier {
             "identifier: send an object, such as {\"channel\":\"ChatChannel\"}".to_owned()
         })?;
         if !fields.get("channel").is_some_and(|channel| channel.get().starts_with('"')) {
-            return Err(
-                "identifier: add a string \"channel\", the name of the channel's class".to_owned()
-            );
+            let why = "identifier: add a string \"channel\", the name of the channel's class";
+            return Err(why.to_owned());
         }
         let mut canonical = String::with_capacity(text.len());
         canonicalize(&text, IDENTIFIER_DEPTH_MAX, &mut canonical)?;
@@ -256,9 +254,8 @@ pub fn quoted(text: &str) -> String {
 fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a str, String> {
     let json = json.trim_start();
     if depth == 0 {
-        return Err(format!(
-            "identifier: nested deeper than {IDENTIFIER_DEPTH_MAX} levels, use a flatter one"
-        ));
+        let max = IDENTIFIER_DEPTH_MAX;
+        return Err(format!("identifier: nested deeper than {max} levels, use a flatter one"));
     }
     let Some(open @ ('{' | '[')) = json.chars().next() else { return scalar(json, out) };
     let close = if open == '{' { '}' } else { ']' };

@@ -57,14 +57,6 @@ pub struct Settings {
     pub message_max: usize,
 }
 
-impl Settings {
-    /// How long one message may take from its first byte to its last: by default a minute, in which 16 MiB come over 2.3
-    /// Mbit/s. A byte now and then would otherwise count as life for ever.
-    fn message_time(&self) -> Duration {
-        self.stale_after.saturating_mul(10)
-    }
-}
-
 /// One session's part of the handshake: all but the address.
 #[derive(Clone, Debug)]
 pub struct Handshake {

@@ -59,12 +59,6 @@ impl Head {
         })
     }
 
-    fn push(&mut self, header: &httparse::Header<'_>) {
-        self.names.push_str(header.name);
-        self.values.extend_from_slice(header.value);
-        self.ends.push((self.names.len() as u16, self.values.len() as u16));
-    }
-
     /// Whether a comma separated header names this token, in any case.
     pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name)
@@ -124,7 +118,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         values: Vec::with_capacity(bytes.len()),
         ends: Vec::with_capacity(request.headers.len()),
     };
-    request.headers.iter().for_each(|header| head.push(header));
+    for header in request.headers {
+        head.names.push_str(header.name);
+        head.values.extend_from_slice(header.value);
+        head.ends.push((head.names.len() as u16, head.values.len() as u16));
+    }
     Ok(head)
 }
 
@@ -242,18 +240,15 @@ fn is_chunked(head: &Head) -> Result<bool, Refusal> {
         return Err(bad("there are two Transfer-Encoding headers: send one"));
     }
     if !first.eq_ignore_ascii_case(b"chunked") {
-        return Err(Refusal::new(
-            501,
-            "only `Transfer-Encoding: chunked` is understood: send that",
-        ));
+        let why = "only `Transfer-Encoding: chunked` is understood: send that";
+        return Err(Refusal::new(501, why));
     }
     Ok(true)
 }
 
 fn check_expect(head: &Head) -> Result<(), Refusal> {
-    let fine =
-        head.http10 || head.all("expect").all(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    if fine {
+    let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+    if head.http10 || head.all("expect").all(is_known) {
         return Ok(());
     }
     Err(Refusal::new(417, "only `Expect: 100-continue` is understood: leave other ones out"))

@@ -78,10 +78,9 @@ fn position(before: &[u8]) -> (usize, usize) {
 fn item(raw: &RawValue) -> Result<Request, String> {
     // A derived `Deserialize` would take an array for the object's fields in order.
     if !raw.get().starts_with('{') {
-        return Err(
-            "a request is an object with an identifier and one of subscribe, unsubscribe, send"
-                .to_owned(),
-        );
+        let why =
+            "a request is an object with an identifier and one of subscribe, unsubscribe, send";
+        return Err(why.to_owned());
     }
     let item: Item<'_> =
         serde_json::from_str(raw.get()).map_err(|error| format!("this request: {error}"))?;
@@ -97,10 +96,12 @@ fn item(raw: &RawValue) -> Result<Request, String> {
             Ok(Request::Send(identifier, send.to_owned()))
         }
         (false, false, Some(_)) => {
-            Err("send: use an object, such as {\"action\":\"speak\"}".to_owned())
+            Err(r#"send: use an object, such as {"action":"speak"}"#.to_owned())
         }
-        _ => Err("use exactly one of \"subscribe\":true, \"unsubscribe\":true and \"send\":{…}"
-            .to_owned()),
+        _ => {
+            Err(r#"use exactly one of "subscribe":true, "unsubscribe":true and "send":{…}"#
+                .to_owned())
+        }
     }
 }
 

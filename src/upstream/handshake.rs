@@ -58,14 +58,14 @@ fn target(url: &Url, query: &str) -> Result<String, Down> {
     if query.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(Down::failed("the query holds a space or a control character"));
     }
+    let path = &url.path;
     Ok(match (&url.query, query) {
-        (None, "") => url.path.clone(),
-        (Some(own), "") => format!("{}?{own}", url.path),
-        (None, more) => format!("{}?{more}", url.path),
-        (Some(own), more) if own.is_empty() || own.ends_with('&') => {
-            format!("{}?{own}{more}", url.path)
+        (None, "") => path.clone(),
+        (Some(own), more) if more.is_empty() || own.is_empty() || own.ends_with('&') => {
+            format!("{path}?{own}{more}")
         }
-        (Some(own), more) => format!("{}?{own}&{more}", url.path),
+        (None, more) => format!("{path}?{more}"),
+        (Some(own), more) => format!("{path}?{own}&{more}"),
     })
 }
 

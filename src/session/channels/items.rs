@@ -50,9 +50,8 @@ impl Channels {
         }
         let kept: usize = self.channels.iter().map(|channel| channel.identifier.text().len()).sum();
         let new = wanted.iter().filter(|identifier| self.find(identifier).is_none());
-        if kept + new.map(|identifier| identifier.text().len()).sum::<usize>()
-            > IDENTIFIERS_BYTES_MAX
-        {
+        let new: usize = new.map(|identifier| identifier.text().len()).sum();
+        if kept + new > IDENTIFIERS_BYTES_MAX {
             return Err(format!(
                 "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
             ));
@@ -113,10 +112,8 @@ impl Channels {
         out: &mut Effects<'_>,
     ) -> ItemResult {
         let Some(at) = self.find(identifier) else {
-            return Err((
-                "not subscribed: subscribe to this identifier before you send to it".to_owned(),
-                None,
-            ));
+            let why = "not subscribed: subscribe to this identifier before you send to it";
+            return Err((why.to_owned(), None));
         };
         let Channel { id, identifier, state, .. } = &self.channels[at];
         let (id, command) = (id.clone(), identifier.message(data));
@@ -125,8 +122,8 @@ impl Channels {
                 Err("the upstream rejected this channel, subscribe to it again first".to_owned())
             }
             _ if !out.link_is_up => {
-                Err("the upstream is away, send this again after the channel is \"connected\""
-                    .to_owned())
+                let why = "the upstream is away, send this again after the channel is";
+                Err(format!("{why} \"connected\""))
             }
             ChannelState::Connected => {
                 out.command(command);
