@@ -43,7 +43,6 @@ pub fn start() -> io::Result<Url> {
     Ok(Url::parse(&url).expect("an address and a path make a URL"))
 }
 
-/// Tells the time until the room is gone.
 fn run_clock(room: &Weak<DemoRoom>) {
     for _ in tick(Duration::from_secs(1)) {
         let Some(room) = room.upgrade() else { return };
@@ -73,7 +72,6 @@ fn accept(listener: &TcpListener, room: &Arc<DemoRoom>) {
     }
 }
 
-/// One connection from its handshake to its end.
 fn serve(number: usize, socket: &DemoSocket, room: &DemoRoom) -> io::Result<()> {
     let mut incoming = wire::handshake(socket)?;
     let (queue, outgoing) = bounded(QUEUE_MAX);

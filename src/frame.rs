@@ -24,7 +24,6 @@ const IDENTIFIER_DEPTH_MAX: usize = 64;
 /// A ping has some 40 bytes; with this many it is something else.
 const PING_BYTES_MAX: usize = 128;
 
-/// One frame from the upstream.
 #[derive(Debug)]
 pub enum Frame<'a> {
     Welcome,
@@ -162,7 +161,6 @@ impl Identifier {
         self.text.len() + self.wire.len() + self.canonical.len()
     }
 
-    /// The object's text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -187,17 +185,14 @@ impl Identifier {
         *self.wire == *echo.0
     }
 
-    /// The command that subscribes.
     pub fn subscribe(&self) -> String {
         format!(r#"{{"command":"subscribe","identifier":{}}}"#, self.wire)
     }
 
-    /// The command that unsubscribes.
     pub fn unsubscribe(&self) -> String {
         format!(r#"{{"command":"unsubscribe","identifier":{}}}"#, self.wire)
     }
 
-    /// The command that sends an object to the channel.
     pub fn message(&self, data: &str) -> String {
         format!(r#"{{"command":"message","identifier":{},"data":{}}}"#, self.wire, quoted(data))
     }

@@ -84,7 +84,6 @@ pub struct Limits {
     pub idle: Duration,
 }
 
-/// How long the gate waits for each thing.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// From the connect to a whole first head; then 408.
@@ -201,7 +200,6 @@ impl Gate {
         }
     }
 
-    /// Connections open now.
     pub fn connections(&self) -> usize {
         self.shared.table.open()
     }
@@ -213,7 +211,6 @@ impl Drop for Gate {
     }
 }
 
-/// The accept loop.
 struct Accept {
     listener: Arc<ListenSocket>,
     closed: Receiver<()>,

@@ -43,7 +43,6 @@ pub struct HttpSettings {
     pub demo: bool,
 }
 
-/// The HTTP API.
 #[derive(Clone)]
 pub struct Http {
     pub table: Arc<Table>,

@@ -68,7 +68,6 @@ const SPARE_SHARE: u64 = 8;
 /// With this much there is no limit worth telling; sums of such never overflow.
 const PLENTY: u64 = 1 << 40;
 
-/// What the kernel allows this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// RLIMIT_NOFILE, after it was raised.
@@ -77,13 +76,11 @@ pub struct Machine {
     pub mappings: u64,
     /// Threads that may still be started, by the tightest of the bounds there are.
     pub threads: u64,
-    /// Which bound on threads that is.
     pub threads_by: &'static str,
     /// Bytes: the machine's, those of the cgroup and of each above it, RLIMIT_AS; the least of them.
     pub memory: u64,
 }
 
-/// What was typed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
     pub sessions: Option<usize>,

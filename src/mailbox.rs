@@ -41,7 +41,6 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// Names one listener of one mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64);
 
@@ -53,10 +52,8 @@ pub struct Notice {
     pub data: Arc<str>,
 }
 
-/// An event and its place.
 pub type Placed<'a> = (u64, &'a str);
 
-/// Some events, copied for one listener.
 #[derive(Debug, Default)]
 pub struct Batch {
     text: String,
@@ -78,23 +75,19 @@ impl Batch {
         batch
     }
 
-    /// The events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Placed<'_>> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         starts.zip(&self.ends).map(|(start, (place, end))| (*place, &self.text[start..*end]))
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Bytes of all events.
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -104,7 +97,6 @@ impl Batch {
     }
 }
 
-/// What a listener gets next.
 #[derive(Debug)]
 pub enum Next {
     /// `missed` events that are gone, then these.
@@ -125,13 +117,11 @@ struct Attached {
     notices: VecDeque<(u64, Notice)>,
 }
 
-/// The bounded log of one session, and its readers.
 pub struct Mailbox {
     log: Log,
     oldest: u64,
     bytes: usize,
     bounds: Bounds,
-    /// The last place that any listener is known to have.
     delivered: u64,
     listeners: Vec<Attached>,
     /// Something came since the listeners were called last.
@@ -190,12 +180,10 @@ impl Mailbox {
         self.oldest + self.log.len() as u64 - 1
     }
 
-    /// Bytes kept now.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of the notices that listeners have not taken yet.
     pub fn notice_bytes(&self) -> usize {
         self.notice_bytes
     }
@@ -205,7 +193,6 @@ impl Mailbox {
         self.bytes - self.log.newest().map_or(0, cost)
     }
 
-    /// The last place that any listener is known to have.
     pub fn delivered(&self) -> u64 {
         self.delivered
     }
@@ -220,7 +207,6 @@ impl Mailbox {
         self.delivered = self.delivered.max(place.min(self.last()));
     }
 
-    /// How many events after `cursor` are gone.
     pub fn missed(&self, cursor: u64) -> u64 {
         (self.oldest - 1).saturating_sub(cursor)
     }
@@ -304,7 +290,6 @@ impl Mailbox {
         std::mem::take(&mut self.called)
     }
 
-    /// Forgets everything up to `place`.
     pub fn forget_through(&mut self, place: u64) {
         while self.oldest <= place && !self.log.is_empty() {
             self.drop_oldest();

@@ -13,10 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes in which a share counts, rounded down.
 const STEP: usize = 1024;
 
-/// What the memory is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Messages that the mailboxes keep.
     Messages,
     /// Notices of listeners that do not read.
     Notices,
@@ -68,22 +66,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `max`: bytes in all.
     pub fn new(max: usize) -> Arc<Budget> {
         Arc::new(Budget { max, all: AtomicUsize::new(0), each: Default::default() })
     }
 
-    /// Bytes held of this kind.
     pub fn of(&self, kind: Held) -> usize {
         self.each[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Bytes held in all.
     pub fn held(&self) -> usize {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// Bytes that are held too much.
     pub fn excess(&self) -> usize {
         self.held().saturating_sub(self.max)
     }
@@ -104,7 +98,6 @@ impl Budget {
         self.max
     }
 
-    /// A share that holds nothing yet.
     pub fn share(self: &Arc<Self>, kind: Held) -> Share {
         Share { budget: Arc::clone(self), kind, counted: 0 }
     }

@@ -33,7 +33,6 @@ pub fn page(path: &str, host: &str, head: &Head, demo: bool) -> Option<Answer> {
     }
 }
 
-/// What `--admin` serves.
 pub fn admin(path: &str, table: &Arc<Table>) -> Option<Answer> {
     match path {
         "/metrics" => Some(

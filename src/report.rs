@@ -31,17 +31,14 @@ pub enum Level {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
-/// Says from now on what is at `level` or above.
 pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// Whether a line of this level would be written.
 pub fn says(level: Level) -> bool {
     level as u8 >= LEVEL.load(Ordering::Relaxed)
 }
 
-/// What the writer thread is given.
 enum LogJob {
     Write(String),
     /// Everything before it is written.

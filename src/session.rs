@@ -51,7 +51,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tunnel::Tunnel;
 
-/// Why a session is no more.
 #[derive(Clone, Debug)]
 pub enum EndReason {
     /// The upstream refused the first handshake: 403.
@@ -59,10 +58,12 @@ pub enum EndReason {
     /// The first attempt failed, and no stream wanted to wait for another: 502.
     Failed(String),
     /// By the upstream or by DELETE. Listeners are told this event; clients that come back are told why.
-    ForGood { told: Notice, reason: String },
+    ForGood {
+        told: Notice,
+        reason: String,
+    },
     /// No client came back in time, or it made room for others, or a reloaded page wanted a new one. There is no listener to be told.
     Unused,
-    /// The bridge stops.
     Drained,
 }
 
@@ -75,7 +76,6 @@ enum Phase {
     Ended(EndReason),
 }
 
-/// What a session carries.
 enum Mode {
     /// ActionCable: the bridge manages the channels, and reconnects.
     Managed(Channels),
@@ -100,7 +100,6 @@ pub struct Session {
     table: Weak<Table>,
     rules: Arc<Rules>,
     stats: Arc<Stats>,
-    /// `session_id`.
     pub id: String,
     /// The random part of this session's event ids. It appears nowhere else.
     secret: u128,

@@ -90,7 +90,6 @@ pub fn retry_within(range: RangeInclusive<u32>) -> String {
     format!("retry: {}\n\n", u64::from(*range.start()) + random % spread)
 }
 
-/// How a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Nothing comes after it.

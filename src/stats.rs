@@ -4,23 +4,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The sum so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Sums since the start.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Messages and frames that came from the upstream.

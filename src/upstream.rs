@@ -43,7 +43,6 @@ const STACK: usize = 128 * 1024;
 /// Sessions that may shake hands again at a time, so that a restarted upstream is not overrun.
 const RECONNECTS_MAX: usize = 64;
 
-/// How the upstream is reached.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub url: Url,
@@ -67,7 +66,6 @@ pub struct Handshake {
     pub speech: Protocol,
 }
 
-/// What is spoken over the WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// ActionCable: up with its `welcome`.
@@ -100,7 +98,6 @@ pub trait LinkHandler: Send + Sync + 'static {
     fn broken(&self);
 }
 
-/// What the thread does after a `Down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterDown {
     Retry,

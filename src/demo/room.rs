@@ -21,7 +21,6 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// The subscribers of each channel.
 #[derive(Default)]
 pub struct DemoRoom {
     /// Held for looking up and for queueing, never for I/O that could block.

@@ -131,7 +131,6 @@ pub struct Command<'a> {
 }
 
 impl Command<'_> {
-    /// The channel, if it names one.
     pub fn identifier(&self) -> Option<Identifier> {
         Identifier::parse(serde_json::from_str(&self.identifier).ok()?).ok()
     }
@@ -147,7 +146,6 @@ pub fn frame(identifier: &Identifier, field: &str) -> Message {
     Message::text(format!(r#"{{"identifier":{},{field}}}"#, identifier.wire()))
 }
 
-/// What a clock channel says.
 pub fn time(now: SystemTime) -> String {
     format!(r#"{{"time":"{}"}}"#, humantime::format_rfc3339_seconds(now))
 }

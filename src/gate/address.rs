@@ -43,7 +43,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// A bound socket that listens.
 #[derive(Debug)]
 pub enum ListenSocket {
     Tcp(TcpListener),

@@ -63,7 +63,6 @@ impl Refusal {
 /// Seconds. Connections come and go; a client that asks again at once meets the same crowd.
 const RETRY_AFTER: &str = "2";
 
-/// How one request is to be answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResponseMode {
     pub(super) http10: bool,

@@ -18,7 +18,6 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body that is about to come.
     pub(super) fn begin(budget: &Arc<Budget>) -> Body {
         Body { bytes: Vec::new(), share: Some(budget.share(Held::Bodies)) }
     }

@@ -23,7 +23,6 @@ pub struct Client {
     closes: bool,
 }
 
-/// What was sent to the client so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Nothing,

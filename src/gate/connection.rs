@@ -37,7 +37,6 @@ enum Answered {
 /// Why there is no request, and its head, if that was understood.
 type NoRequest = (Option<Arc<Head>>, ReadEnd);
 
-/// Serves one connection to its end.
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, slot: Slot) {
     let linger = shared.inner.timeouts.linger;
     let reader = Reader::new(socket.clone());

@@ -41,7 +41,6 @@ pub struct Inner {
     /// The memory that bodies are held from.
     pub(super) budget: Arc<Budget>,
     pub(super) timeouts: Timeouts,
-    /// Sees the clients leave.
     pub(super) watcher: Arc<Watcher>,
     tickets: Arc<Tickets>,
     /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
@@ -69,13 +68,11 @@ impl Drop for Set {
     }
 }
 
-/// What became of a request.
 pub(super) enum InnerAnswer {
     Reply(Reply),
     Later(Later),
 }
 
-/// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// Nothing was done: asking again is safe.
@@ -85,14 +82,13 @@ pub(super) enum Failure {
 }
 
 impl Inner {
-    /// Builds the first set.
     pub fn open(
         serve: Arc<dyn Serve>,
         budget: Arc<Budget>,
         timeouts: Timeouts,
     ) -> io::Result<Arc<Inner>> {
         let tickets = Arc::new(Tickets::new()?);
-        let (watcher, current) = (Watcher::start()?, Mutex::default());
+        let (watcher, current) = (Watcher::shared()?, Mutex::default());
         let inner = Inner { serve, budget, timeouts, watcher, tickets, current };
         inner.current.lock().set = Some(inner.build()?);
         Ok(Arc::new(inner))

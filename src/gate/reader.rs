@@ -32,7 +32,6 @@ pub(super) struct Reader {
     start: usize,
 }
 
-/// Why there is no request.
 #[derive(Debug)]
 pub(super) enum ReadEnd {
     /// The client is told, then the connection closes.
@@ -104,7 +103,6 @@ impl Reader {
         !self.unused().is_empty()
     }
 
-    /// The whole body, decoded, into `body`.
     pub(super) fn body(
         &mut self,
         framing: Framing,

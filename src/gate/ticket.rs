@@ -42,7 +42,6 @@ impl std::fmt::Display for Door {
 /// was answered. An error means that the client has gone; the connection ends with it.
 pub type Later = Box<dyn FnOnce(&mut Client) -> io::Result<()> + Send>;
 
-/// What comes of a request.
 pub enum Outcome {
     Now(Answer),
     Later(Later),
@@ -71,7 +70,6 @@ pub(super) enum Progress {
     Later(Later),
 }
 
-/// The tickets that are out.
 pub struct Tickets {
     secret: String,
     next: AtomicU64,
@@ -112,7 +110,6 @@ impl Tickets {
         }
     }
 
-    /// A new ticket.
     pub(super) fn issue(&self, exchange: Exchange) -> String {
         let ticket = format!("{}-{}", self.secret, self.next.fetch_add(1, Ordering::Relaxed));
         self.out.lock().insert(ticket.clone(), Progress::Waiting(exchange));
@@ -123,7 +120,6 @@ impl Tickets {
         matches!(self.out.lock().get(ticket), Some(Progress::Waiting(_)))
     }
 
-    /// Takes a ticket back.
     pub(super) fn settle(&self, ticket: &str) -> Option<Progress> {
         self.out.lock().remove(ticket)
     }

@@ -37,9 +37,15 @@ pub(super) struct Watcher {
     wakes: Mutex<HashMap<u64, OnLeave>>,
 }
 
+/// The process has one, started by the first gate and never ended.
+static SHARED: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
+
 impl Watcher {
-    /// Starts one; the process has one, and it never ends.
-    pub(super) fn start() -> io::Result<Arc<Watcher>> {
+    pub(super) fn shared() -> io::Result<Arc<Watcher>> {
+        let mut shared = SHARED.lock();
+        if let Some(watcher) = &*shared {
+            return Ok(watcher.clone());
+        }
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let watcher = Arc::new(Watcher { epoll, next: AtomicU64::new(0), wakes: Mutex::default() });
         let thread = watcher.clone();
@@ -50,6 +56,7 @@ impl Watcher {
                 std::process::exit(1);
             },
         )?;
+        *shared = Some(watcher.clone());
         Ok(watcher)
     }
 
@@ -70,7 +77,6 @@ impl Watcher {
         Watch { watcher: self.clone(), number }
     }
 
-    /// Watches until the epoll fails.
     fn run(&self) -> Errno {
         let mut events = Vec::with_capacity(ROUND);
         loop {

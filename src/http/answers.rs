@@ -16,7 +16,6 @@ const NOT_YOURS: &str = "this id is in use: come back with the last event id, or
 
 const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a protocol parameter), not of both: use another id";
 
-/// An error with the sentence that says what to do.
 pub fn error(status: u16, what_to_do: &str) -> Answer {
     Answer::error(status, what_to_do)
 }

@@ -20,7 +20,6 @@ const PADDING_MAX: u64 = 64 * 1024;
 const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
-/// A request for a session.
 pub struct Ask {
     pub head: Arc<Head>,
     /// What the table of sessions is asked.

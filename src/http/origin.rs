@@ -16,7 +16,6 @@ const SCHEME_MAX: usize = 64;
 /// Bytes of the header names that a preflight asks for and gets, beside those in `HEADERS`.
 const ASKED_MAX: usize = 1024;
 
-/// The headers that any page may send.
 const HEADERS: &str = "Content-Type, Last-Event-ID, Cache-Control, Authorization";
 
 /// What the options say about origins.
@@ -28,7 +27,6 @@ pub struct Origins {
     pub default: Option<String>,
 }
 
-/// The `Origin` header of a request.
 enum OriginHeader<'a> {
     None,
     Valid(&'a str),

@@ -12,7 +12,6 @@ pub(super) struct Log {
     text: String,
     /// Bytes at the begin of the text that are forgotten already.
     gone: usize,
-    /// How long each kept event is.
     lengths: VecDeque<u32>,
 }
 
@@ -25,7 +24,6 @@ impl Log {
         self.lengths.is_empty()
     }
 
-    /// How long the newest event is.
     pub fn newest(&self) -> Option<usize> {
         self.lengths.back().map(|length| *length as usize)
     }

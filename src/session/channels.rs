@@ -31,7 +31,6 @@ const REPEAT_MAX: Duration = Duration::from_secs(10);
 /// How long an `unsubscribe` waits for the answer to the `subscribe` before it. Rails never answers one for an unknown channel.
 const UNSUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-/// One item of a POST.
 pub enum Request {
     Subscribe(Identifier),
     Unsubscribe(Identifier),

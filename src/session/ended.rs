@@ -13,7 +13,6 @@ use std::time::Instant;
 /// Bytes of one beside its texts, in the three collections that have it.
 const OVERHEAD: usize = 200;
 
-/// One session that was ended for good.
 pub(super) struct Ended {
     /// A hash of its path.
     pub path: u64,
@@ -32,7 +31,6 @@ pub(super) struct EndedSessions {
     /// In the order of their ends.
     order: VecDeque<u128>,
     max: usize,
-    /// Bytes of all of them.
     bytes: usize,
     share: Share,
 }

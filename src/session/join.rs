@@ -34,7 +34,6 @@ pub struct JoinRequest {
     pub start: Start,
     /// What joins: a GET for SSE, or anything else.
     pub kind: Kind,
-    /// It asks for a tunnel.
     pub tunnel: bool,
     /// A GET for SSE that had a stream before, of a session that this bridge knows or not.
     pub came_back: bool,
@@ -46,7 +45,6 @@ pub struct JoinRequest {
     pub handshake: Handshake,
 }
 
-/// Where a listener wants to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// It does not say.
@@ -75,7 +73,6 @@ impl Start {
     }
 }
 
-/// The credentials that a request shows.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     pub cookie: Option<Vec<u8>>,
@@ -149,7 +146,6 @@ pub trait ClientConnection: Send + Sync {
     fn cut(&self);
 }
 
-/// Why a request gets no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionError {
     /// There is none, and this request opens none.
@@ -170,7 +166,6 @@ pub enum SessionError {
     Channels(String),
     /// `--max-sessions`, or no thread for one more.
     Full,
-    /// The bridge stops.
     Draining,
 }
 

@@ -144,7 +144,6 @@ impl Session {
         None
     }
 
-    /// A cable's frame.
     fn on_cable_frame(&self, state: &mut State, frame: Frame<'_>) {
         let Some((channels, mut out)) = state.effects(self) else { return };
         match frame {

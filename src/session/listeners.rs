@@ -20,7 +20,6 @@ const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListenerState {
     Here,
-    /// Its client has gone.
     Left,
     /// Another listener took its place.
     Replaced,
@@ -48,7 +47,6 @@ impl Wake {
     }
 }
 
-/// One listener, as the session sees it.
 pub(super) struct Listener {
     pub key: Key,
     pub kind: Kind,
@@ -69,7 +67,6 @@ impl Listener {
     }
 }
 
-/// All listeners of one session.
 pub(super) struct Listeners {
     list: Vec<Listener>,
     /// Those of the list, to be woken when the lock is free.
@@ -162,15 +159,12 @@ impl Displaced {
     }
 }
 
-/// Why a request has not joined.
 pub enum NotJoined {
-    /// Another listener is there.
     Taken(Displaced),
     /// A page was reloaded: the session has to make room for a new one.
     Reload,
     /// A tunnel that cannot go on from there: it never skips.
     Gone,
-    /// The session is no more.
     Over,
     Refused(SessionError),
 }

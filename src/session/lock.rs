@@ -14,7 +14,6 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The session's state, locked.
 pub(super) struct Locked<'a> {
     // Dropped in this order.
     state: MutexGuard<'a, State>,

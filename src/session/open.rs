@@ -293,7 +293,6 @@ impl JoinRequest {
 }
 
 impl Session {
-    /// Locks it for a listener to join.
     pub(super) fn lock_to_join(
         &self,
         client: &Arc<dyn ClientConnection>,

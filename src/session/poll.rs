@@ -23,7 +23,6 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Messages that a session keeps for a poller that does not say (`poll-queue`).
 pub const POLL_QUEUE_DEFAULT: usize = 32;
 
-/// Where the polls of a session are.
 pub(super) struct PollState {
     /// The last place that a reply carried or that was acknowledged.
     pub acked: u64,

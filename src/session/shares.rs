@@ -8,7 +8,6 @@ use crate::upstream::Handshake;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A share for each kind.
 pub(super) struct Shares {
     messages: Share,
     notices: Share,
@@ -36,7 +35,6 @@ pub(super) fn bytes_of(handshake: &Handshake) -> usize {
 }
 
 impl State {
-    /// What it holds now.
     pub(super) fn count(&mut self, session: &Session) {
         session.kept.store(self.mailbox.bytes(), Ordering::Relaxed);
         session.spare.store(self.mailbox.spare_bytes(), Ordering::Relaxed);

@@ -42,7 +42,6 @@ pub enum Step {
     Over(Option<Notice>),
     /// A tunnel's upstream closed: say so at this place, call `close_told`, and end.
     Closed(u64, Notice),
-    /// The client has gone.
     Left,
 }
 

@@ -34,7 +34,6 @@ const FORGET_ROUNDS: usize = 64;
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
 
-/// All sessions of the process.
 pub struct Table {
     pub rules: Arc<Rules>,
     pub stats: Arc<Stats>,
@@ -76,24 +75,20 @@ impl Table {
         Ok(table)
     }
 
-    /// Whether a tunnel has this path.
     pub fn is_tunnel(&self, path: &str) -> bool {
         self.sessions.lock().get(path).is_some_and(|session| session.is_tunnel)
     }
 
-    /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.sessions.lock().len()
     }
 
-    /// What is there now.
     pub fn census(&self) -> Census {
         let mut census = Census::default();
         self.all().iter().for_each(|session| census.add(session));
         census
     }
 
-    /// The log's names of all sessions.
     pub fn names(&self) -> Vec<String> {
         self.all().iter().map(|session| session.name().to_owned()).collect()
     }
@@ -180,7 +175,6 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
     }
 }
 
-/// What is there now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     pub opening: u64,
@@ -190,7 +184,6 @@ pub struct Census {
     pub away: u64,
     pub streams: u64,
     pub polls: u64,
-    /// Bytes that the mailboxes keep.
     pub kept_bytes: u64,
 }
 

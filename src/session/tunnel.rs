@@ -20,7 +20,6 @@ const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
 /// RFC 6455, 7.4.1: there was no close frame.
 const ABNORMAL: u16 = 1006;
 
-/// What a tunnel has that a managed session has not.
 #[derive(Default)]
 pub(super) struct Tunnel {
     /// As the upstream chose; empty for none.
@@ -33,7 +32,6 @@ pub(super) struct Tunnel {
     posts: u64,
 }
 
-/// Why frames were not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendFramesError {
     /// This POST is not the next one; that would be number `expected`.

@@ -40,7 +40,6 @@ pub struct Attempt {
     pub deadline: Instant,
 }
 
-/// What a successful attempt hands over.
 pub struct Live {
     /// In a box: it stays in one place, and the session's thread has no room for it on its stack.
     pub wire: Box<Wire>,

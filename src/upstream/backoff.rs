@@ -6,7 +6,6 @@ const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
 const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// After so many `failures` in a row.
 pub fn pause_after(failures: u32) -> Duration {
     backoff(failures, random())
 }

@@ -94,7 +94,6 @@ fn offer(speech: &Protocol) -> Option<&str> {
     }
 }
 
-/// What came of the bytes so far.
 #[derive(Debug)]
 pub enum HandshakeReply {
     /// The head is not whole yet.

@@ -28,7 +28,6 @@ const CHUNK: usize = 4096;
 /// Chunks that are read, to be dropped, before the connection is closed. Far below any receive window.
 const DRAIN_CHUNKS: usize = 4;
 
-/// Where to connect to.
 #[derive(Clone, Debug)]
 pub enum Place {
     Tcp(SocketAddr),

@@ -339,7 +339,6 @@ fn short(reason: &str) -> &str {
     reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
 }
 
-/// What a `disconnect` frame means.
 pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
     let reason = match reason {
         Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
@@ -362,7 +361,6 @@ pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
     Down::Lost { reason, was_up, close: Some(close) }
 }
 
-/// Why a read failed, in a few words.
 pub fn lost_reason(error: &Error, settings: &Settings) -> String {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {

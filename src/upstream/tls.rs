@@ -112,7 +112,6 @@ const FAULTS: [(&str, &str); 18] = [
     ("AlertReceived(InternalError", " has a fault of its own: look into its log"),
 ];
 
-/// Why TLS failed, and what to do about it.
 pub fn explain(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(tls) = tls else { return error.to_string() };

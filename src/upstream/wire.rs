@@ -99,7 +99,6 @@ impl Wire {
     }
 }
 
-/// A text frame as a client sends it.
 pub fn text_frame(text: &str) -> io::Result<Vec<u8>> {
     let text = tungstenite::Bytes::copy_from_slice(text.as_bytes());
     masked(Frame::message(text, OpCode::Data(Data::Text), true))
@@ -122,7 +121,6 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
 
 /// What bounds the messages that are read.
 pub struct Intake {
-    /// Bytes of one message.
     pub message_max: usize,
     /// From its first byte to its last; one that is not whole by then fails with `TimedOut`.
     pub message_time: Duration,
