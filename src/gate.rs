@@ -31,6 +31,18 @@ mod tests;
 mod ticket;
 mod watch;
 
+use crate::report;
+pub use address::{Address, ListenSocket, bind};
+pub use answer::Answer;
+use answer::Refusal;
+pub use bodies::Body;
+pub use client::{Client, ClientHandle};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+pub use head::Head;
+pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
+use parking_lot::Mutex;
+use refuse::Refuser;
+use socket::Socket;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
@@ -40,24 +52,8 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use parking_lot::Mutex;
-
-pub use address::{Address, ListenSocket, bind};
-pub use answer::Answer;
-pub use bodies::Body;
-pub use client::{Client, ClientHandle};
-pub use head::Head;
-pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
-pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
-
-use answer::Refusal;
-use refuse::Refuser;
-use socket::Socket;
 use table::Slots;
-
-use crate::report;
+pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
 /// connections that were refused or evicted a moment ago.

@@ -10,43 +10,40 @@ use std::time::{Duration, Instant};
 
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no crate offers these two as the safe functions that they are")]
-unsafe extern "C" {
-    /// glibc, malloc/malloc.c. Takes any `pad`, may be called by any thread at any time; so it is safe.
-    safe fn malloc_trim(pad: usize) -> i32;
+mod libc {
+    unsafe extern "C" {
+        /// glibc, malloc/malloc.c. Takes any `pad`, may be called by any thread at any time; so it is safe.
+        pub safe fn malloc_trim(pad: usize) -> i32;
 
-    /// glibc, malloc/malloc.c. Takes any two numbers; not to be called while other threads allocate, which at the start they
-    /// do not.
-    safe fn mallopt(parameter: i32, value: i32) -> i32;
-}
-
-/// `M_MMAP_THRESHOLD` of glibc's malloc.h.
-#[cfg(target_env = "gnu")]
-const MMAP_THRESHOLD: i32 = -3;
-
-/// `M_ARENA_MAX` of the same file. Each arena has gaps that no other can use, and glibc makes eight for each processor: in a
-/// cgroup of 32 MiB they grew until the kernel ended the process, with 4 MB in use.
-#[cfg(target_env = "gnu")]
-const ARENA_MAX: i32 = -8;
-
-/// What glibc begins with, and now stays with: a block of so many bytes is mapped by itself.
-#[cfg(target_env = "gnu")]
-const LARGE: i32 = 128 * 1024;
-
-/// To be called at the start, before there are threads: what is large goes back as soon as it is freed, and there are no more
-/// arenas than threads that can run at once.
-pub fn begin() {
-    #[cfg(target_env = "gnu")]
-    {
-        mallopt(MMAP_THRESHOLD, LARGE);
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        mallopt(ARENA_MAX, i32::try_from(cores.min(8)).unwrap_or(2));
+        /// glibc, malloc/malloc.c. Takes any two numbers; not to be called while other threads allocate, which at the
+        /// start they do not.
+        pub safe fn mallopt(parameter: i32, value: i32) -> i32;
     }
 }
 
 /// Another libc keeps less, and has nothing to ask.
 #[cfg(not(target_env = "gnu"))]
-fn malloc_trim(_pad: usize) -> i32 {
-    0
+mod libc {
+    pub fn malloc_trim(_pad: usize) {}
+    pub fn mallopt(_parameter: i32, _value: i32) {}
+}
+
+/// `M_MMAP_THRESHOLD` of glibc's malloc.h.
+const MMAP_THRESHOLD: i32 = -3;
+
+/// `M_ARENA_MAX` of the same file. Each arena has gaps that no other can use, and glibc makes eight for each processor: in a
+/// cgroup of 32 MiB they grew until the kernel ended the process, with 4 MB in use.
+const ARENA_MAX: i32 = -8;
+
+/// What glibc begins with, and now stays with: a block of so many bytes is mapped by itself.
+const LARGE: i32 = 128 * 1024;
+
+/// To be called at the start, before there are threads: what is large goes back as soon as it is freed, and there are no more
+/// arenas than threads that can run at once.
+pub fn begin() {
+    libc::mallopt(MMAP_THRESHOLD, LARGE);
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    libc::mallopt(ARENA_MAX, i32::try_from(cores.min(8)).unwrap_or(2));
 }
 
 /// Less than this, in bytes, is not worth the walk through the arenas.
@@ -79,7 +76,7 @@ impl Ebb {
     /// Notes how many bytes are in use, and gives back what was freed if that is enough.
     pub fn give_back(&mut self, used: usize, now: Instant) {
         if self.has_ebbed(used, now) {
-            malloc_trim(0);
+            libc::malloc_trim(0);
         }
     }
 }

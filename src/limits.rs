@@ -10,12 +10,10 @@
 #[cfg(test)]
 mod tests;
 
+use crate::report::{Error, info, warning};
+use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-
-use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
-
-use crate::report::{Error, info, warning};
 
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;

@@ -8,14 +8,12 @@
 mod spelling;
 mod values;
 
-use std::ffi::OsString;
-use std::time::Duration;
-
-use argh::{ArgsInfo, FromArgs};
-
 use crate::gate::Address;
 use crate::report::{Error, Level};
 use crate::upstream::{Url, UrlError};
+use argh::{ArgsInfo, FromArgs};
+use std::ffi::OsString;
+use std::time::Duration;
 use values::{address, bytes, count, duration, shown_url};
 
 const NAME: &str = env!("CARGO_PKG_NAME");

@@ -23,15 +23,6 @@ mod table;
 mod testing;
 mod tunnel;
 
-pub use channels::Request;
-pub use join::{ClientConnection, Credentials, JoinRequest, Rules, SessionError, Start};
-pub use listeners::Kind;
-pub use open::Found;
-pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
-pub use stream::{Step, Stream};
-pub use table::Table;
-pub use tunnel::SendFramesError;
-
 use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
 use crate::memory::Budget;
@@ -39,16 +30,24 @@ use crate::report::info;
 use crate::stats::Stats;
 use crate::upstream::{Handshake, Link, Upstream};
 use channels::Channels;
+pub use channels::Request;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
+pub use join::{ClientConnection, Credentials, JoinRequest, Rules, SessionError, Start};
+pub use listeners::Kind;
 use listeners::{Listeners, NotJoined};
+pub use open::Found;
 use outbox::Outbox;
 use parking_lot::Mutex;
 use poll::PollState;
+pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+pub use stream::{Step, Stream};
+pub use table::Table;
+pub use tunnel::SendFramesError;
 use tunnel::Tunnel;
 
 #[derive(Clone, Debug)]

@@ -19,10 +19,6 @@ mod url;
 mod wire;
 mod workers;
 
-use std::io::{self, ErrorKind};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
 use crate::frame::Frame;
 use crate::memory::Share;
 use crate::report::{self, debug};
@@ -30,6 +26,9 @@ use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
 pub use handshake::is_token;
 use socket::UpstreamSocket;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use thread::{Line, LinkThread};
 use tls::Tls;
 pub use url::{Url, UrlError};

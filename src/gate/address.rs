@@ -4,6 +4,9 @@
 //! listener once, and each connection inherits them.
 //! Never: removes a file that is no socket, or a socket that another process listens on.
 
+use crate::tcp;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -11,11 +14,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
-
-use crate::tcp;
 
 /// Connections that the kernel holds while they wait for the accept loop. With std's 128 a burst of 500 took two
 /// seconds, the time of a lost SYN.

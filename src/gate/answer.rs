@@ -3,11 +3,10 @@
 //! Owns: the status line, `Date` and the hop-by-hop headers, which depend on what the client asked and not on `http`.
 //! Never: lets a control character into a header, wherever its value came from (RFC 9110, 5.5).
 
-use std::borrow::Cow;
-use std::io::Write;
-
 use super::head::Head;
 use crate::report::clock;
+use std::borrow::Cow;
+use std::io::Write;
 
 /// A whole answer, sent with its Content-Length.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,14 +5,13 @@
 //! A body of unknown length is chunked, a write a chunk: without framing a client cannot tell a cut from an end, and some
 //! collect small pieces before they hand them over (RFC 9112, 6.3). HTTP/1.0 has the end of the connection for it.
 
-use std::io::{self, IoSlice};
-use std::sync::{Arc, Weak};
-
 use super::Shared;
 use super::answer::{Answer, ResponseMode, has_body, header_lines};
 use super::reply::Reply;
 use super::socket::Socket;
 use super::watch::Watch;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Weak};
 
 /// The client of one request, on its own thread.
 pub struct Client {

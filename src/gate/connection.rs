@@ -4,11 +4,6 @@
 //! Flow: rest, head, checks, body, through `inner` to `http`; then its answer, or the work that it handed back.
 //! When anything panics: that client gets a 500 or a close, the log one line, and no other client notices.
 
-use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
-
 use super::Shared;
 use super::answer::{Refusal, ResponseMode};
 use super::bodies::Body;
@@ -19,6 +14,10 @@ use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
 use super::ticket::{Exchange, Later, failed};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) struct Connection {
     shared: Arc<Shared>,

@@ -5,9 +5,8 @@
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
-use httparse::Error;
-
 use super::answer::Refusal;
+use httparse::Error;
 
 /// Bytes of a head, its request line included. One more is a 431.
 pub(super) const HEAD_MAX: usize = 16 * 1024;

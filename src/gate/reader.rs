@@ -4,14 +4,13 @@
 //! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
 //! Flow: `head`, then `body` with the framing that the head gave.
 
-use std::io;
-use std::sync::Arc;
-use std::time::Instant;
-
 use super::answer::Refusal;
 use super::bodies::Body;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Room for one read of a head. Most heads come whole in one.
 const HEAD_READ: usize = 4 * 1024;

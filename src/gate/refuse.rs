@@ -4,17 +4,15 @@
 //! which there is no thread are answered by it: what they wanted decides how.
 //! When `REFUSED_MAX` of them linger: the next one is closed at once; what its client sends after that is a reset.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-use std::{io, thread};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use super::answer::{Refusal, ResponseMode};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::{Door, Serve};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// Refused connections that linger, and the descriptors they cost.
 pub(super) const REFUSED_MAX: usize = 8;

@@ -3,14 +3,12 @@
 //! Owns: which of its headers go on to the client. The hop-by-hop ones are the gate's to write.
 //! Never: reads past the end of one answer; more bytes there mean that the connection is out of step.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-
+use super::answer::has_body;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-
-use super::answer::has_body;
+use std::io;
+use std::os::unix::net::UnixStream;
 
 /// Room for the first read: most answers come whole in it.
 const FIRST_READ: usize = 4 * 1024;

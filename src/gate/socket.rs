@@ -3,16 +3,14 @@
 //! Owns: the descriptor. What else has to see or cut it holds a `Weak`, so that it closes with its connection.
 //! Never: looks inside a byte, or blocks in the kernel without a deadline (`MSG_DONTWAIT` and `poll` throughout).
 
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
-
+use crate::tcp;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
-
-use crate::tcp;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;

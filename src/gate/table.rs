@@ -4,13 +4,11 @@
 //! A connection rests while it waits for a head, the first one or the next. The one that has rested longest makes room.
 //! When full of connections that work, or that came just now: the new one is not admitted.
 
+use super::socket::Socket;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
-
-use super::socket::Socket;
 
 /// Evicted connections whose threads have not ended yet. They still have a descriptor each; with this many of
 /// them on their way out, no connection is admitted over the cap.

@@ -4,19 +4,17 @@
 //! for one. A ticket's name is random: another local process, which may find the inner listener, has none.
 //! Never: lets a ticket be redeemed twice.
 
+use super::answer::{Answer, Refusal};
+use super::bodies::Body;
+use super::client::Client;
+use super::head::Head;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
-use super::answer::{Answer, Refusal};
-use super::bodies::Body;
-use super::client::Client;
-use super::head::Head;
 
 /// The header of an inner request that carries its ticket.
 pub const TICKET: &str = "X-Ticket";

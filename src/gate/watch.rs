@@ -6,6 +6,12 @@
 //! When the kernel takes no more watches: the one asked for is never called, and a debug line says so. Its client
 //! is then missed by the next failed write, as without a watch.
 
+use super::socket::Socket;
+use crate::report;
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,14 +19,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-
-use parking_lot::Mutex;
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
-
-use super::socket::Socket;
-use crate::report;
 
 /// Hung-up clients told in one round of the thread.
 const ROUND: usize = 64;

@@ -4,11 +4,10 @@
 //! write instead; argh puts the option and the value in front.
 //! Never: guesses. A value is taken as it is or refused.
 
-use std::net::Ipv6Addr;
-use std::time::Duration;
-
 use crate::gate::Address;
 use crate::tcp::SOCKET_PATH_MAX;
+use std::net::Ipv6Addr;
+use std::time::Duration;
 
 /// Longest duration; more is a slip of the keyboard, and sums of such never overflow a clock.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -4,16 +4,6 @@
 //! Never: tries again; that is for the session's thread to decide.
 //! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
 
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use rustix::net::SocketAddrUnix;
-use rustls::ClientConnection;
-use tungstenite::handshake::client::generate_key;
-use tungstenite::{Error, Message};
-
 use super::handshake::{HandshakeReply, reply, request};
 use super::socket::{Place, UpstreamSocket, brief, left};
 use super::thread::{Line, closed_by, disconnected, lost_reason};
@@ -23,6 +13,14 @@ use super::{Connector, Down, Handshake, Protocol, Url};
 use crate::frame::Frame;
 use crate::memory::Share;
 use crate::report::debug;
+use rustix::net::SocketAddrUnix;
+use rustls::ClientConnection;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tungstenite::handshake::client::generate_key;
+use tungstenite::{Error, Message};
 
 /// A step of the answer's head; most heads come in one.
 const STEP: usize = 2048;

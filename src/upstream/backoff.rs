@@ -7,7 +7,8 @@ const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
 pub fn pause_after(failures: u32) -> Duration {
-    backoff(failures, random())
+    // Without random bytes the sessions come back together: late, but they come.
+    backoff(failures, getrandom::u32().unwrap_or(u32::MAX))
 }
 
 /// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to half as much again each
@@ -18,11 +19,6 @@ fn backoff(failures: u32, random: u32) -> Duration {
     let max = (FIRST_RETRY_MAX * 3_u32.pow(times) / 2_u32.pow(times)).min(RETRY_MAX);
     let min = if failures == 0 { FIRST_RETRY_MIN } else { max / 2 };
     min + (max - min).mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-fn random() -> u32 {
-    // Without random bytes the sessions come back together: late, but they come.
-    getrandom::u32().unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

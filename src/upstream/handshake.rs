@@ -4,9 +4,8 @@
 //! Owns: the order of the headers, the check of the 101 (RFC 6455, section 4.1).
 //! Never: touches a socket.
 
-use tungstenite::handshake::derive_accept_key;
-
 use super::{Down, Handshake, Protocol, Settings, Url, diagnosis};
+use tungstenite::handshake::derive_accept_key;
 
 /// Bytes of an answer's head; a longer one fails the handshake.
 pub const HEAD_MAX: usize = 16 * 1024;

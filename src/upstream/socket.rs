@@ -4,17 +4,15 @@
 //! Never: knows what a frame is; writers hand over whole ones.
 //! When a write is stuck for `WRITE_TIMEOUT`, or fails: the connection is cut, since half a frame spoils what follows.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
-
+use crate::tcp;
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 use rustls::ClientConnection;
-
-use crate::tcp;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// An upstream that takes nothing for this long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,18 +4,6 @@
 //! Never: connects or shakes hands itself (workers do, on deeper stacks).
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use parking_lot::Mutex;
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::CloseFrame;
-use tungstenite::{Error, Message};
-
 use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
 use super::socket::{UpstreamSocket, brief};
@@ -23,6 +11,16 @@ use super::wire::{Wire, close_frame};
 use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol, Settings};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use parking_lot::Mutex;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Error, Message};
 
 /// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
 const WORKER_GRACE: Duration = Duration::from_secs(1);

@@ -3,18 +3,16 @@
 //! Owns: the roots (`SSL_CERT_FILE`, `SSL_CERT_DIR`, the machine's, those built in), the sentence for each failure of TLS.
 //! Never: opens a socket. What is named in the environment and cannot be used is an error at the start, and never passed over.
 
+use super::Url;
+use super::socket::brief;
+use crate::report::{self, debug, info};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 use std::env;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
-use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
-
-use super::Url;
-use super::socket::brief;
-use crate::report::{self, debug, info};
 
 /// What each connection begins with: the settings, and the name that the certificate must have.
 pub type Tls = (Arc<ClientConfig>, ServerName<'static>);

@@ -5,19 +5,17 @@
 //! it holds no bytes: after a big message an idle session is as small as before.
 //! Never: looks into a message.
 
+use super::socket::{UpstreamSocket, left};
+use super::thread::Line;
+use crate::memory::Share;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
-
-use super::socket::{UpstreamSocket, left};
-use super::thread::Line;
-use crate::memory::Share;
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
 const READ_BUFFER: usize = 640;

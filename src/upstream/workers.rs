@@ -4,12 +4,11 @@
 //! keep that memory for ever. So the work is done here, by as many threads as handshakes are under way.
 //! When idle: a few stay, the others end. There is no queue: a job finds a thread that waits, or gets a new one.
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Workers that stay when there is nothing to do: enough for clients that come one by one.
 const IDLE_MAX: usize = 4;
