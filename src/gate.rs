@@ -173,7 +173,7 @@ impl Gate {
         let accept = Accept {
             listener: listener.clone(),
             closed,
-            refuser: Refuser::start(inner.timeouts.linger, door, inner.serve.clone())?,
+            refuser: Refuser::start(inner, door)?,
             shared: shared.clone(),
             logged: HashMap::new(),
         };

@@ -12,7 +12,7 @@ mod later;
 mod origin;
 mod query;
 
-use crate::gate::{Answer, Body, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets};
+use crate::gate::{Answer, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets};
 use crate::pages;
 use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
@@ -118,7 +118,7 @@ impl Http {
     /// An error is an answer too.
     fn route(&self, exchange: Exchange) -> Result<Outcome, Answer> {
         let head = &*Arc::clone(&exchange.head);
-        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        let (path, _) = head.path_and_query();
         if origin::is_invalid(head) {
             let why = "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT";
             return Err(error(400, why));
@@ -147,23 +147,23 @@ impl Http {
         if no_session || path.starts_with("/.well-known/") || !path.starts_with('/') {
             return Err(error(404, "no session can have this path"));
         }
-        let ask = Ask::read(&exchange, path, query, &self.settings);
-        self.session(ask.map_err(|why| error(400, &why))?, exchange.body)
+        let ask = Ask::read(exchange, &self.settings);
+        self.session(ask.map_err(|why| error(400, &why))?)
     }
 
-    fn session(&self, ask: Box<Ask>, body: Body) -> Result<Outcome, Answer> {
-        let (table, settings) = (Arc::clone(&self.table), Arc::clone(&self.settings));
+    fn session(&self, ask: Box<Ask>) -> Result<Outcome, Answer> {
+        let table = Arc::clone(&self.table);
         Ok(Outcome::Later(match ask.head.method.as_str() {
-            "POST" => Box::new(move |client| later::post(&table, ask, &body, client)),
+            "POST" => Box::new(move |client| later::post(&table, ask, client)),
             "DELETE" => Box::new(move |client| later::delete(&table, ask, client)),
             _ if ask.join.kind == Kind::Poll => {
                 ask.refuse_what_is_no_client()?;
-                Box::new(move |client| later::poll(&table, ask, &settings, client))
+                Box::new(move |client| later::poll(&table, ask, client))
             }
             _ => {
                 ask.refuse_what_is_no_client()?;
                 let found = table.find_or_open(&ask.join);
-                Box::new(move |client| later::stream(&table, ask, found, &settings, client))
+                Box::new(move |client| later::stream(&table, ask, found, client))
             }
         }))
     }
@@ -176,8 +176,8 @@ impl Http {
             return Err(error(403, why));
         }
         allow(head, "GET, HEAD")?;
-        let (path, _) = head.target.split_once('?').unwrap_or((&head.target, ""));
-        pages::admin(path, &self.table).ok_or_else(|| error(404, "here are /metrics and /sessions"))
+        pages::admin(head.path_and_query().0, &self.table)
+            .ok_or_else(|| error(404, "here are /metrics and /sessions"))
     }
 }
 

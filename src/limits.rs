@@ -119,26 +119,20 @@ pub fn plan(machine: &Machine, wanted: &Wanted) -> Plan {
     let (slots, slots_by) = machine.slots(memory as u64);
     let (sessions, binding) = match wanted.sessions {
         Some(sessions) => (sessions, "--max-sessions"),
-        None => default_sessions(slots, slots_by, wanted.connections),
+        None => {
+            let with_streams = (slots - slots / SPARE_SHARE as usize) / 2;
+            let beside = slots.saturating_sub(wanted.connections.unwrap_or(0));
+            let default = (SESSIONS_MAX, "the default");
+            let bounds = [default, (with_streams, slots_by), (beside, "--max-connections")];
+            let (sessions, binding) = tightest(bounds);
+            (sessions.max(1), binding)
+        }
     };
     // Upstreams first; but sessions without a connection to reach them would be no use.
     let left = slots.saturating_sub(sessions).max(slots / 2).max(1);
     let connections = wanted.connections.unwrap_or(left);
     let fits = sessions.saturating_add(connections) <= slots && memory as u64 <= machine.memory / 2;
     Plan { sessions, connections, memory, binding, fits }
-}
-
-fn default_sessions(
-    slots: usize,
-    slots_by: &'static str,
-    connections: Option<usize>,
-) -> (usize, &'static str) {
-    let with_streams = (slots - slots / SPARE_SHARE as usize) / 2;
-    let beside = slots.saturating_sub(connections.unwrap_or(0));
-    let bounds =
-        [(SESSIONS_MAX, "the default"), (with_streams, slots_by), (beside, "--max-connections")];
-    let (sessions, binding) = tightest(bounds);
-    (sessions.max(1), binding)
 }
 
 /// The least of some bounds, and its name.

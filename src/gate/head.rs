@@ -39,6 +39,11 @@ impl Head {
         parse(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).unwrap()
     }
 
+    /// The target up to its `?`, and what follows that.
+    pub fn path_and_query(&self) -> (&str, &str) {
+        self.target.split_once('?').unwrap_or((&self.target, ""))
+    }
+
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }

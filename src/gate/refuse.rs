@@ -7,7 +7,7 @@
 use super::answer::{Refusal, ResponseMode};
 use super::reader::Reader;
 use super::socket::Socket;
-use super::{Door, Serve};
+use super::{Door, Inner, Serve};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,11 +41,8 @@ enum Refused {
 }
 
 impl Refuser {
-    pub(super) fn start(
-        linger: Duration,
-        door: Door,
-        serve: Arc<dyn Serve>,
-    ) -> io::Result<Refuser> {
+    pub(super) fn start(inner: &Inner, door: Door) -> io::Result<Refuser> {
+        let (linger, serve) = (inner.timeouts.linger, Arc::clone(&inner.serve));
         let (queue, refused) = bounded(WAITING_MAX);
         let lingering = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&lingering);

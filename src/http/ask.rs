@@ -3,7 +3,7 @@
 use super::HttpSettings;
 use super::answers::error;
 use super::query;
-use crate::gate::{Answer, Exchange, Head};
+use crate::gate::{Answer, Body, Exchange, Head};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Protocol, is_token};
 use std::net::IpAddr;
@@ -22,10 +22,12 @@ const HANDED_ON: [&str; 6] =
 
 pub struct Ask {
     pub head: Arc<Head>,
+    pub body: Body,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
     /// `None`: no forced reply.
     pub timeout: Option<Duration>,
+    pub heartbeat: Duration,
     pub padding: usize,
     /// The number of a tunnel's POST.
     pub seq: Option<u64>,
@@ -37,13 +39,9 @@ pub struct Ask {
 impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
     /// sentence for a 400.
-    pub fn read(
-        exchange: &Exchange,
-        path: &str,
-        query: &str,
-        settings: &HttpSettings,
-    ) -> Result<Box<Ask>, String> {
+    pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
         let head = Arc::clone(&exchange.head);
+        let (_, query) = head.path_and_query();
         let number = |name: &str| match query::first(query, name) {
             Some(text) => query::whole_number(name, &text).map(Some),
             None => Ok(None),
@@ -52,7 +50,7 @@ impl Ask {
             Some("-1") => Some(0),
             _ => number("timeout")?,
         };
-        let mut join = join_request(exchange, path, query, settings)?;
+        let mut join = join_request(&exchange, settings)?;
         join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
         // A POST may have the same URL as the stream: there it says nothing.
         let raw = head.method == "GET" && query::raw(query)?;
@@ -66,7 +64,11 @@ impl Ask {
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
         let (timeout, cors) = (timeout_of(timeout), settings.origins.cors(&head));
-        Ok(Box::new(Ask { head, join, timeout, padding, seq, raw, cors }))
+        // That of a GET is of no use, and a stream is waited for.
+        let body = if head.method == "POST" { exchange.body } else { Body::default() };
+        let heartbeat = settings.heartbeat;
+        let head = exchange.head;
+        Ok(Box::new(Ask { head, body, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
     /// Whether a POST says that it has frames.
@@ -146,13 +148,9 @@ fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
     head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
 }
 
-fn join_request(
-    exchange: &Exchange,
-    path: &str,
-    query: &str,
-    settings: &HttpSettings,
-) -> Result<JoinRequest, String> {
+fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {
     let head = &exchange.head;
+    let (path, query) = head.path_and_query();
     let last = last_event_id(head, query);
     let came_back = last.is_some();
     let start = last.map_or_else(|| after(query), Ok)?;

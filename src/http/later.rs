@@ -1,6 +1,5 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::HttpSettings;
 use super::answers::{EVENT_STREAM, denied, denied_stream, error};
 use super::ask::Ask;
 use super::items;
@@ -30,7 +29,6 @@ pub fn stream(
     table: &Arc<Table>,
     ask: Box<Ask>,
     found: Result<Found, SessionError>,
-    settings: &HttpSettings,
     client: &mut Client,
 ) -> io::Result<()> {
     let connection = connection(client);
@@ -48,10 +46,10 @@ pub fn stream(
     // A client that is half open would rest on it.
     client.close_after();
     client.begin(head.status, &head.headers)?;
-    let (padding, raw) = (ask.padding, ask.raw);
+    let (padding, raw, heartbeat) = (ask.padding, ask.raw, ask.heartbeat);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
-    if sse::run(&mut stream, client, padding, settings.heartbeat, raw)? == sse::End::Orderly {
+    if sse::run(&mut stream, client, padding, heartbeat, raw)? == sse::End::Orderly {
         client.end()?;
     }
     Ok(())
@@ -70,12 +68,7 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
 }
 
 /// Answers a GET for a long poll.
-pub fn poll(
-    table: &Arc<Table>,
-    ask: Box<Ask>,
-    settings: &HttpSettings,
-    client: &mut Client,
-) -> io::Result<()> {
+pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
     let mut poll = match table.join_poll(&ask.join, &connection(client)) {
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(problem))),
@@ -85,11 +78,11 @@ pub fn poll(
     let head = Answer::new(200)
         .with("Content-Type", "application/json")
         .with("X-Session-Id", poll.handle.session_id());
-    let (head, timeout) = (ask.answer(head), ask.timeout);
+    let (head, timeout, heartbeat) = (ask.answer(head), ask.timeout, ask.heartbeat);
     // A poll may wait for hours: nothing of its request is kept for it.
     drop(ask);
     let mut begun = false;
-    let reply = poll::wait(&poll, timeout, settings.heartbeat, || {
+    let reply = poll::wait(&poll, timeout, heartbeat, || {
         if !begun {
             begun = true;
             client.begin(head.status, &head.headers)?;
@@ -112,24 +105,19 @@ pub fn poll(
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(
-    table: &Arc<Table>,
-    mut ask: Box<Ask>,
-    body: &[u8],
-    client: &mut Client,
-) -> io::Result<()> {
+pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
     let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
         ask.join.tunnel = true;
-        frames(table, &ask, body)
+        frames(table, &ask)
     } else {
-        items(table, &ask, body)
+        items(table, &ask)
     };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
-    let items = items::parse(body).map_err(|why| error(400, &why))?;
+fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
+    let items = items::parse(&ask.body).map_err(|why| error(400, &why))?;
     let session = table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
@@ -149,12 +137,12 @@ fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
     let session = table.for_frames(&ask.join).map_err(denied)?;
-    if items::is_array(body) {
+    if items::is_array(&ask.body) {
         return Err(denied(SessionError::WrongKind));
     }
-    let frames = items::frames(body).map_err(|why| error(400, &why))?;
+    let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
     session.send_frames(ask.seq, frames).map_err(|problem| match problem {
         SendFramesError::Skips { expected } => {
             let next = format!("the next POST of this tunnel is number {expected}");

@@ -229,7 +229,7 @@ impl Channels {
             channel.state != ChannelState::Pending || channel.asked.is_some()
         };
         if let Some(at) = self.find_echo(echo).filter(is_asked) {
-            self.tell(out, "received", at, &one_line(message), None);
+            self.tell(out, "received", at, &one_line(message));
         }
     }
 
@@ -247,7 +247,7 @@ impl Channels {
         self.channels[at].asked = None;
         if self.channels[at].state != ChannelState::Connected {
             self.channels[at].state = ChannelState::Connected;
-            self.tell(out, "connected", at, "{}", None);
+            self.tell(out, "connected", at, "{}");
             let held = self.drop_held(at);
             out.outbox.extend(held);
         }
@@ -262,7 +262,10 @@ impl Channels {
         if self.channels[at].state != ChannelState::Rejected {
             self.channels[at].state = ChannelState::Rejected;
             let unsent = self.drop_held(at).len();
-            self.tell(out, "rejected", at, "{}", (unsent > 0).then_some(unsent));
+            match unsent {
+                0 => self.tell(out, "rejected", at, "{}"),
+                _ => self.tell(out, "rejected", at, &format!(r#"{{}},"unsent":{unsent}"#)),
+            }
         }
     }
 
@@ -274,19 +277,13 @@ impl Channels {
             self.channels[at].asked = None;
             if self.channels[at].state != ChannelState::Rejected {
                 self.channels[at].state = ChannelState::Pending;
-                self.tell(out, "disconnected", at, "{}", None);
+                self.tell(out, "disconnected", at, "{}");
             }
         }
     }
 
-    fn tell(
-        &self,
-        out: &mut Effects<'_>,
-        kind: &str,
-        at: usize,
-        message: &str,
-        unsent: Option<usize>,
-    ) {
+    /// Tells the listeners; a field that follows the message may come with it.
+    fn tell(&self, out: &mut Effects<'_>, kind: &str, at: usize, message: &str) {
         let channel = &self.channels[at];
         let identifier = channel.identifier.text();
         let time = humantime::format_rfc3339_nanos(clock());
@@ -295,7 +292,6 @@ impl Channels {
             r#"{{"type":"{kind}","session_id":"{}","chan_id":"{}","msg_id":"{msg_id}","time":"{time}","identifier":{identifier},"message":"#,
             out.session_id, channel.id
         );
-        let tail = unsent.map_or("}".to_owned(), |unsent| format!(r#","unsent":{unsent}}}"#));
-        out.mailbox.push(&[&head, message, &tail]);
+        out.mailbox.push(&[&head, message, "}"]);
     }
 }

@@ -9,7 +9,7 @@ impl Channels {
         let known = self.find(&identifier).map(|at| (at, self.channels[at].state));
         match known {
             Some((at, ChannelState::Pending)) => self.channels[at].ask_again(out),
-            Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}", None),
+            Some((at, ChannelState::Connected)) => self.tell(out, "connected", at, "{}"),
             Some((_, ChannelState::Rejected)) | None => {
                 let id = known.map(|(at, _)| self.channels[at].id.clone());
                 self.room_for(&[&identifier], out.rules.channels_max).map_err(|why| (why, id))?;
