@@ -7,6 +7,7 @@
 
 mod attacker;
 mod crowds;
+mod drain;
 mod echo;
 mod requests;
 mod sessions;
@@ -105,8 +106,8 @@ fn attack() {
     let rest = chaos.bridge.footprint();
     let echoes = Arc::new(Echoes::default());
     let talker = talk(&chaos, &echoes);
-    let drill =
-        Drill { army: Army::new(&chaos), vitals: chaos.bridge.vitals(), echoes: echoes.clone() };
+    let army = Army::of(&ATTACKS, chaos.bridge.address, &chaos.figures);
+    let drill = Drill { army, vitals: chaos.bridge.vitals(), echoes: echoes.clone() };
     let over = Arc::new(AtomicBool::new(false));
     let (ended, figures) = (Arc::clone(&over), Arc::clone(&chaos.figures));
     let director = move || {
@@ -149,22 +150,21 @@ impl Chaos {
     }
 }
 
-/// All attackers.
+/// Attackers, one of each kind.
 struct Army {
+    kinds: Vec<(Attack, Arc<Count>)>,
     bridge: std::net::SocketAddr,
     figures: Arc<Figures>,
-    counts: Vec<Arc<Count>>,
 }
 
 impl Army {
-    fn new(chaos: &Chaos) -> Army {
-        let counts = ATTACKS.iter().map(|_| Arc::default()).collect();
-        Army { bridge: chaos.bridge.address, figures: Arc::clone(&chaos.figures), counts }
+    fn of(kinds: &[Attack], bridge: std::net::SocketAddr, figures: &Arc<Figures>) -> Army {
+        let kinds = kinds.iter().map(|attack| (*attack, Arc::default())).collect();
+        Army { kinds, bridge, figures: Arc::clone(figures) }
     }
 
     fn begin(&self, seed: u64, stopped: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
-        let attacks = ATTACKS.into_iter().zip(&self.counts).enumerate();
-        let begin = |(number, (attack, count)): (usize, (Attack, &Arc<Count>))| {
+        let begin = |(number, (attack, count)): (usize, &(Attack, Arc<Count>))| {
             let attacker = Attacker {
                 bridge: self.bridge,
                 name: attack.0,
@@ -174,9 +174,9 @@ impl Army {
                 count: Arc::clone(count),
                 figures: Arc::clone(&self.figures),
             };
-            attacker.begin(attack, Arc::clone(stopped))
+            attacker.begin(*attack, Arc::clone(stopped))
         };
-        attacks.map(begin).collect()
+        self.kinds.iter().enumerate().map(begin).collect()
     }
 }
 
@@ -212,7 +212,7 @@ impl Drill {
             during = (during.0.max(now.0), during.1.max(now.1), during.2.max(now.2));
             if start.elapsed() > MINUTE * (minute + 1) {
                 minute += 1;
-                let strikes: u64 = self.army.counts.iter().map(|count| count.get()).sum();
+                let strikes: u64 = self.army.kinds.iter().map(|(_, count)| count.get()).sum();
                 say(&format!("attack: after {minute} min, {strikes} attacks, {now:?}\n{figures}"));
                 say(&figures.complaints());
             }
@@ -257,7 +257,7 @@ fn pause(length: Duration) {
 
 impl Seen {
     fn tell(&mut self, drill: &Drill, calm: Duration) {
-        for ((name, ..), count) in ATTACKS.iter().zip(&drill.army.counts) {
+        for ((name, ..), count) in &drill.army.kinds {
             let _ = writeln!(self.text, "  {name:<26} {:>9}", count.get());
         }
         for (phase, name) in PHASES.iter().enumerate() {
