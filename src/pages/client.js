@@ -11,7 +11,7 @@ const TRANSPORTS = ["websocket", "sse", "poll"]
 const FIRST_EVENT = 3000
 const MEND = 30000 // So long the bridge keeps a session (--resume-window).
 const REMEMBER = 300000
-const SLOTS = 3 // Of a browser's six connections over HTTP/1.1, for all tabs.
+const SLOTS = 3 // Of six connections over HTTP/1.1, for all tabs.
 const TICK = 1500
 const BATCH = 20000 // UTF-16 units; all `keepalive` requests share 64 KiB.
 const KEY = "actioncable-bridge"
@@ -35,7 +35,7 @@ function lacking() {
 const { now } = Date
 const refuse = (name, message) => { throw new DOMException(message, name) }
 const pause = (time) => new Promise((done) => setTimeout(done, time))
-const backoff = (tries) => Math.min(4000, 200 * 2 ** tries) * (0.5 + Math.random() / 2)
+const backoff = (tries) => Math.min(2000, 200 * 2 ** tries) * (0.5 + Math.random() / 2)
 
 // Each event is a task of its own, as natively. A hidden tab's timers are slow.
 const tasks = []
@@ -47,7 +47,7 @@ const later = (task) => port2.postMessage(tasks.push(task))
 function nudge() {
 	clearTimeout(nudging)
 	const time = now() - lost
-	if (time < MEND) nudging = setTimeout(() => document && document.hidden || dispatchEvent(new Event("visibilitychange")), time / 4 + backoff(2))
+	if (time < MEND) nudging = setTimeout(() => document && document.hidden || dispatchEvent(new Event("visibilitychange")), time / 8 + backoff(2))
 }
 
 function plan(transport) {
@@ -105,7 +105,7 @@ function direct(host) {
 	})
 	// After a sleep, what waits in the network comes first.
 	socket.close = (...args) => {
-		if (now() - heard > 6000) state = CLOSING
+		if (now() - heard > 6000) state = CLOSING, lost = now()
 		setTimeout(() => shut(...args), state > OPEN ? 300 : 0)
 	}
 	return socket
@@ -238,7 +238,7 @@ function tunnel(host, transport, why) {
 		await null
 		for (let tries = 0; (batch || queue.length) && !gone;) {
 			if (await post()) tries = 0
-			else if (++tries > 14) end()
+			else if (++tries > 22) end()
 			else await pause(backoff(tries))
 		}
 	}
@@ -292,7 +292,7 @@ function tunnel(host, transport, why) {
 		if (opened) host.closed(close || {})
 	}
 
-	// By the application: what it sent goes first.
+	// By the page: what it sent goes first.
 	async function close(code = 1005, reason) {
 		const slept = now() - heard > 6000
 		ended = true
@@ -389,7 +389,7 @@ class Bridged extends Target {
 	}
 
 	close(code = 1000, reason = "") {
-		if (code !== 1000 && !(code >= 3000 && code <= 4999)) refuse("InvalidAccessError", "code not allowed")
+		if (code !== 1000 && !(code >= 3000 && code < 5000)) refuse("InvalidAccessError", "code not allowed")
 		if (new Blob([reason]).size > 123) refuse("SyntaxError", "reason too long")
 		const { readyState } = this, { links, winner } = this.race
 		if (readyState >= CLOSING) return

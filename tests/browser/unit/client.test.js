@@ -516,6 +516,33 @@ describe("in the place of window.WebSocket", () => {
     assert.equal(asked, 1);
   });
 
+  test("so is one that the client gave up because it was silent", async () => {
+    const { now } = Date;
+    let silent = 0;
+    Date.now = () => now() + silent;
+    try {
+      const WebSocket = load();
+      const socket = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+      let asked = 0;
+      globalThis.addEventListener("visibilitychange", () => (asked += 1));
+      Native.made[0].onmessage({ data: "welcome" });
+      await happened(socket, 2);
+
+      silent = 7_000;
+      socket.close();
+      const next = noting(new WebSocket("/cable", ["actioncable-v1-json"]));
+      Native.made[1].onclose({ code: 1006, reason: "", wasClean: false });
+      // Neither does the bridge answer.
+      for (let transports = 0; transports < 2; transports += 1) (await tab.next()).breaks();
+      await happened(next, 2);
+      await pass(1000);
+
+      assert.equal(asked, 1);
+    } finally {
+      Date.now = now;
+    }
+  });
+
   test("data-match says which", () => {
     const WebSocket = load({ match: "^wss://live\\." });
 
