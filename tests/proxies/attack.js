@@ -1,5 +1,6 @@
 // What one client does to its own requests must not reach the others: honest sessions beside it, through each shipped
 // proxy file with two bridges, see no 4xx and no 5xx, and their echoes take at most twice what they take alone, before and after it.
+// And each kind in turn goes on while both bridges are told to end: that takes five seconds at most.
 //
 //   BRIDGE=target/release/actioncable-to-eventsource node tests/proxies/attack.js [SECONDS]
 
@@ -10,6 +11,8 @@ import { ask, names, start, text, until } from "./parts.js";
 
 const CALM_MS = 5_000;
 const ATTACKED_MS = 1000 * Number(process.argv[2] ?? 10);
+const BEFORE_DRAIN_MS = 2_000;
+const DRAIN_MS = 5_000;
 const HONEST = 6;
 const PACE_MS = 40;
 const PATIENCE_MS = 10_000;
@@ -131,9 +134,10 @@ const kinds = (port, admin) => {
   };
 };
 
-/** Strikes at its pace, on a thread of its own: the honest ones measure how long they wait for the bridge. */
-function assault(port, admin) {
+/** Strikes at its pace, on a thread of its own: the honest ones measure how long they wait for the bridge. `only`: one kind. */
+function assault(port, admin, only) {
   for (const [name, strike] of Object.entries(kinds(port, admin))) {
+    if (only && name !== only) continue;
     const complain = (error) => parentPort.postMessage(`${name}: ${error.message}`);
     setInterval(() => strike().catch(complain), 1000 / (FEW[name] ?? STRIKES));
   }
@@ -170,10 +174,31 @@ async function drill(proxy) {
   }
 }
 
+/** SIGTERM to both bridges while this kind goes on: exit 0 within the contract's five seconds. */
+async function drain(proxy, kind) {
+  const place = await start(proxy);
+  try {
+    const attacker = new Worker(new URL(import.meta.url), { workerData: { port: place.tls, admin: place.admin, only: kind } });
+    await pause(BEFORE_DRAIN_MS);
+    const ends = await place.drain();
+    await attacker.terminate();
+    console.log(`${proxy}: under ${kind} the bridges end with ${ends.map(({ code, ms }) => `${code} after ${ms.toFixed(0)} ms`).join(" and ")}`);
+    return ends.every(({ code, ms }) => code === 0 && ms < DRAIN_MS);
+  } finally {
+    await place.stop();
+  }
+}
+
 if (isMainThread) {
   let failed = false;
   for (const proxy of names) failed = !(await drill(proxy)) || failed;
+  const all = Object.keys(kinds(0, 0));
+  // A kind each through the three proxies at a time.
+  while (all.length) {
+    const drains = await Promise.all(all.splice(0, names.length).map((kind, number) => drain(names[number], kind)));
+    failed ||= drains.includes(false);
+  }
   process.exit(failed ? 1 : 0);
 } else {
-  assault(workerData.port, workerData.admin);
+  assault(workerData.port, workerData.admin, workerData.only);
 }

@@ -7,6 +7,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isMainThread } from "node:worker_threads";
+import { freePort } from "../browser/parts/processes.js";
 
 const repository = new URL("../..", import.meta.url).pathname;
 const bridgeProgram = process.env.BRIDGE;
@@ -25,13 +26,7 @@ if (isMainThread) execFileSync("openssl", [..."req -x509 -newkey rsa:2048 -nodes
   "-keyout", key, "-out", certificate], { stdio: "ignore" });
 if (isMainThread) writeFileSync(join(folder, "both.pem"), readFileSync(certificate) + readFileSync(key));
 
-async function freePort() {
-  const server = net.createServer();
-  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address();
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
+process.setMaxListeners(0);
 
 /** A program that ends with this process, or before. */
 class Program {
@@ -44,9 +39,10 @@ class Program {
     process.on("exit", () => this.child.kill("SIGKILL"));
   }
 
+  /** Its exit code. */
   async stop() {
     this.child.kill("SIGTERM");
-    await this.ended;
+    return this.ended;
   }
 }
 
@@ -117,6 +113,11 @@ const files = {
   },
 };
 
+async function timed(program) {
+  const began = performance.now();
+  return { code: await program.stop(), ms: performance.now() - began };
+}
+
 /** Two bridges, each with a demo server of its own, behind the shipped file of `proxy`. */
 export async function start(proxy) {
   const [one, two, tls, http, admin] = await Promise.all(Array.from({ length: 5 }, freePort));
@@ -132,7 +133,7 @@ export async function start(proxy) {
   } catch (error) {
     throw new Error(`${error.message}\n${programs.map((program) => program.output).join("\n")}`);
   }
-  return { tls, admin, stop };
+  return { tls, admin, stop, drain: () => Promise.all(bridges.map(timed)) };
 }
 
 /** One request through the proxy; its answer once the head is there. Errors of the connection are status 0. */
