@@ -48,7 +48,7 @@ const THREADS_TO_START: u64 = 28;
 const MEMORY_A_SLOT: u64 = 52 * 1024;
 
 /// Memory of the process before the first client comes, the kernel's included.
-const MEMORY_RESERVED: u64 = 8 * MIB;
+const MEMORY_RESERVED: u64 = 10 * MIB;
 
 /// What is planned with, of 100 parts: the kernel's counters lag behind, and the heap has gaps.
 const MEMORY_SHARE: u64 = 80;
@@ -216,10 +216,11 @@ impl Machine {
         (usize::try_from(slots).unwrap_or(usize::MAX), by)
     }
 
-    /// What a budget of `memory` bytes leaves: it takes a quarter more, which the allocator does not get back at once.
+    /// What a budget of `memory` bytes leaves: it takes half as much more, for large messages that go on although there is no room,
+    /// and for what the allocator does not get back at once.
     fn memory_for_slots(&self, memory: u64) -> u64 {
         let planned = beyond(self.memory / 100 * MEMORY_SHARE, MEMORY_RESERVED);
-        planned.saturating_sub(memory.saturating_add(memory / 4)).max(planned / 8)
+        planned.saturating_sub(memory.saturating_add(memory / 2)).max(planned / 8)
     }
 }
 
@@ -263,7 +264,7 @@ fn cgroup_room() -> Option<u64> {
 }
 
 /// The least of the machine's memory, what the memory cgroup and those above it allow, RLIMIT_AS, and what 32 bits can address.
-fn memory_room() -> u64 {
+pub fn memory_room() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let total = total.and_then(|total| total.trim().trim_end_matches(" kB").parse::<u64>().ok());

@@ -70,7 +70,7 @@ const _: () =
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    heap::begin();
+    heap::begin(limits::memory_room());
     names::begin();
     let outcome = match options::from_command_line() {
         Ok(config) => run(config),

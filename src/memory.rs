@@ -161,9 +161,16 @@ impl Share {
         true
     }
 
-    /// The same, but that one owner of a kind always has room: what is large goes on, one at a time.
+    /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way out: what is
+    /// large goes on, one at a time.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
-        let alone = self.budget.of(self.kind) == self.counted;
+        let kinds: &[Held] = match self.kind {
+            Held::Writes | Held::Answers => &[Held::Writes, Held::Answers],
+            ref own => std::slice::from_ref(own),
+        };
+        let all = kinds.iter().map(|kind| self.budget.of(*kind)).sum::<usize>();
+        // Short answers to polls are always about.
+        let alone = all.saturating_sub(self.counted) <= self.budget.max / 16;
         if alone {
             self.set(bytes.max(self.counted));
         }

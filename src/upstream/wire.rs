@@ -135,18 +135,19 @@ impl Intake {
         Intake { share: self.share.fresh(), line: Arc::clone(&self.line), ..*self }
     }
 
-    /// What a message of so many bytes needs, and nothing beyond it. Short ones need nothing: they are what an idle session costs.
+    /// What a message of so many bytes needs, and nothing beyond it: twice that, since where it is kept it is a copy. Short ones
+    /// need nothing: they are what an idle session costs.
     fn needs(&mut self, bytes: u64) -> usize {
-        let bytes = if bytes > GROWN { usize::try_from(bytes).unwrap_or(usize::MAX) } else { 0 };
-        if bytes < self.share.counted() {
-            self.share.set(bytes);
+        let needed = if bytes > GROWN { length(bytes).saturating_mul(2) } else { 0 };
+        if needed < self.share.counted() {
+            self.share.set(needed);
         }
-        bytes
+        needed
     }
 
     /// Waits for room for a message of so many bytes.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let bytes = self.needs(bytes);
+        let (needed, bytes) = (self.needs(bytes), length(bytes));
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =
@@ -155,7 +156,7 @@ impl Intake {
         }
         let deadline = Instant::now() + self.room_within;
         // What is over `message_max` fails without taking memory.
-        while bytes <= self.message_max && !self.share.try_set_or_alone(bytes) {
+        while bytes <= self.message_max && !self.share.try_set_or_alone(needed) {
             if self.line.is_closing() || Instant::now() >= deadline {
                 return Err(io::Error::other("no room for a long message (--max-memory)"));
             }
@@ -163,6 +164,10 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+fn length(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 struct Watched {

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -89,7 +89,6 @@ fn large(mut link: Link) {
     }
     let identifier = quote(CHAT);
     let confirmed = format!(r#"{{"identifier":{identifier},"type":"confirm_subscription"}}"#);
-    let message = format!(r#"{{"identifier":{identifier},"message":"{}"}}"#, "x".repeat(LARGE));
     if !pour(&link, &confirmed) {
         return;
     }
@@ -98,10 +97,18 @@ fn large(mut link: Link) {
             pause(PING_EACH);
             pour(&link, PING)
         });
-        if !sent || !pour(&link, &message) {
+        if !sent || !pour(&link, large_message()) {
             return;
         }
     }
+}
+
+/// One for all links, of which there may be thousands.
+fn large_message() -> &'static str {
+    static MESSAGE: OnceLock<String> = OnceLock::new();
+    let identifier = quote(CHAT);
+    let text = || format!(r#"{{"identifier":{identifier},"message":"{}"}}"#, "x".repeat(LARGE));
+    MESSAGE.get_or_init(text)
 }
 
 /// The link may be over at any time: that is no trouble of this side's.
@@ -128,19 +135,21 @@ fn wait(link: &Link, text: &str) {
 /// One text frame, if the bridge takes it.
 fn pour(link: &Link, text: &str) -> bool {
     let mut stream = link.stream();
-    stream.write_all(&frame(text)).is_ok()
+    stream
+        .write_all(&frame_head(text.len()))
+        .and_then(|()| stream.write_all(text.as_bytes()))
+        .is_ok()
 }
 
-fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81, 127];
-    match u16::try_from(text.len()) {
-        Ok(short @ ..126) => frame[1] = short as u8,
+fn frame_head(length: usize) -> Vec<u8> {
+    let mut head = vec![0x81, 127];
+    match u16::try_from(length) {
+        Ok(short @ ..126) => head[1] = short as u8,
         Ok(length) => {
-            frame[1] = 126;
-            frame.extend_from_slice(&length.to_be_bytes());
+            head[1] = 126;
+            head.extend_from_slice(&length.to_be_bytes());
         }
-        Err(_) => frame.extend_from_slice(&(text.len() as u64).to_be_bytes()),
+        Err(_) => head.extend_from_slice(&(length as u64).to_be_bytes()),
     }
-    frame.extend_from_slice(text.as_bytes());
-    frame
+    head
 }
