@@ -134,8 +134,8 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where none has two left, its newest too.
-    /// A little more than must be, so that not every message has to look for it.
+    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where all that are not the newest are too little
+    /// to matter, its newest too. A little more than must be, so that not every message has to look for it.
     pub(super) fn keep_within_memory(&self) {
         let stock = self.budget.max() / 64;
         for _ in 0..FORGET_ROUNDS {
@@ -144,11 +144,12 @@ impl Table {
                 return;
             }
             let sessions = self.all();
-            let most = |of: fn(&Session) -> &AtomicUsize| {
+            let most = |of: fn(&Session) -> &AtomicUsize, least: usize| {
                 let bytes = |session: &&Arc<Session>| of(session).load(Ordering::Relaxed);
-                sessions.iter().max_by_key(bytes).filter(|session| bytes(session) > 0)
+                sessions.iter().max_by_key(bytes).filter(|session| bytes(session) > least)
             };
-            match (most(|session| &session.spare), most(|session| &session.kept)) {
+            let spare = most(|session| &session.spare, excess / FORGET_ROUNDS);
+            match (spare, most(|session| &session.kept, 0)) {
                 (Some(biggest), _) => biggest.forget(excess + stock, false),
                 (None, Some(biggest)) => biggest.forget(excess + stock, true),
                 (None, None) => return,

@@ -201,6 +201,27 @@ fn over_max_memory_a_session_with_one_large_message_does_not_end_the_search() {
 }
 
 #[test]
+fn over_max_memory_many_small_messages_do_not_keep_the_large_ones() {
+    let upstream = FakeUpstream::start();
+    let options = ["--max-memory", "1000000", "--stale-after", "60s"];
+    let bridge = Bridge::with(&upstream, &options);
+    let path = |number| format!("/{number}");
+    let open = |number| confirmed_by_post(&upstream, &bridge, &path(number));
+    let mut links: Vec<Link> = (0..300).map(open).collect();
+
+    links[..14].iter_mut().for_each(|link| sent_big(link, 1, 100_000));
+
+    // Ten of them fit.
+    let newest_is_kept = |number: &usize| kept(&bridge, &path(*number)).messages.iter().any(is_big);
+    let large = (0..14).filter(newest_is_kept).count();
+    assert!((1..=10).contains(&large), "{large}");
+}
+
+fn is_big(message: &Json) -> bool {
+    message.raw("message").len() > 100_000
+}
+
+#[test]
 fn a_tunnel_whose_newest_frame_does_not_fit_closes_with_1013() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
