@@ -85,13 +85,19 @@ impl Budget {
     /// Whether so many bytes more of anything but messages fit.
     pub fn fits(&self, more: usize) -> bool {
         let others = self.held().saturating_sub(self.of(Held::Messages));
-        others.saturating_add(more) <= self.max / 2
+        // A large one that goes on although there is no room takes none from what is small.
+        let beyond = self.large().saturating_sub(self.large_max());
+        others.saturating_sub(beyond).saturating_add(more) <= self.max / 2
     }
 
-    /// Whether what is large leaves enough to the rest.
-    fn fits_large(&self) -> bool {
+    fn large(&self) -> usize {
         let large = Held::ALL.iter().filter(|(kind, _)| kind.is_large());
-        large.map(|(kind, _)| self.of(*kind)).sum::<usize>() <= self.max / 8 * 3
+        large.map(|(kind, _)| self.of(*kind)).sum()
+    }
+
+    /// What leaves enough to the rest.
+    fn large_max(&self) -> usize {
+        self.max / 8 * 3
     }
 
     pub fn max(&self) -> usize {
@@ -152,7 +158,9 @@ impl Share {
         if more > 0 {
             // Counted first: of two that come at once one may be refused too many, and none be taken too many.
             self.budget.add(self.kind, more);
-            if !self.budget.fits(0) || self.kind.is_large() && !self.budget.fits_large() {
+            if !self.budget.fits(0)
+                || self.kind.is_large() && self.budget.large() > self.budget.large_max()
+            {
                 self.budget.subtract(self.kind, more);
                 return false;
             }
@@ -223,6 +231,17 @@ mod tests {
         assert!(budget.fits(STEP) && small.try_set(STEP));
 
         assert!(!budget.fits(1));
+    }
+
+    #[test]
+    fn a_large_one_that_goes_on_alone_takes_no_room_from_small_ones() {
+        let budget = Budget::new(8 * STEP);
+        let mut message = budget.share(Held::Incoming);
+
+        assert!(message.try_set_or_alone(20 * STEP));
+
+        assert!(budget.share(Held::Commands).try_set(STEP));
+        assert!(!budget.share(Held::Bodies).try_set(STEP));
     }
 
     #[test]
