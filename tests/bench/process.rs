@@ -103,9 +103,18 @@ impl Process {
 
     /// Sessions that it has room for, as its log says.
     pub fn sessions_max(&self) -> usize {
-        let log = fs::read_to_string(scratch(&format!("{}.log", Target::Bridge.name()))).unwrap();
-        let line = log.lines().find_map(|line| line.split_once("event=limits sessions=")).unwrap();
-        line.1.split(' ').next().unwrap().parse().unwrap()
+        let mut found = None;
+        // A thread of its own writes the log.
+        wait_for("the log says how many sessions", STARTED_WITHIN, || {
+            let path = scratch(&format!("{}.log", Target::Bridge.name()));
+            let log = fs::read_to_string(path).unwrap();
+            found = log.split_once("event=limits sessions=").and_then(|(_, rest)| {
+                let (number, _) = rest.split_once(' ')?;
+                number.parse().ok()
+            });
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub fn rss_kb(&self) -> f64 {
