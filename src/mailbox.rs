@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes handed to a listener at a time, the first event whatever its size: a write of this size costs a system call
 /// for some thirty small events, and holds up a takeover by one buffer at most.
-pub const BATCH_BYTES: usize = 16 * 1024;
+const BATCH_BYTES: usize = 16 * 1024;
 
 /// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
@@ -103,6 +103,8 @@ pub enum Next {
     Events { missed: u64, events: Batch },
     /// Something to be told at this place.
     Notice { place: u64, notice: Notice },
+    /// There is a large event, and no room to hand it out: look again in a moment.
+    NoRoom,
     /// Wait for a call.
     Nothing,
 }
@@ -236,15 +238,9 @@ impl Mailbox {
         self.notice_bytes -= waiting.iter().map(|(_, notice)| notice.data.len()).sum::<usize>();
     }
 
-    /// Bytes of the event that this listener gets next, if one is there.
-    pub fn next_bytes(&self, key: Key) -> usize {
-        let listener = self.listeners.iter().find(|listener| listener.key == key);
-        let next = listener.and_then(|listener| self.after(listener.cursor).next());
-        next.map_or(0, |(_, event)| event.len())
-    }
-
-    /// What this listener gets next; what it got before is thereby known to be written.
-    pub fn next(&mut self, key: Key) -> Next {
+    /// What this listener gets next; what it got before is thereby known to be written. `has_room` is asked for the bytes of an
+    /// event that is larger than a batch.
+    pub fn next(&mut self, key: Key, has_room: impl FnOnce(usize) -> bool) -> Next {
         self.confirm(key);
         let gone = self.oldest - 1;
         let last = self.last();
@@ -252,19 +248,22 @@ impl Mailbox {
             return Next::Nothing;
         };
         let missed = gone.saturating_sub(listener.cursor);
-        listener.cursor = listener.cursor.max(gone);
+        let cursor = listener.cursor.max(gone);
         let until = match listener.notices.front() {
-            Some((place, _)) if *place <= listener.cursor && missed == 0 => {
-                let place = listener.cursor;
+            Some((place, _)) if *place <= cursor && missed == 0 => {
                 let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
                 self.notice_bytes -= notice.data.len();
-                return Next::Notice { place, notice };
+                return Next::Notice { place: cursor, notice };
             }
             Some((place, _)) => *place,
             None => last,
         };
-        let cursor = listener.cursor;
-        let events = Batch::of(self.after(cursor).take_while(|(place, _)| *place <= until));
+        let mut events = self.after(cursor).take_while(|(place, _)| *place <= until).peekable();
+        let bytes = events.peek().map_or(0, |(_, event)| event.len());
+        if bytes > BATCH_BYTES && !has_room(bytes) {
+            return Next::NoRoom;
+        }
+        let events = Batch::of(events);
         if events.is_empty() && missed == 0 {
             return Next::Nothing;
         }

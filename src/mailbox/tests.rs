@@ -20,7 +20,7 @@ fn filled(count: usize, events: usize) -> Mailbox {
 
 /// What a listener gets next, if that is events: how many are missing, and the places of those that come.
 fn places(mailbox: &mut Mailbox, key: Key) -> (u64, Vec<u64>) {
-    match mailbox.next(key) {
+    match mailbox.next(key, |_| true) {
         Next::Events { missed, events } => {
             (missed, events.iter().map(|(place, _)| place).collect())
         }
@@ -38,7 +38,7 @@ fn a_listener_gets_what_lies_after_its_cursor() {
     let key = mailbox.attach(1);
 
     assert_eq!(places(&mut mailbox, key), (0, vec![2, 3]));
-    assert!(is_nothing(&mailbox.next(key)));
+    assert!(is_nothing(&mailbox.next(key, |_| true)));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn what_a_listener_was_handed_counts_as_sent_when_it_comes_for_more() {
     places(&mut mailbox, key);
     assert_eq!(mailbox.delivered(), 0);
 
-    mailbox.next(key);
+    mailbox.next(key, |_| true);
 
     assert_eq!(mailbox.delivered(), 3);
 }
@@ -90,8 +90,26 @@ fn a_notice_comes_between_the_events_between_which_it_was_told() {
     mailbox.push(&["3"]);
 
     assert_eq!(places(&mut mailbox, key), (0, vec![1, 2]));
-    assert!(matches!(mailbox.next(key), Next::Notice { place: 2, .. }));
+    assert!(matches!(mailbox.next(key, |_| true), Next::Notice { place: 2, .. }));
     assert_eq!(places(&mut mailbox, key), (0, vec![3]));
+}
+
+#[test]
+fn a_large_event_without_room_holds_up_no_notice_before_it_and_what_is_missed_is_told_with_it() {
+    let mut mailbox = mailbox(1, usize::MAX);
+    let early = mailbox.attach(0);
+    mailbox.tell(&Notice { name: Some("upstream"), data: "{}".into() });
+    let late = mailbox.attach(0);
+    mailbox.push(&[&"x".repeat(BATCH_BYTES + 1)]);
+    let has_no_room = |bytes| bytes <= BATCH_BYTES;
+
+    assert!(matches!(mailbox.next(early, has_no_room), Next::Notice { place: 0, .. }));
+    assert!(matches!(mailbox.next(early, has_no_room), Next::NoRoom));
+    assert_eq!(places(&mut mailbox, early), (0, vec![1]));
+
+    mailbox.push(&[&"x".repeat(BATCH_BYTES + 1)]);
+    assert!(matches!(mailbox.next(late, has_no_room), Next::NoRoom));
+    assert_eq!(places(&mut mailbox, late), (1, vec![2]));
 }
 
 #[test]
@@ -102,7 +120,7 @@ fn of_too_many_notices_the_newest_are_told() {
         mailbox.tell(&Notice { name: None, data: number.to_string().into() });
     }
 
-    let told = std::iter::from_fn(|| match mailbox.next(key) {
+    let told = std::iter::from_fn(|| match mailbox.next(key, |_| true) {
         Next::Notice { notice, .. } => Some(notice.data),
         _ => None,
     });
@@ -116,7 +134,7 @@ fn what_every_listener_was_sent_two_windows_ago_is_forgotten() {
     let mut mailbox = filled(3, 10);
     let key = mailbox.attach(0);
     places(&mut mailbox, key);
-    mailbox.next(key);
+    mailbox.next(key, |_| true);
     let start = Instant::now();
 
     (0..8).for_each(|quarter| mailbox.forget_by_age(start + WINDOW / 4 * quarter, WINDOW));
@@ -131,7 +149,7 @@ fn what_one_of_the_listeners_was_not_sent_is_not_forgotten_by_age() {
     let mut mailbox = filled(3, 10);
     let quick = mailbox.attach(3);
     let _slow = mailbox.attach(1);
-    mailbox.next(quick);
+    mailbox.next(quick, |_| true);
     let start = Instant::now();
 
     (0..20).for_each(|quarter| mailbox.forget_by_age(start + WINDOW / 4 * quarter, WINDOW));
@@ -143,7 +161,7 @@ fn what_one_of_the_listeners_was_not_sent_is_not_forgotten_by_age() {
 fn without_a_listener_nothing_is_forgotten_by_age() {
     let mut mailbox = filled(3, 10);
     let key = mailbox.attach(3);
-    mailbox.next(key);
+    mailbox.next(key, |_| true);
     let start = Instant::now();
     mailbox.forget_by_age(start, WINDOW);
     mailbox.detach(key);
@@ -262,7 +280,7 @@ impl Model {
                 if let Some(at) = self.reader(number) {
                     let reader = self.readers.remove(at);
                     self.mailbox.detach(reader.key);
-                    assert!(is_nothing(&self.mailbox.next(reader.key)));
+                    assert!(is_nothing(&self.mailbox.next(reader.key, |_| true)));
                 }
             }
             Deed::Confirm(number) => {
@@ -346,7 +364,7 @@ impl Model {
     }
 
     fn look(&mut self, at: usize) {
-        let next = self.mailbox.next(self.readers[at].key);
+        let next = self.mailbox.next(self.readers[at].key, |_| true);
         self.confirm(at);
         let (list, gone, last) = (&self.list, self.gone, self.last());
         let reader = &mut self.readers[at];
@@ -369,6 +387,7 @@ impl Model {
                 assert_eq!((place, &*notice.data), (reader.cursor, &*number.to_string()));
                 assert!(told_at <= place && gone <= place);
             }
+            Next::NoRoom => panic!("there is always room"),
             Next::Nothing => {
                 assert_eq!((reader.cursor, reader.notices.len()), (last, 0));
                 reader.waits = true;

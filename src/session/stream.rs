@@ -7,7 +7,7 @@ use super::join::{ClientConnection, JoinRequest, Start};
 use super::listeners::{Displaced, Kind, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
-use crate::mailbox::{BATCH_BYTES, Batch, Next, Notice};
+use crate::mailbox::{Batch, Next, Notice};
 use crate::memory::{Held, Share};
 use std::sync::Arc;
 
@@ -61,13 +61,13 @@ impl Stream {
             Some(ListenerState::Here) => {}
             Some(_) => return Step::Replaced,
         }
-        let bytes = state.mailbox.next_bytes(self.handle.key);
-        let mut share = (bytes > BATCH_BYTES).then(|| session.budget.share(Held::Writes));
+        let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
-        if share.as_mut().is_some_and(|share| !share.try_set_or_alone(2 * bytes)) {
-            return Step::NoRoom;
-        }
-        match state.mailbox.next(self.handle.key) {
+        let has_room = |bytes: usize| {
+            let share = share.insert(session.budget.share(Held::Writes));
+            share.try_set_or_alone(2 * bytes)
+        };
+        match state.mailbox.next(self.handle.key, has_room) {
             Next::Events { missed, .. } if missed > 0 && state.tunnel().is_some() => {
                 Step::Over(Some(tunnel::overflowed()))
             }
@@ -78,6 +78,7 @@ impl Stream {
                 session.stats.delivered_bytes.add(events.bytes() as u64);
                 Step::Events { missed, events, share }
             }
+            Next::NoRoom => Step::NoRoom,
             Next::Nothing => state.last_step(),
             Next::Notice { place, notice } => Step::Notice(place, notice),
         }
