@@ -9,9 +9,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Bytes in which a share counts, rounded down.
 const STEP: usize = 1024;
+
+/// How long what waits for room waits before it looks again.
+pub const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -169,8 +173,8 @@ impl Share {
         true
     }
 
-    /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way out: what is
-    /// large goes on, one at a time.
+    /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way
+    /// out: what is large goes on, one at a time.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
         let kinds: &[Held] = match self.kind {
             Held::Writes | Held::Answers => &[Held::Writes, Held::Answers],

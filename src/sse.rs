@@ -7,6 +7,7 @@
 mod raw;
 
 use crate::mailbox::{Batch, Notice};
+use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
 use raw::Raw;
 use std::fmt::Write as _;
@@ -26,9 +27,6 @@ const RETRY_DRAINED: RangeInclusive<u32> = 1000..=5000;
 /// A stream that is called again so soon after a write is busy: it lets another thread go first, and then writes what has come
 /// meanwhile. At full speed over 500 sessions that is a sixth of the processor time; a stream that is not busy loses nothing.
 const BUSY_WITHIN: Duration = Duration::from_millis(5);
-
-/// How long a large event that there is no memory for waits before it looks again.
-const NO_ROOM: Duration = Duration::from_millis(20);
 
 /// Bytes that are put together before they are written. What is longer is written from where it lies: a large message is not
 /// copied once more for each of its streams.
@@ -51,7 +49,7 @@ pub fn run(
             step @ (Step::Nothing | Step::NoRoom) => {
                 let heartbeat_at = written_at + heartbeat;
                 let called = stream.handle.wait(match step {
-                    Step::NoRoom => heartbeat_at.min(Instant::now() + NO_ROOM),
+                    Step::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
                     _ => heartbeat_at,
                 });
                 let quiet = written_at.elapsed();

@@ -7,7 +7,7 @@
 
 use super::socket::{UpstreamSocket, left};
 use super::thread::Line;
-use crate::memory::Share;
+use crate::memory::{ROOM_PAUSE, Share};
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::thread;
@@ -26,9 +26,6 @@ const GROWN: u64 = 4096;
 /// So many small ones do too: the buffer doubles when they come faster than they are used up. A fresh one costs less than
 /// 0.1 us a frame then, and a session that falls quiet after a burst is as small as before instead of 4 to 8 KiB larger.
 const GROWN_AFTER: u32 = 8;
-
-/// How often a message that waits for room looks again.
-const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Wire {
     web: WebSocket<Watched>,
