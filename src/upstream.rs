@@ -10,6 +10,7 @@ mod attempt;
 mod backoff;
 mod diagnosis;
 mod handshake;
+mod line;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,12 @@ use crate::report::{self, debug};
 use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
 pub use handshake::is_token;
+use line::Line;
 use socket::UpstreamSocket;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use thread::{Line, LinkThread};
+use thread::LinkThread;
 use tls::Tls;
 pub use url::{Url, UrlError};
 use wire::text_frame;
@@ -172,7 +174,7 @@ pub struct Connector {
     settings: Settings,
     tls: Option<Tls>,
     workers: Workers,
-    /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
+    /// Holds a message for each session that shakes hands again.
     permits: (Sender<()>, Receiver<()>),
     pub stats: Arc<Stats>,
 }
@@ -186,11 +188,8 @@ impl Connector {
     }
 
     fn with_tls(settings: Settings, tls: Option<Tls>) -> Arc<Connector> {
-        let permits = bounded(RECONNECTS_MAX);
-        for _ in 0..RECONNECTS_MAX {
-            let _ = permits.0.try_send(());
-        }
-        let (workers, stats) = (Workers::new(), Arc::default());
+        let (workers, permits) = (Workers::new(), bounded(RECONNECTS_MAX));
+        let stats = Arc::default();
         Arc::new(Connector { settings, tls, workers, permits, stats })
     }
 
@@ -245,12 +244,11 @@ impl Connector {
     }
 }
 
-/// Leave for one handshake; gives its token back when it is dropped.
-struct Permit(Sender<()>);
+/// Leave for one handshake, until it is dropped.
+struct Permit(Receiver<()>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // There is room: the token was taken from there.
-        let _ = self.0.try_send(());
+        let _ = self.0.try_recv();
     }
 }

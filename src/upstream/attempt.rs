@@ -4,9 +4,10 @@
 //! Never: tries again; that is for the session's thread to decide.
 //! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
 
+use super::diagnosis::{closed_by, disconnected, lost_reason};
 use super::handshake::{HandshakeReply, reply, request};
+use super::line::Line;
 use super::socket::{Place, UpstreamSocket, brief, left};
-use super::thread::{Line, closed_by, disconnected, lost_reason};
 use super::tls::explain;
 use super::wire::{Intake, Wire};
 use super::{Connector, Down, Handshake, Protocol, Url};

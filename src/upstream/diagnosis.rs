@@ -1,9 +1,14 @@
-//! What a status in place of the 101 usually means, and what to do about it.
+//! What a status in place of the 101 usually means, and the end of a link, and what to do about it.
 //!
 //! Owns: the sentence for each status that Rails, puma, or a proxy or router in front of them is known to give, and which are
-//! final. Never: shows the query of a `Location`: it is the client's, with its token.
+//! final; the reason of a link that was lost. Never: shows the query of a `Location`: it is the client's, with its token.
 
-use super::Down;
+use super::socket::brief;
+use super::{Down, Settings};
+use std::io::ErrorKind;
+use tungstenite::Error;
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::CloseFrame;
 
 /// Characters of a `Location` that a sentence repeats.
 const LOCATION_SHOWN: usize = 200;
@@ -87,4 +92,63 @@ fn of_redirect(location: &[u8]) -> String {
     format!(
         "its Location is {shown}: a login or a rule of a proxy stands before ActionCable, or the path in --server is another"
     )
+}
+
+/// As much of a reason as fits a log line and an event: the upstream words it, at any length.
+pub fn short(reason: &str) -> &str {
+    reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
+}
+
+pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
+    let reason = match reason {
+        Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
+        _ => "no reason given".to_owned(),
+    };
+    if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
+}
+
+/// What a close frame means. One without a code counts as 1005 (RFC 6455, section 7.1.5).
+pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
+    let (reason, close) = match frame {
+        None => ("closed by the upstream".to_owned(), (1005, String::new())),
+        Some(CloseFrame { code, reason }) => {
+            let code = u16::from(code);
+            let space = if reason.is_empty() { "" } else { " " };
+            let text = format!("closed by the upstream ({code}{space}{reason})");
+            (text, (code, reason.to_string()))
+        }
+    };
+    Down::Lost { reason, was_up, close: Some(close) }
+}
+
+pub fn lost_reason(error: &Error, settings: &Settings) -> String {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            format!("a message over --max-message ({} bytes)", settings.message_max)
+        }
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "closed by the upstream".to_owned()
+        }
+        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            let wait = humantime::format_duration(settings.stale_after);
+            format!("stale: no frame for {wait}")
+        }
+        Error::Io(error) => brief(error),
+        Error::Protocol(error) => format!("broken WebSocket frame: {error}"),
+        Error::Utf8(_) => "a text frame that is not UTF-8".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// RFC 6455, section 7.4.1. No last word to one that has gone.
+pub fn farewell(error: &Error) -> Option<u16> {
+    match error {
+        Error::Capacity(_) => Some(1009),
+        Error::Utf8(_) => Some(1007),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(1002),
+        _ => None,
+    }
 }

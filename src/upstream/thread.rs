@@ -6,20 +6,17 @@
 
 use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
+use super::diagnosis::{closed_by, disconnected, farewell, lost_reason, short};
+use super::line::Line;
 use super::socket::{UpstreamSocket, brief};
 use super::wire::{Wire, close_frame};
-use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol, Settings};
+use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use parking_lot::Mutex;
-use std::io::ErrorKind;
+use crossbeam_channel::{bounded, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message};
 
 /// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
@@ -31,73 +28,6 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// Failures in a row that are said: an absence of hours must not be a line of each session every 10 s.
 const FAILURES_SAID: u32 = 2;
-
-/// What the handle, the session's thread and its handshake worker share.
-#[derive(Default)]
-pub struct Line {
-    closing: AtomicBool,
-    /// Held for a moment only, and for no I/O but a `shutdown`, which does not block.
-    state: Mutex<LineState>,
-}
-
-#[derive(Default)]
-struct LineState {
-    close: Option<(u16, &'static str)>,
-    /// The socket of the moment. Weak: it closes when its thread lets go of it.
-    socket: Weak<UpstreamSocket>,
-    up: bool,
-    /// While the thread waits for something else than the socket. Not kept while the link is up: 0.8 KB a session.
-    wake: Option<Sender<()>>,
-}
-
-impl Line {
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// Ends the reads and connects of now and of later. The first order counts.
-    pub fn close(&self, code: u16, reason: &'static str) {
-        let mut state = self.state.lock();
-        state.close.get_or_insert((code, reason));
-        self.closing.store(true, Ordering::Release);
-        match state.socket.upgrade() {
-            Some(socket) if state.up => socket.stop_reading(),
-            Some(socket) => socket.cut(),
-            None => {}
-        }
-        if let Some(wake) = &state.wake {
-            // Full: it was told before.
-            let _ = wake.try_send(());
-        }
-    }
-
-    /// From now on `close` sends a message. A thread that waits for it looks first whether it is too late for that.
-    fn wakes(&self) -> (Sender<()>, Receiver<()>) {
-        let (wake, woken) = bounded(1);
-        self.state.lock().wake = Some(wake.clone());
-        (wake, woken)
-    }
-
-    /// From now on `close` cuts `socket`. False when it is too late for that.
-    pub fn watch(&self, socket: &Arc<UpstreamSocket>) -> bool {
-        let mut state = self.state.lock();
-        state.socket = Arc::downgrade(socket);
-        state.up = false;
-        state.close.is_none()
-    }
-
-    /// From now on `close` leaves the sending side open, for the close frame.
-    fn up(&self) -> bool {
-        let mut state = self.state.lock();
-        state.up = true;
-        state.wake = None;
-        state.close.is_none()
-    }
-
-    fn order(&self) -> Option<(u16, &'static str)> {
-        self.state.lock().close
-    }
-}
 
 pub struct LinkThread {
     pub connector: Arc<Connector>,
@@ -156,54 +86,41 @@ impl LinkThread {
             name: self.name.clone(),
             deadline: Instant::now() + timeout,
         };
-        let slot = Arc::new(Mutex::new(None));
-        let filled = Arc::clone(&slot);
-        // One message for two: the session is to close, or the attempt is done.
-        let (done, woken) = self.line.wakes();
+        let closing = self.line.closing();
+        let (done, result) = bounded(1);
         let job = move || {
             let result = attempt.run();
             drop(permit);
-            *filled.lock() = Some(result);
-            // Full: the thread is about to look anyway.
-            let _ = done.try_send(());
+            // An error: the session's thread waits no longer.
+            let _ = done.send(result);
         };
         if let Err(error) = self.connector.workers.run(Box::new(job)) {
             let why = format!("no thread for the handshake: {}", brief(&error));
             return Some(Err(Down::failed(&why)));
         }
-        let deadline = Instant::now() + timeout + WORKER_GRACE;
-        loop {
-            if self.line.is_closing() {
-                return None;
-            }
-            let result = slot.lock().take();
-            if result.is_some() {
-                return result;
-            }
-            if woken.recv_deadline(deadline).is_err() {
-                let timeout = self.connector.connect_timeout();
-                let why = format!("unreachable: no connection within {timeout}");
-                return Some(Err(Down::failed(&why)));
-            }
-        }
+        let result = select! {
+            recv(closing) -> _ => return None,
+            recv(result) -> result => result.ok(),
+            default(timeout + WORKER_GRACE) => None,
+        };
+        Some(result.unwrap_or_else(|| {
+            let timeout = self.connector.connect_timeout();
+            Err(Down::failed(&format!("unreachable: no connection within {timeout}")))
+        }))
     }
 
     /// Waits `pause`, then for leave to try again. `None`: the session closes.
     #[inline(never)]
     fn pause(&self, pause: Duration) -> Option<Permit> {
-        let until = Instant::now() + pause;
-        let (_wake, woken) = self.line.wakes();
-        while !self.line.is_closing() {
-            if woken.recv_deadline(until).is_ok() {
-                continue;
-            }
-            let permits = &self.connector.permits;
-            select! {
-                recv(permits.1) -> _ => return Some(Permit(permits.0.clone())),
-                recv(woken) -> _ => {}
-            }
+        let closing = self.line.closing();
+        if closing.recv_timeout(pause).is_ok() {
+            return None;
         }
-        None
+        let (taken, given) = &self.connector.permits;
+        select! {
+            send(taken, ()) -> _ => Some(Permit(given.clone())),
+            recv(closing) -> _ => None,
+        }
     }
 
     /// Carries messages for as long as the link lives. `None`: the session closes.
@@ -330,63 +247,4 @@ struct LinkEnd {
 
 fn reason_of(reason: &str) -> String {
     format!("reason={:?}", short(reason))
-}
-
-/// As much of a reason as fits a log line and an event: the upstream words it, at any length.
-fn short(reason: &str) -> &str {
-    reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
-}
-
-pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
-    let reason = match reason {
-        Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
-        _ => "no reason given".to_owned(),
-    };
-    if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
-}
-
-/// What a close frame means. One without a code counts as 1005 (RFC 6455, section 7.1.5).
-pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
-    let (reason, close) = match frame {
-        None => ("closed by the upstream".to_owned(), (1005, String::new())),
-        Some(CloseFrame { code, reason }) => {
-            let code = u16::from(code);
-            let space = if reason.is_empty() { "" } else { " " };
-            let text = format!("closed by the upstream ({code}{space}{reason})");
-            (text, (code, reason.to_string()))
-        }
-    };
-    Down::Lost { reason, was_up, close: Some(close) }
-}
-
-pub fn lost_reason(error: &Error, settings: &Settings) -> String {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            format!("a message over --max-message ({} bytes)", settings.message_max)
-        }
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "closed by the upstream".to_owned()
-        }
-        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            let wait = humantime::format_duration(settings.stale_after);
-            format!("stale: no frame for {wait}")
-        }
-        Error::Io(error) => brief(error),
-        Error::Protocol(error) => format!("broken WebSocket frame: {error}"),
-        Error::Utf8(_) => "a text frame that is not UTF-8".to_owned(),
-        error => error.to_string(),
-    }
-}
-
-/// RFC 6455, section 7.4.1. No last word to one that has gone.
-fn farewell(error: &Error) -> Option<u16> {
-    match error {
-        Error::Capacity(_) => Some(1009),
-        Error::Utf8(_) => Some(1007),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) => Some(1002),
-        _ => None,
-    }
 }

@@ -5,8 +5,8 @@
 //! it holds no bytes: after a big message an idle session is as small as before.
 //! Never: looks into a message.
 
+use super::line::Line;
 use super::socket::{UpstreamSocket, left};
-use super::thread::Line;
 use crate::memory::{ROOM_PAUSE, Share};
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
