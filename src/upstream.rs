@@ -229,16 +229,6 @@ impl Connector {
         Ok(Upstream { line })
     }
 
-    fn count(&self, down: &Down) {
-        let counter = match down {
-            Down::Denied { .. } => &self.stats.upstream_denied,
-            Down::Refused { .. } => &self.stats.upstream_refused,
-            Down::Lost { was_up: false, .. } => &self.stats.upstream_failed,
-            Down::Lost { .. } => &self.stats.upstream_lost,
-        };
-        counter.add(1);
-    }
-
     fn connect_timeout(&self) -> humantime::FormattedDuration {
         humantime::format_duration(self.settings.connect_timeout)
     }

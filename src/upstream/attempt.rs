@@ -4,7 +4,7 @@
 //! Never: tries again; that is for the session's thread to decide.
 //! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
 
-use super::diagnosis::{closed_by, disconnected, lost_reason};
+use super::diagnosis::{broken_off, closed_by, disconnected};
 use super::handshake::{HandshakeReply, reply, request};
 use super::line::Line;
 use super::socket::{Place, UpstreamSocket, brief, left};
@@ -62,10 +62,16 @@ impl Attempt {
             line: Arc::clone(&self.line),
         };
         let mut wire = Wire::new(socket, rest, intake, self.deadline);
-        if matches!(self.handshake.speech, Protocol::Cable) {
+        let cable = matches!(self.handshake.speech, Protocol::Cable);
+        if cable {
             self.await_welcome(&mut wire)?;
         }
-        wire.forget_deadline();
+        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has
+        // to do.
+        let pings =
+            cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
+        wire.be_patient(pings.then_some(settings.stale_after))
+            .map_err(|error| Down::failed(&brief(&error)))?;
         Ok(Live { wire: Box::new(wire), protocol })
     }
 
@@ -212,7 +218,7 @@ impl Attempt {
             {
                 Down::failed(&format!("no welcome within {}", self.connector.connect_timeout()))
             }
-            error => Down::failed(&lost_reason(error, &self.connector.settings)),
+            error => Down::failed(&broken_off(error, &self.connector.settings).0),
         }
     }
 }

@@ -100,10 +100,8 @@ pub fn short(reason: &str) -> &str {
 }
 
 pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
-    let reason = match reason {
-        Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
-        _ => "no reason given".to_owned(),
-    };
+    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
+    let reason = reason.map_or("no reason given", short).to_owned();
     if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
 }
 
@@ -121,34 +119,25 @@ pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
     Down::Lost { reason, was_up, close: Some(close) }
 }
 
-pub fn lost_reason(error: &Error, settings: &Settings) -> String {
+/// Why the link is lost, and the code of the close frame that we say so with (RFC 6455, section 7.4.1): none to one that has gone.
+pub fn broken_off(error: &Error, settings: &Settings) -> (String, Option<u16>) {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            format!("a message over --max-message ({} bytes)", settings.message_max)
+            let max = settings.message_max;
+            (format!("a message over --max-message ({max} bytes)"), Some(1009))
         }
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "closed by the upstream".to_owned()
+            ("closed by the upstream".to_owned(), None)
         }
         Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             let wait = humantime::format_duration(settings.stale_after);
-            format!("stale: no frame for {wait}")
+            (format!("stale: no frame for {wait}"), None)
         }
-        Error::Io(error) => brief(error),
-        Error::Protocol(error) => format!("broken WebSocket frame: {error}"),
-        Error::Utf8(_) => "a text frame that is not UTF-8".to_owned(),
-        error => error.to_string(),
-    }
-}
-
-/// RFC 6455, section 7.4.1. No last word to one that has gone.
-pub fn farewell(error: &Error) -> Option<u16> {
-    match error {
-        Error::Capacity(_) => Some(1009),
-        Error::Utf8(_) => Some(1007),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) => Some(1002),
-        _ => None,
+        Error::Io(error) => (brief(error), None),
+        Error::Protocol(error) => (format!("broken WebSocket frame: {error}"), Some(1002)),
+        Error::Utf8(_) => ("a text frame that is not UTF-8".to_owned(), Some(1007)),
+        error => (error.to_string(), None),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::attempt::{Attempt, Live};
 use super::backoff::pause_after;
-use super::diagnosis::{closed_by, disconnected, farewell, lost_reason, short};
+use super::diagnosis::{broken_off, closed_by, disconnected, short};
 use super::line::Line;
 use super::socket::{UpstreamSocket, brief};
 use super::wire::{Wire, close_frame};
@@ -128,34 +128,21 @@ impl LinkThread {
     fn carry(&self, live: Live) -> Option<Down> {
         let Live { mut wire, protocol } = live;
         let socket = Arc::clone(wire.socket());
+        let mut ended = None;
         if self.line.up() {
             info!("event=upstream-up session={}", self.name);
             self.connector.stats.upstream_up.add(1);
-            let patience = self.set_patience(&socket, protocol.as_deref());
             let (weak, name) = (Arc::downgrade(&socket), self.name.clone());
             self.handler.up(Arc::new(Link { socket: weak, protocol, name }));
-            let down = match patience {
-                Ok(()) => self.read(&mut wire),
-                Err(error) => Some(LinkEnd { down: Down::lost(&brief(&error)), code: None }),
-            };
-            if let Some(LinkEnd { down, code }) = down {
-                socket.finish(code.and_then(|code| close_frame(code, "").ok()).as_deref());
-                return Some(down);
-            }
+            ended = self.read(&mut wire);
         }
-        let last = self.line.order().and_then(|(code, reason)| close_frame(code, reason).ok());
+        let (down, last) = match ended {
+            Some(LinkEnd { down, code }) => (Some(down), code.map(|code| (code, ""))),
+            None => (None, self.line.order()),
+        };
+        let last = last.and_then(|(code, reason)| close_frame(code, reason).ok());
         socket.finish(last.as_deref());
-        None
-    }
-
-    /// ActionCable pings every three seconds. How long another protocol may be silent is not known:
-    /// there keepalive has to do.
-    fn set_patience(&self, socket: &UpstreamSocket, protocol: Option<&str>) -> std::io::Result<()> {
-        let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
-        match self.speech {
-            Protocol::Raw { .. } if !pings => socket.read_timeout(None),
-            _ => socket.read_timeout(Some(self.connector.settings.stale_after)),
-        }
+        down
     }
 
     fn read(&self, wire: &mut Wire) -> Option<LinkEnd> {
@@ -195,11 +182,7 @@ impl LinkThread {
     fn take_text(&self, text: &str) -> Option<Down> {
         let cable = matches!(self.speech, Protocol::Cable);
         let frame = if cable { Frame::parse(text) } else { None };
-        let kind = match &frame {
-            Some(frame) => frame.kind(),
-            None if cable => "no-json",
-            None => "text",
-        };
+        let kind = frame.as_ref().map_or(if cable { "no-json" } else { "text" }, Frame::kind);
         debug!("event=frame session={} dir=in type={kind} bytes={}", self.name, text.len());
         match frame {
             Some(Frame::Welcome | Frame::Ping) => {}
@@ -213,29 +196,31 @@ impl LinkThread {
     }
 
     fn ended(&self, error: &Error, socket: &UpstreamSocket) -> LinkEnd {
-        let settings = &self.connector.settings;
-        let reason = match socket.broken() {
-            Some(reason) => reason.to_owned(),
-            None => lost_reason(error, settings),
-        };
-        LinkEnd { down: Down::lost(&reason), code: farewell(error) }
+        let (reason, code) = broken_off(error, &self.connector.settings);
+        LinkEnd { down: Down::lost(socket.broken().unwrap_or(&reason)), code }
     }
 
     /// Counts and logs it; after some `failures` in a row, with `-d` only. Not inlined, for the stack's sake.
     #[inline(never)]
     fn tell(&self, down: &Down, failures: u32) {
-        self.connector.count(down);
-        let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
-        if !report::says(level) {
-            return;
-        }
-        let (outcome, why) = match down {
-            Down::Denied { status, .. } => ("denied", format!("status={status}")),
-            Down::Refused { reason } => ("refused", reason_of(reason)),
-            Down::Lost { reason, was_up: true, .. } => ("lost", reason_of(reason)),
-            Down::Lost { reason, .. } => ("failed", reason_of(reason)),
+        let stats = &self.connector.stats;
+        let reason_of = |reason| format!("reason={:?}", short(reason));
+        let (counter, outcome, why) = match down {
+            Down::Denied { status, .. } => {
+                (&stats.upstream_denied, "denied", format!("status={status}"))
+            }
+            Down::Refused { reason } => (&stats.upstream_refused, "refused", reason_of(reason)),
+            Down::Lost { reason, was_up: true, .. } => {
+                (&stats.upstream_lost, "lost", reason_of(reason))
+            }
+            Down::Lost { reason, .. } => (&stats.upstream_failed, "failed", reason_of(reason)),
         };
-        report::line(level, format_args!("event=upstream-{outcome} session={} {why}", self.name));
+        counter.add(1);
+        let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
+        if report::says(level) {
+            let name = &self.name;
+            report::line(level, format_args!("event=upstream-{outcome} session={name} {why}"));
+        }
     }
 }
 
@@ -243,8 +228,4 @@ impl LinkThread {
 struct LinkEnd {
     down: Down,
     code: Option<u16>,
-}
-
-fn reason_of(reason: &str) -> String {
-    format!("reason={:?}", short(reason))
 }

@@ -33,7 +33,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `forget_deadline`
+    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient`
     /// every read ends at `deadline`.
     pub fn new(
         socket: Arc<UpstreamSocket>,
@@ -55,9 +55,10 @@ impl Wire {
         Wire { web, config }
     }
 
-    /// From now on reads have no deadline but the timeout that the socket was given.
-    pub fn forget_deadline(&mut self) {
+    /// From now on a read may wait for so long, or for ever.
+    pub fn be_patient(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.web.get_mut().deadline = None;
+        self.socket().read_timeout(wait)
     }
 
     pub fn socket(&self) -> &Arc<UpstreamSocket> {
