@@ -7,14 +7,14 @@
 use super::diagnosis::{broken_off, closed_by, disconnected};
 use super::handshake::{HandshakeReply, reply, request};
 use super::line::Line;
-use super::socket::{Place, UpstreamSocket, brief, left};
+use super::socket::{UpstreamSocket, brief, left};
 use super::tls::explain;
 use super::wire::{Intake, Wire};
 use super::{Connector, Down, Handshake, Protocol, Url};
 use crate::frame::Frame;
 use crate::memory::Share;
 use crate::report::debug;
-use rustix::net::SocketAddrUnix;
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use rustls::ClientConnection;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -93,12 +93,12 @@ impl Attempt {
 
     /// The first of the upstream's addresses that connects. Says why the first one did not if none does.
     fn reach(&self) -> io::Result<Arc<UpstreamSocket>> {
-        let places = places(&self.connector.settings.url)?;
+        let addresses = addresses(&self.connector.settings.url)?;
         let mut failure = None;
-        for (nth, place) in places.iter().enumerate() {
+        for (nth, address) in addresses.iter().enumerate() {
             // One that swallows packets must leave time for the others.
-            let share = left(self.deadline)? / (places.len() - nth) as u32;
-            match self.open(place, Instant::now() + share) {
+            let share = left(self.deadline)? / (addresses.len() - nth) as u32;
+            match self.open(address, Instant::now() + share) {
                 Ok(socket) => return Ok(socket),
                 Err(error) if self.line.is_closing() => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
@@ -107,8 +107,12 @@ impl Attempt {
         Err(failure.unwrap_or_else(|| io::Error::other("its name has no address")))
     }
 
-    fn open(&self, place: &Place, connect_deadline: Instant) -> io::Result<Arc<UpstreamSocket>> {
-        let socket = Arc::new(self.begin(place, connect_deadline)?);
+    fn open(
+        &self,
+        to: &SocketAddrAny,
+        connect_deadline: Instant,
+    ) -> io::Result<Arc<UpstreamSocket>> {
+        let socket = Arc::new(self.begin(to, connect_deadline)?);
         if !self.line.watch(&socket) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -117,9 +121,9 @@ impl Attempt {
     }
 
     /// Where a Unix socket's queue is full, the kernel tells nothing when there is room again: it has to be asked.
-    fn begin(&self, place: &Place, deadline: Instant) -> io::Result<UpstreamSocket> {
+    fn begin(&self, to: &SocketAddrAny, deadline: Instant) -> io::Result<UpstreamSocket> {
         loop {
-            match UpstreamSocket::connect(place, self.tls()?) {
+            match UpstreamSocket::connect(to, self.tls()?) {
                 Err(error)
                     if error.kind() == ErrorKind::WouldBlock
                         && Instant::now() + QUEUE_PAUSE < deadline
@@ -241,11 +245,11 @@ fn of_socket_file(kind: ErrorKind, error: &io::Error) -> String {
     why.to_owned()
 }
 
-fn places(url: &Url) -> io::Result<Vec<Place>> {
-    let Some(path) = &url.socket else {
-        return Ok(resolve(&url.host, url.port)?.into_iter().map(Place::Tcp).collect());
-    };
-    Ok(vec![Place::Unix(SocketAddrUnix::new(path.as_str())?)])
+fn addresses(url: &Url) -> io::Result<Vec<SocketAddrAny>> {
+    match &url.socket {
+        Some(path) => Ok(vec![SocketAddrUnix::new(path.as_str())?.into()]),
+        None => Ok(resolve(&url.host, url.port)?.into_iter().map(Into::into).collect()),
+    }
 }
 
 /// The addresses to try, in order. `localhost` asks no resolver: a static binary in an empty root has none.

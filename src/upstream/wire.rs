@@ -277,15 +277,13 @@ impl Boundaries {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::socket::Place;
     use super::*;
     use crate::memory::{Budget, Held};
 
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let socket =
-            UpstreamSocket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
+        let socket = UpstreamSocket::connect(&listener.local_addr().unwrap().into(), None).unwrap();
         socket.connected(deadline, deadline).unwrap();
         let intake = Intake {
             message_max: 1 << 20,
