@@ -1,7 +1,7 @@
 //! The WebSocket of one upstream: `tungstenite` over our socket, and its buffer kept small.
 //!
 //! `tungstenite` keeps the buffer of the largest frame it ever read. So the boundaries of frames are
-//! watched here, and a `WebSocket` that has grown is replaced by a fresh one at the first moment at which
+//! watched here, and a state of `tungstenite`'s that has grown is replaced by a fresh one at the first moment at which
 //! it holds no bytes: after a big message an idle session is as small as before.
 //! Never: looks into a message.
 
@@ -14,22 +14,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error, Message};
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
 const READ_BUFFER: usize = 640;
 
 /// A frame over this makes the buffer grow beyond what an idle session should keep.
-const GROWN: u64 = 4096;
+const GROWN: usize = 4096;
 
 /// So many small ones do too: the buffer doubles when they come faster than they are used up. A fresh one costs less than
 /// 0.1 us a frame then, and a session that falls quiet after a burst is as small as before instead of 4 to 8 KiB larger.
 const GROWN_AFTER: u32 = 8;
 
 pub struct Wire {
-    web: WebSocket<Watched>,
-    config: WebSocketConfig,
+    web: WebSocketContext,
+    stream: Watched,
 }
 
 impl Wire {
@@ -50,26 +50,30 @@ impl Wire {
         let mut frames = Boundaries::default();
         frames.pass(&rest);
         let (deadline, since) = (Some(deadline), Instant::now());
-        let watched = Watched { socket, deadline, since, intake, frames, empty: false };
-        let web = WebSocket::from_partially_read(watched, rest, Role::Client, Some(config));
-        Wire { web, config }
+        let stream = Watched { socket, deadline, since, intake, frames, empty: false };
+        let web = WebSocketContext::from_partially_read(rest, Role::Client, Some(config));
+        Wire { web, stream }
     }
 
     /// From now on a read may wait for so long, or for ever.
     pub fn be_patient(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        self.web.get_mut().deadline = None;
+        self.stream.deadline = None;
         self.socket().read_timeout(wait)
     }
 
     pub fn socket(&self) -> &Arc<UpstreamSocket> {
-        &self.web.get_ref().socket
+        &self.stream.socket
     }
 
     /// The next message. The answer to a ping is sent by the call after the one that returned it.
     pub fn read(&mut self) -> Result<Message, Error> {
         loop {
-            match self.web.read() {
-                Err(Error::Io(_)) if self.web.get_ref().empty => self.renew(),
+            match self.web.read(&mut self.stream) {
+                Err(Error::Io(_)) if self.stream.empty => {
+                    self.web = WebSocketContext::new(Role::Client, Some(*self.web.get_config()));
+                    self.stream.frames = Boundaries::default();
+                    self.stream.empty = false;
+                }
                 result => return result,
             }
         }
@@ -77,21 +81,13 @@ impl Wire {
 
     /// The message that was read is gone: what is kept of it counts where that is.
     pub fn forget_message(&mut self) {
-        let watched = self.web.get_mut();
-        watched.intake.needs(watched.frames.unread_bytes());
-    }
-
-    fn renew(&mut self) {
-        let old = self.web.get_ref();
-        let (socket, intake) = (Arc::clone(&old.socket), old.intake.fresh());
-        let fresh = Watched { socket, intake, frames: Boundaries::default(), empty: false, ..*old };
-        self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
+        self.stream.intake.needs(self.stream.frames.unread_bytes());
     }
 
     /// Sends what is owed: the answer to a close frame.
     pub fn flush(&mut self) {
         // The link ends anyway, with or without it.
-        let _ = self.web.flush();
+        let _ = self.web.flush(&mut self.stream);
     }
 }
 
@@ -128,15 +124,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// The same, with nothing in it.
-    fn fresh(&self) -> Intake {
-        Intake { share: self.share.fresh(), line: Arc::clone(&self.line), ..*self }
-    }
-
     /// What a message of so many bytes needs, and nothing beyond it: twice that, since where it is kept it is a copy. Short ones
     /// need nothing: they are what an idle session costs.
-    fn needs(&mut self, bytes: u64) -> usize {
-        let needed = if bytes > GROWN { length(bytes).saturating_mul(2) } else { 0 };
+    fn needs(&mut self, bytes: usize) -> usize {
+        let needed = if bytes > GROWN { bytes.saturating_mul(2) } else { 0 };
         if needed < self.share.counted() {
             self.share.set(needed);
         }
@@ -144,8 +135,8 @@ impl Intake {
     }
 
     /// Waits for room for a message of so many bytes.
-    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let (needed, bytes) = (self.needs(bytes), length(bytes));
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let needed = self.needs(bytes);
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =
@@ -164,10 +155,6 @@ impl Intake {
     }
 }
 
-fn length(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
 struct Watched {
     socket: Arc<UpstreamSocket>,
     deadline: Option<Instant>,
@@ -175,7 +162,7 @@ struct Watched {
     since: Instant,
     intake: Intake,
     frames: Boundaries,
-    /// Set with the error that asks `Wire::read` for a fresh `WebSocket`.
+    /// Set with the error that asks `Wire::read` to begin anew.
     empty: bool,
 }
 
@@ -219,10 +206,10 @@ impl Write for Watched {
 struct Boundaries {
     /// The start of a header that is not whole yet.
     header: Vec<u8>,
-    payload_left: u64,
+    payload_left: usize,
     inside_message: bool,
     /// Of the newest message.
-    message_bytes: u64,
+    message_bytes: usize,
     frames: u32,
     grown: bool,
 }
@@ -233,7 +220,7 @@ impl Boundaries {
     }
 
     /// Of the message that is not whole yet, as far as its frames are known.
-    fn unread_bytes(&self) -> u64 {
+    fn unread_bytes(&self) -> usize {
         if self.at_boundary() { 0 } else { self.message_bytes }
     }
 
@@ -242,9 +229,9 @@ impl Boundaries {
         let mut began = false;
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
-                let size = self.payload_left.min(bytes.len() as u64);
+                let size = self.payload_left.min(bytes.len());
                 self.payload_left -= size;
-                bytes = &bytes[size as usize..];
+                bytes = &bytes[size..];
                 continue;
             }
             self.header.push(first);
@@ -252,19 +239,17 @@ impl Boundaries {
             // A header that cannot be read ends the link in `tungstenite` before it matters here.
             if let Ok(Some((header, size))) = FrameHeader::parse(&mut Cursor::new(&self.header)) {
                 began |= !self.inside_message;
-                self.begin(&header, size);
+                self.begin(&header, usize::try_from(size).unwrap_or(usize::MAX));
             }
         }
         began
     }
 
-    fn begin(&mut self, header: &FrameHeader, size: u64) {
+    fn begin(&mut self, header: &FrameHeader, size: usize) {
         self.header.clear();
         self.payload_left = size;
-        self.message_bytes = size.saturating_add(match self.inside_message {
-            true => self.message_bytes,
-            false => 0,
-        });
+        let before = if self.inside_message { self.message_bytes } else { 0 };
+        self.message_bytes = size.saturating_add(before);
         self.frames = self.frames.saturating_add(1);
         self.grown |= size > GROWN || self.frames >= GROWN_AFTER;
         if matches!(header.opcode, OpCode::Data(_)) {
@@ -314,7 +299,7 @@ mod tests {
             let sizes: Vec<_> = (0..3).map(|_| wire.read().unwrap().len()).collect();
             // Returns with the end of the connection, hence after it has asked for more.
             assert!(wire.read().is_err());
-            (sizes, wire.web.get_ref().frames.grown)
+            (sizes, wire.stream.frames.grown)
         };
         let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(reader).unwrap();
 
