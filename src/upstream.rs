@@ -33,7 +33,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thread::LinkThread;
 use tls::Tls;
-pub use url::{Url, UrlError};
+pub use url::Url;
 use wire::text_frame;
 use workers::Workers;
 
