@@ -50,14 +50,11 @@ fn socket_path(path: &str) -> Result<Address, String> {
 
 /// The host as the system takes it: brackets of an IPv6 address gone. Empty: all interfaces.
 fn host_of(host: &str) -> Option<&str> {
-    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return v6.parse::<Ipv6Addr>().is_ok().then_some(v6);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok().then_some(v6),
+        None => host.bytes().all(fits).then_some(host),
     }
-    is_name(host).then_some(host)
-}
-
-fn is_name(host: &str) -> bool {
-    host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 /// `http(s)://host[:port]`, given back as a browser serialises it (RFC 6454, 6.2): lower case,
