@@ -5,7 +5,7 @@
 //! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
 
 use super::diagnosis::{broken_off, closed_by, disconnected};
-use super::handshake::{HandshakeReply, reply, request};
+use super::handshake::{reply, request};
 use super::line::Line;
 use super::socket::{UpstreamSocket, brief, left};
 use super::tls::explain;
@@ -155,14 +155,11 @@ impl Attempt {
         let mut answer = Vec::with_capacity(STEP);
         loop {
             let size = self.read_more(socket, &mut answer).map_err(failed)?;
-            match reply(&answer, key, &self.handshake.speech, named)? {
-                HandshakeReply::Switched { head, protocol } => {
-                    return Ok((answer.split_off(head), protocol));
-                }
-                HandshakeReply::Partial if size == 0 => {
-                    return Err(failed(ErrorKind::UnexpectedEof.into()));
-                }
-                HandshakeReply::Partial => {}
+            if let Some((head, protocol)) = reply(&answer, key, &self.handshake.speech, named)? {
+                return Ok((answer.split_off(head), protocol));
+            }
+            if size == 0 {
+                return Err(failed(ErrorKind::UnexpectedEof.into()));
             }
         }
     }

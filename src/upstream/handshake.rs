@@ -93,45 +93,36 @@ fn offer(speech: &Protocol) -> Option<&str> {
     }
 }
 
-#[derive(Debug)]
-pub enum HandshakeReply {
-    /// The head is not whole yet.
-    Partial,
-    /// The upstream speaks WebSocket from byte `head` on.
-    Switched { head: usize, protocol: Option<String> },
-}
+/// From which byte on the upstream speaks WebSocket, and with which subprotocol.
+pub type Switched = (usize, Option<String>);
 
-/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good. `named`: `--host-header` is there.
+/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good, `None` while its head is not whole.
+/// `named`: `--host-header` is there.
 pub fn reply(
     bytes: &[u8],
     key: &str,
     speech: &Protocol,
     named: bool,
-) -> Result<HandshakeReply, Down> {
+) -> Result<Option<Switched>, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) if head <= HEAD_MAX => head,
-        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => {
-            return Ok(HandshakeReply::Partial);
-        }
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => return Ok(None),
         Ok(_) => return Err(Down::failed("the handshake was answered with a head over 16 KiB")),
         Err(_) => {
             return Err(Down::failed("the handshake was answered with something that is no HTTP"));
         }
     };
-    match response.code {
-        Some(101) => {}
-        Some(status) => {
-            let mut headers = response.headers.iter();
-            let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
-            let location = location.map(|header| header.value);
-            return Err(diagnosis::of_status(status, location, named));
-        }
-        None => return Err(Down::failed("the handshake was answered without a status")),
+    // A whole head has one.
+    let status = response.code.unwrap_or_default();
+    if status != 101 {
+        let mut headers = response.headers.iter();
+        let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
+        return Err(diagnosis::of_status(status, location.map(|header| header.value), named));
     }
     let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
-    Ok(HandshakeReply::Switched { head, protocol })
+    Ok(Some((head, protocol)))
 }
 
 /// RFC 6455, section 4.1, what the client must check in a 101; answers the subprotocol.
