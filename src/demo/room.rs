@@ -99,13 +99,12 @@ impl Member<'_> {
         if identifier.channel() == "RejectedChannel" {
             return self.tell(wire::frame(&identifier, r#""type":"reject_subscription""#));
         }
-        let known = self.subscribed.contains(&identifier);
-        if !known && self.subscribed.len() == CHANNELS_MAX {
-            return;
-        }
         let confirm = wire::frame(&identifier, r#""type":"confirm_subscription""#);
-        if known {
+        if self.subscribed.contains(&identifier) {
             return self.tell(confirm);
+        }
+        if self.subscribed.len() == CHANNELS_MAX {
+            return;
         }
         self.subscribed.push(identifier.clone());
         let subscriber =
