@@ -19,15 +19,12 @@ use rustls::ClientConnection;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::{Error, Message};
 
 /// A step of the answer's head; most heads come in one.
 const STEP: usize = 2048;
-
-/// How often a full queue of a Unix socket is asked.
-const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Attempt {
     pub connector: Arc<Connector>,
@@ -112,28 +109,12 @@ impl Attempt {
         to: &SocketAddrAny,
         connect_deadline: Instant,
     ) -> io::Result<Arc<UpstreamSocket>> {
-        let socket = Arc::new(self.begin(to, connect_deadline)?);
+        let socket = Arc::new(UpstreamSocket::connect(to, self.tls()?, connect_deadline)?);
         if !self.line.watch(&socket) {
             return Err(ErrorKind::Interrupted.into());
         }
         socket.connected(connect_deadline, self.deadline)?;
         Ok(socket)
-    }
-
-    /// Where a Unix socket's queue is full, the kernel tells nothing when there is room again: it has to be asked.
-    fn begin(&self, to: &SocketAddrAny, deadline: Instant) -> io::Result<UpstreamSocket> {
-        loop {
-            match UpstreamSocket::connect(to, self.tls()?) {
-                Err(error)
-                    if error.kind() == ErrorKind::WouldBlock
-                        && Instant::now() + QUEUE_PAUSE < deadline
-                        && !self.line.is_closing() =>
-                {
-                    let _ = crossbeam_channel::after(QUEUE_PAUSE).recv();
-                }
-                result => return result,
-            }
-        }
     }
 
     fn tls(&self) -> io::Result<Option<ClientConnection>> {

@@ -7,7 +7,8 @@
 use crate::tcp;
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
 use rustls::ClientConnection;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -42,15 +43,21 @@ pub struct UpstreamSocket {
 
 impl UpstreamSocket {
     /// Begins to connect to `address`, of TCP or of a socket file; `connected` completes it, and in between another thread can
-    /// end it with `cut`. `WouldBlock`: a Unix socket whose server does not keep up with its connections.
+    /// end it with `cut`. A socket file is connected to at once, or as soon as its queue has room, of which the kernel tells
+    /// nobody who does not wait. `WouldBlock`: it had none until `deadline`.
     pub fn connect(
         address: &SocketAddrAny,
         tls: Option<ClientConnection>,
+        deadline: Instant,
     ) -> io::Result<UpstreamSocket> {
         let family = address.address_family();
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let on_file = family == AddressFamily::UNIX;
+        let flags = if on_file { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
+        let flags = flags | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        if family != AddressFamily::UNIX {
+        if on_file {
+            sockopt::set_socket_timeout(&fd, Timeout::Send, Some(left(deadline)?))?;
+        } else {
             tcp::set_options(&fd)?;
         }
         match rustix::net::connect(&fd, address) {

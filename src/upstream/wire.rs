@@ -268,7 +268,8 @@ mod tests {
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let socket = UpstreamSocket::connect(&listener.local_addr().unwrap().into(), None).unwrap();
+        let address = listener.local_addr().unwrap().into();
+        let socket = UpstreamSocket::connect(&address, None, deadline).unwrap();
         socket.connected(deadline, deadline).unwrap();
         let intake = Intake {
             message_max: 1 << 20,
