@@ -77,17 +77,15 @@ fn main() -> ExitCode {
         Err(Stop::Say(text)) => {
             // A stdout that is closed is no reason to fail.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+            Ok(())
         }
         Err(Stop::Wrong(error)) => Err(error),
     };
-    let code = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report::say(format!("actioncable-to-eventsource: {error}\n"));
-            ExitCode::from(error.exit_code())
-        }
-    };
+    let mut code = ExitCode::SUCCESS;
+    if let Err(error) = outcome {
+        report::say(format!("actioncable-to-eventsource: {error}\n"));
+        code = ExitCode::from(error.exit_code());
+    }
     report::finish();
     code
 }

@@ -100,11 +100,9 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
     }
     text.push('\n');
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
-    if dropped > 0 {
-        let note = format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
-        if !say(note) {
-            DROPPED.fetch_add(dropped, Ordering::Relaxed);
-        }
+    let note = || format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
+    if dropped > 0 && !say(note()) {
+        DROPPED.fetch_add(dropped, Ordering::Relaxed);
     }
     if !say(text) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -113,13 +111,11 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
 
 /// Says a text, of several lines too, to the person at the terminal. Never waits. Whether it found room.
 pub fn say(text: String) -> bool {
-    match JOBS.get() {
-        Some(jobs) => jobs.try_send(LogJob::Write(text)).is_ok(),
-        None => {
-            write_now(&text);
-            true
-        }
+    if let Some(jobs) = JOBS.get() {
+        return jobs.try_send(LogJob::Write(text)).is_ok();
     }
+    write_now(&text);
+    true
 }
 
 /// The time of day. A box without a battery may wake up before 1970, which no format of ours can write.
