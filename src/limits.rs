@@ -25,7 +25,7 @@ pub const GATE_DESCRIPTORS: u64 = 50;
 /// signals, and 6 for what comes and goes, such as name look-ups.
 const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 12;
 
-/// Threads likewise: some 20 that always run, and handshake workers, 64 for reconnects and others
+/// Threads likewise: some 20 that always run, and those of handshakes, 64 for reconnects and others
 /// for first openings.
 const THREADS_RESERVED: u64 = 128;
 

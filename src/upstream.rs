@@ -2,7 +2,7 @@
 //!
 //! Owns: connecting (plain or TLS), the opening handshake, `welcome`, reading, reconnecting with back-off.
 //! Never: knows that HTTP clients exist, or what a channel is; the session, its `LinkHandler`, is told what comes.
-//! Flow: `Connector::start` -> thread -> handshake worker -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
+//! Flow: `Connector::start` -> thread -> handshake thread -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
 //! Writers: any thread, through `Link::send`, one whole frame at a time.
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
@@ -18,7 +18,6 @@ mod thread;
 mod tls;
 mod url;
 mod wire;
-mod workers;
 
 use crate::frame::Frame;
 use crate::memory::Share;
@@ -35,7 +34,6 @@ use thread::LinkThread;
 use tls::Tls;
 pub use url::Url;
 use wire::text_frame;
-use workers::Workers;
 
 /// Stack of a session's thread. Decrypting and parsing take up to 32 KiB in a debug build; the rest is for
 /// what the handler does with a text. Only what is touched costs memory.
@@ -169,11 +167,10 @@ impl Drop for Upstream {
     }
 }
 
-/// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect, the counters.
+/// What all upstreams share: the settings, the TLS roots, the leave to reconnect, the counters.
 pub struct Connector {
     settings: Settings,
     tls: Option<Tls>,
-    workers: Workers,
     /// Holds a message for each session that shakes hands again.
     permits: (Sender<()>, Receiver<()>),
     pub stats: Arc<Stats>,
@@ -188,9 +185,8 @@ impl Connector {
     }
 
     fn with_tls(settings: Settings, tls: Option<Tls>) -> Arc<Connector> {
-        let (workers, permits) = (Workers::new(), bounded(RECONNECTS_MAX));
-        let stats = Arc::default();
-        Arc::new(Connector { settings, tls, workers, permits, stats })
+        let (permits, stats) = (bounded(RECONNECTS_MAX), Arc::default());
+        Arc::new(Connector { settings, tls, permits, stats })
     }
 
     /// Says so if the upstream's name does not resolve: most likely it is misspelt, but it may come to be known. Asked beside

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// What the handle, the session's thread and its handshake worker share.
+/// What the handle, the session's thread and that of its handshake share.
 #[derive(Default)]
 pub struct Line {
     /// The code and the reason of the close frame. It is there before `state` is locked to carry it out.

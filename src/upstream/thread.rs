@@ -1,7 +1,8 @@
 //! The thread of one session's upstream: attempt, read, back off, and again.
 //!
 //! Owns: when to try again, what ends a link, and what the handler is told.
-//! Never: connects or shakes hands itself (workers do, on deeper stacks).
+//! Never: connects or shakes hands itself. TLS above all dirties a deep stack, which a thread that lives as long as its session
+//! would keep: so each attempt has a thread of its own.
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
 use super::attempt::{Attempt, Live};
@@ -16,11 +17,17 @@ use crate::report::{self, Level, debug, info};
 use crossbeam_channel::{bounded, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 use tungstenite::{Error, Message};
 
-/// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
-const WORKER_GRACE: Duration = Duration::from_secs(1);
+/// TLS with one certificate takes up to 64 KiB in a debug build; chains, other key types and the resolver
+/// take more. Only what is touched costs memory. More than four times a session's stack: up to that glibc makes the deep, dirty
+/// stack of a handshake that has ended into one of a session, which kept 2 KB a session after 3,000 were opened at once.
+const HANDSHAKE_STACK: usize = 1024 * 1024;
+
+/// A handshake's thread has this long to say itself why it failed; one that hangs in a name lookup is left behind.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// A link that held for less counts as a failure: an upstream that welcomes and closes at once, or two sessions that make each
 /// other go, would have a handshake each 300 ms for ever.
@@ -73,7 +80,7 @@ impl LinkThread {
         }
     }
 
-    /// Has a worker connect. `None`: the session closes. Not inlined, as `pause` and `carry` are not: the thread's stack is as
+    /// Has another thread connect. `None`: the session closes. Not inlined, as `pause` and `carry` are not: the thread's stack is as
     /// deep as the deepest of them, and not as their sum.
     #[inline(never)]
     fn attempt(&self, permit: Option<Permit>) -> Option<Result<Live, Down>> {
@@ -94,14 +101,15 @@ impl LinkThread {
             // An error: the session's thread waits no longer.
             let _ = done.send(result);
         };
-        if let Err(error) = self.connector.workers.run(Box::new(job)) {
+        let thread = Builder::new().name("handshake".to_owned()).stack_size(HANDSHAKE_STACK);
+        if let Err(error) = thread.spawn(job) {
             let why = format!("no thread for the handshake: {}", brief(&error));
             return Some(Err(Down::failed(&why)));
         }
         let result = select! {
             recv(closing) -> _ => return None,
             recv(result) -> result => result.ok(),
-            default(timeout + WORKER_GRACE) => None,
+            default(timeout + HANDSHAKE_GRACE) => None,
         };
         Some(result.unwrap_or_else(|| {
             let timeout = self.connector.connect_timeout();
