@@ -20,8 +20,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
+use tungstenite::Message;
 use tungstenite::handshake::client::generate_key;
-use tungstenite::{Error, Message};
 
 /// A step of the answer's head; most heads come in one.
 const STEP: usize = 2048;
@@ -133,9 +133,10 @@ impl Attempt {
         let failed = |error: io::Error| self.no_answer(&error);
         let named = self.connector.settings.host_header.is_some();
         socket.send(request).map_err(failed)?;
-        let mut answer = Vec::with_capacity(STEP);
+        let (mut answer, mut step) = (Vec::new(), [0; STEP]);
         loop {
-            let size = self.read_more(socket, &mut answer).map_err(failed)?;
+            let size = self.read(socket, &mut step).map_err(failed)?;
+            answer.extend_from_slice(&step[..size]);
             if let Some((head, protocol)) = reply(&answer, key, &self.handshake.speech, named)? {
                 return Ok((answer.split_off(head), protocol));
             }
@@ -145,13 +146,9 @@ impl Attempt {
         }
     }
 
-    fn read_more(&self, socket: &UpstreamSocket, answer: &mut Vec<u8>) -> io::Result<usize> {
+    fn read(&self, socket: &UpstreamSocket, step: &mut [u8]) -> io::Result<usize> {
         socket.read_timeout(Some(left(self.deadline)?))?;
-        let start = answer.len();
-        answer.resize(start + STEP, 0);
-        let size = socket.read(&mut answer[start..]);
-        answer.truncate(start + *size.as_ref().unwrap_or(&0));
-        size
+        socket.read(step)
     }
 
     fn no_answer(&self, error: &io::Error) -> Down {
@@ -170,8 +167,11 @@ impl Attempt {
     /// Reads up to the `welcome`. A ping may come before it; nothing else does that matters.
     fn await_welcome(&self, wire: &mut Wire) -> Result<(), Down> {
         loop {
-            let message = wire.read().map_err(|error| self.no_welcome(&error))?;
-            match message {
+            let message = wire.read().map_err(|error| {
+                let silent = format!("no welcome within {}", self.connector.connect_timeout());
+                Down::failed(&broken_off(&error, &self.connector.settings, silent).0)
+            });
+            match message? {
                 Message::Text(text) => {
                     let frame = Frame::parse(&text).unwrap_or(Frame::Other);
                     let (kind, bytes) = (frame.kind(), text.len());
@@ -190,17 +190,6 @@ impl Attempt {
                 }
                 _ => {}
             }
-        }
-    }
-
-    fn no_welcome(&self, error: &Error) -> Down {
-        match error {
-            Error::Io(error)
-                if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) =>
-            {
-                Down::failed(&format!("no welcome within {}", self.connector.connect_timeout()))
-            }
-            error => Down::failed(&broken_off(error, &self.connector.settings).0),
         }
     }
 }

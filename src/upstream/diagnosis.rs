@@ -120,7 +120,8 @@ pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
 }
 
 /// Why the link is lost, and the code of the close frame that we say so with (RFC 6455, section 7.4.1): none to one that has gone.
-pub fn broken_off(error: &Error, settings: &Settings) -> (String, Option<u16>) {
+/// `silent` is the reason where nothing came in time.
+pub fn broken_off(error: &Error, settings: &Settings, silent: String) -> (String, Option<u16>) {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
             let max = settings.message_max;
@@ -132,8 +133,7 @@ pub fn broken_off(error: &Error, settings: &Settings) -> (String, Option<u16>) {
             ("closed by the upstream".to_owned(), None)
         }
         Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            let wait = humantime::format_duration(settings.stale_after);
-            (format!("stale: no frame for {wait}"), None)
+            (silent, None)
         }
         Error::Io(error) => (brief(error), None),
         Error::Protocol(error) => (format!("broken WebSocket frame: {error}"), Some(1002)),

@@ -7,6 +7,7 @@
 use crate::tcp;
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
 use rustls::ClientConnection;
@@ -226,13 +227,8 @@ impl UpstreamSocket {
     }
 }
 
-fn read_tcp(mut tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match tcp.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
+fn read_tcp(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::read(tcp, &mut *buffer))?)
 }
 
 /// Decrypts `bytes`; none at all is the end.

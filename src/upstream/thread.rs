@@ -204,7 +204,9 @@ impl LinkThread {
     }
 
     fn ended(&self, error: &Error, socket: &UpstreamSocket) -> LinkEnd {
-        let (reason, code) = broken_off(error, &self.connector.settings);
+        let settings = &self.connector.settings;
+        let wait = humantime::format_duration(settings.stale_after);
+        let (reason, code) = broken_off(error, settings, format!("stale: no frame for {wait}"));
         LinkEnd { down: Down::lost(socket.broken().unwrap_or(&reason)), code }
     }
 
