@@ -34,9 +34,8 @@ struct Subscriber {
     identifier: Identifier,
 }
 
-/// One connection, as others see it. `number` is its own for ever.
+/// One connection, as others see it.
 pub struct Peer {
-    pub number: usize,
     pub queue: Sender<Message>,
     pub socket: DemoSocket,
 }
@@ -122,7 +121,7 @@ impl Member<'_> {
     fn forget(&self, identifier: &Identifier) {
         let mut channels = self.room.channels.lock();
         if let Some(subscribers) = channels.get_mut(identifier) {
-            subscribers.retain(|subscriber| subscriber.peer.number != self.peer.number);
+            subscribers.retain(|subscriber| !Arc::ptr_eq(&subscriber.peer, &self.peer));
             if subscribers.is_empty() {
                 channels.remove(identifier);
             }
@@ -137,7 +136,7 @@ impl Member<'_> {
         let subscribers = self.room.channels.lock().get(identifier).cloned();
         for Subscriber { peer, identifier } in subscribers.unwrap_or_default() {
             let frame = wire::frame(&identifier, &message);
-            if peer.number == self.peer.number { self.tell(frame) } else { peer.offer(frame) }
+            if Arc::ptr_eq(&peer, &self.peer) { self.tell(frame) } else { peer.offer(frame) }
         }
     }
 }
