@@ -36,11 +36,9 @@ pub struct Attempt {
     pub deadline: Instant,
 }
 
-pub struct Live {
-    /// In a box: it stays in one place, and the session's thread has no room for it on its stack.
-    pub wire: Box<Wire>,
-    pub protocol: Option<String>,
-}
+/// The link, and the subprotocol that was chosen. In a box: it stays in one place, and the session's thread has no room for
+/// it on its stack.
+pub type Live = (Box<Wire>, Option<String>);
 
 impl Attempt {
     pub fn run(&self) -> Result<Live, Down> {
@@ -69,7 +67,7 @@ impl Attempt {
             cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
         wire.be_patient(pings.then_some(settings.stale_after))
             .map_err(|error| Down::failed(&brief(&error)))?;
-        Ok(Live { wire: Box::new(wire), protocol })
+        Ok((Box::new(wire), protocol))
     }
 
     fn unreachable(&self, error: &io::Error) -> Down {

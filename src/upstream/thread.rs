@@ -133,8 +133,7 @@ impl LinkThread {
 
     /// Carries messages for as long as the link lives. `None`: the session closes.
     #[inline(never)]
-    fn carry(&self, live: Live) -> Option<Down> {
-        let Live { mut wire, protocol } = live;
+    fn carry(&self, (mut wire, protocol): Live) -> Option<Down> {
         let socket = Arc::clone(wire.socket());
         let mut ended = None;
         if self.line.up() {
