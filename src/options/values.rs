@@ -65,7 +65,7 @@ pub fn origin(text: &str) -> Result<String, String> {
     let Some((scheme @ ("http" | "https"), rest)) = lower.split_once("://") else {
         return wrong("is no origin of a web page");
     };
-    if rest.ends_with('/') && rest.matches('/').count() == 1 {
+    if let Some((_, "")) = rest.split_once('/') {
         return wrong("ends with a slash, which no browser sends in an Origin");
     }
     if rest.contains(['/', '?', '#']) {
