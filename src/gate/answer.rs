@@ -12,13 +12,14 @@ use std::io::Write;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    /// Their lines.
+    pub headers: String,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub fn new(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), body: Vec::new() }
+        Answer { status, headers: String::new(), body: Vec::new() }
     }
 
     /// An error, with the sentence that says what to do.
@@ -29,9 +30,13 @@ impl Answer {
             .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
     }
 
-    /// Adds a header. Control characters in the value become spaces on the wire.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
-        self.headers.push((name, value.into()));
+    /// Adds a header. Control characters in the value become spaces (RFC 9110, 5.5).
+    pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Answer {
+        let is_control = |char: char| (char < ' ' && char != '\t') || char == '\x7f';
+        self.headers.extend([name, ": "]);
+        let value = value.as_ref().chars();
+        self.headers.extend(value.map(|char| if is_control(char) { ' ' } else { char }));
+        self.headers.push_str("\r\n");
         self
     }
 
@@ -88,8 +93,7 @@ impl ResponseMode {
 
     /// A whole answer in one piece, so that one write sends it.
     pub(super) fn whole(self, answer: &Answer) -> Vec<u8> {
-        let headers = header_lines(&answer.headers);
-        let mut bytes = self.head(answer.status, &headers, Some(answer.body.len()));
+        let mut bytes = self.head(answer.status, &answer.headers, Some(answer.body.len()));
         if !self.head_only && has_body(answer.status) {
             bytes.extend_from_slice(&answer.body);
         }
@@ -118,18 +122,6 @@ impl ResponseMode {
         put(&mut out, format_args!("{connection}\r\n"));
         out
     }
-}
-
-/// The lines of these headers; control characters in a value become spaces (RFC 9110, 5.5).
-pub(super) fn header_lines(headers: &[(&'static str, String)]) -> String {
-    let is_control = |byte: char| (byte < ' ' && byte != '\t') || byte == '\x7f';
-    let mut lines = String::with_capacity(256);
-    for (name, value) in headers {
-        lines.extend([*name, ": "]);
-        lines.extend(value.chars().map(|byte| if is_control(byte) { ' ' } else { byte }));
-        lines.push_str("\r\n");
-    }
-    lines
 }
 
 /// Whether an answer with this status has a body at all (RFC 9110, 6.4.1).

@@ -6,7 +6,7 @@
 //! collect small pieces before they hand them over (RFC 9112, 6.3). HTTP/1.0 has the end of the connection for it.
 
 use super::Shared;
-use super::answer::{Answer, ResponseMode, has_body, header_lines};
+use super::answer::{Answer, ResponseMode, has_body};
 use super::reply::Reply;
 use super::socket::Socket;
 use super::watch::Watch;
@@ -40,8 +40,7 @@ impl Client {
 
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        let headers = header_lines(&answer.headers);
-        self.send_whole(answer.status, &headers, answer.body.len(), &answer.body)
+        self.send_whole(answer.status, &answer.headers, answer.body.len(), &answer.body)
     }
 
     /// Sends an answer after which the connection ends.
@@ -81,13 +80,13 @@ impl Client {
         self.socket.write_pieces(&mut pieces.map(IoSlice::new), stuck)
     }
 
-    /// Sends the head of an answer whose body comes in pieces, through `write_all`, and ends with `end`.
-    pub fn begin(&mut self, status: u16, headers: &[(&'static str, String)]) -> io::Result<()> {
+    /// Sends the head of an answer, with these header lines. Its body comes in pieces, through `write_all`, and ends with `end`.
+    pub fn begin(&mut self, status: u16, headers: &str) -> io::Result<()> {
         let mode = self.begin_answer()?;
         // What ends with the connection cannot promise to keep it.
         self.mode = if mode.http10 { mode.closing() } else { mode };
         self.sent = Sent::Begun;
-        let bytes = self.mode.head(status, &header_lines(headers), None);
+        let bytes = self.mode.head(status, headers, None);
         self.send([&bytes])
     }
 

@@ -106,7 +106,7 @@ impl Serve for Web {
     }
 
     fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
-        answer.headers.push(("X-Decorated", "yes".to_owned()));
+        answer.headers.push_str("X-Decorated: yes\r\n");
     }
 }
 

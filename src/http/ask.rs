@@ -33,7 +33,7 @@ pub struct Ask {
     pub seq: Option<u64>,
     /// A stream of messages alone.
     pub raw: bool,
-    cors: Vec<(&'static str, String)>,
+    cors: String,
 }
 
 impl Ask {
@@ -115,13 +115,13 @@ impl Ask {
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
     pub fn answer(&self, answer: Answer) -> Answer {
         let mut answer = unbuffered(answer);
-        answer.headers.extend(self.cors.iter().cloned());
+        answer.headers += &self.cors;
         answer
     }
 }
 
 fn unbuffered(mut answer: Answer) -> Answer {
-    if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
+    if !answer.headers.contains("Cache-Control") {
         answer = answer.with("Cache-Control", "no-store, no-transform");
     }
     answer.with("X-Accel-Buffering", "no")

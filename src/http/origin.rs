@@ -58,21 +58,22 @@ impl Origins {
     }
 
     /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
-    pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let OriginHeader::Valid(origin) = OriginHeader::by(head) else { return Vec::new() };
+    pub fn cors(&self, head: &Head) -> String {
+        let OriginHeader::Valid(origin) = OriginHeader::by(head) else { return String::new() };
         if !self.admits(head) {
-            return Vec::new();
+            return String::new();
         }
-        vec![
-            ("Access-Control-Allow-Origin", origin.to_owned()),
-            ("Vary", "Origin".to_owned()),
-            ("Access-Control-Allow-Credentials", "true".to_owned()),
-            ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS".to_owned()),
-            ("Access-Control-Allow-Headers", allowed_headers(head)),
-            ("Access-Control-Expose-Headers", "X-Session-Id, Retry-After".to_owned()),
-            ("Access-Control-Max-Age", "7200".to_owned()),
-            ("Timing-Allow-Origin", origin.to_owned()),
-        ]
+        let headers = allowed_headers(head);
+        format!(
+            "Access-Control-Allow-Origin: {origin}\r\n\
+             Vary: Origin\r\n\
+             Access-Control-Allow-Credentials: true\r\n\
+             Access-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n\
+             Access-Control-Allow-Headers: {headers}\r\n\
+             Access-Control-Expose-Headers: X-Session-Id, Retry-After\r\n\
+             Access-Control-Max-Age: 7200\r\n\
+             Timing-Allow-Origin: {origin}\r\n"
+        )
     }
 
     /// The `Origin` that the upstream sees, and that strict headers compare: the client's; else that of its `Referer`; else

@@ -22,7 +22,8 @@ const EXPORT: &str = "export default function bridgeClient(settings) {
 }
 ";
 
-/// The file at this path, if there is one: 304 to a browser that has it.
+/// The file at this path, if there is one: 304 to a browser that has it, with the headers that a cache updates its copy with
+/// (RFC 9110, 15.4.5).
 pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
     let answer = match path {
         "/-/" => html(&offered(include_str!("try.html"), demo), env!("CARGO_PKG_VERSION")),
@@ -36,7 +37,10 @@ pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
     };
     // Else a shared cache gives what it got without CORS headers to a page that needs them.
     let vary = if head.first("origin").is_none() { answer.with("Vary", "Origin") } else { answer };
-    Some(unless_there(vary, head))
+    let tag = etag(&vary.body);
+    let there = head.all("if-none-match").any(|tags| has_tag(tags, &tag));
+    let answer = vary.with("ETag", tag);
+    Some(if there { Answer { status: 304, body: Vec::new(), ..answer } } else { answer })
 }
 
 /// Without `--demo` no channel is offered that only `--demo` has.
@@ -59,13 +63,11 @@ fn script(source: impl Into<String>) -> Answer {
 }
 
 fn body(kind: &str, cache: &str, text: impl Into<String>) -> Answer {
-    let text = text.into();
     Answer::new(200)
         .with("Content-Type", format!("{kind}; charset=utf-8"))
         .with("Cache-Control", cache)
-        .with("ETag", etag(text.as_bytes()))
         .with("X-Content-Type-Options", "nosniff")
-        .body(text)
+        .body(text.into())
 }
 
 /// A weak tag, for a proxy that compresses makes a strong one weak (RFC 9110, 8.8.1). FNV-1a: two versions of one file
@@ -75,13 +77,6 @@ fn etag(bytes: &[u8]) -> String {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("W/\"{hash:016x}\"")
-}
-
-/// A 304 has the headers that a cache updates its copy with, and no body (RFC 9110, 15.4.5).
-fn unless_there(answer: Answer, head: &Head) -> Answer {
-    let tag = answer.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| tag.as_str());
-    let there = head.all("if-none-match").any(|tags| has_tag(tags, tag.unwrap_or_default()));
-    if there { Answer { status: 304, body: Vec::new(), ..answer } } else { answer }
 }
 
 /// Compared weakly (RFC 9110, 13.1.2). None of our tags has a comma.
