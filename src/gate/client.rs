@@ -7,7 +7,6 @@
 
 use super::Shared;
 use super::answer::{Answer, ResponseMode, has_body};
-use super::reply::Reply;
 use super::socket::Socket;
 use super::watch::Watch;
 use std::io::{self, IoSlice};
@@ -40,7 +39,11 @@ impl Client {
 
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        self.send_whole(answer.status, &answer.headers, answer.body.len(), &answer.body)
+        let mode = self.begin_answer()?;
+        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
+        let head = mode.head(answer.status, &answer.headers, Some(answer.body.len()));
+        let body = if mode.head_only || !has_body(answer.status) { &[] } else { &*answer.body };
+        self.send([&head, body])
     }
 
     /// Sends an answer after which the connection ends.
@@ -53,25 +56,6 @@ impl Client {
     /// cut for the end of the body, chunked or not.
     pub fn close_after(&mut self) {
         self.closes = true;
-    }
-
-    /// Sends what `http` answered through tiny_http.
-    pub(super) fn relay(&mut self, reply: &Reply) -> io::Result<()> {
-        self.send_whole(reply.status, &reply.headers, reply.length, &reply.body)
-    }
-
-    fn send_whole(
-        &mut self,
-        status: u16,
-        headers: &str,
-        length: usize,
-        body: &[u8],
-    ) -> io::Result<()> {
-        let mode = self.begin_answer()?;
-        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
-        let head = mode.head(status, headers, Some(length));
-        let body = if mode.head_only || !has_body(status) { &[] } else { body };
-        self.send([&head, body])
     }
 
     /// Gives up when the client takes nothing of it for `Timeouts::write`; no time is lost by that but this thread's.

@@ -9,11 +9,10 @@ use super::answer::{Refusal, ResponseMode};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
-use super::inner::{Failure, InnerAnswer};
 use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
-use super::ticket::{Exchange, Later, failed};
+use super::ticket::{Exchange, Later, Outcome, failed};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -101,18 +100,17 @@ impl Connection {
         let head = Arc::clone(&exchange.head);
         let mut client = self.client(ResponseMode::of(&head));
         Answered::Sent(match self.shared.inner.ask(exchange) {
-            Ok(InnerAnswer::Later(later)) => {
+            Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
                 drop(head);
                 self.reader.release();
                 return Answered::Later(client, later);
             }
-            Ok(InnerAnswer::Reply(reply)) => match client.relay(&reply) {
+            Ok(Outcome::Now(answer)) => match client.answer(answer) {
                 Ok(()) => client.sent,
                 Err(_) => Sent::Last,
             },
-            Err(Failure::Busy) => self.refuse(&mut client, Some(&head), busy().into()),
-            Err(Failure::Broken) => self.refuse(&mut client, Some(&head), failed().into()),
+            Err(refusal) => self.refuse(&mut client, Some(&head), refusal.into()),
         })
     }
 
@@ -161,8 +159,4 @@ impl Connection {
 
 fn late() -> Refusal {
     Refusal::new(408, "no request came in time: send one when you connect")
-}
-
-fn busy() -> Refusal {
-    Refusal::new(503, "all hands are busy: try again in a moment")
 }
