@@ -34,7 +34,6 @@ mod watch;
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
 pub use answer::Answer;
-use answer::Refusal;
 pub use bodies::Body;
 pub use client::{Client, ClientHandle};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -257,6 +256,6 @@ impl Accept {
     }
 }
 
-fn full() -> Refusal {
-    Refusal::new(503, "there are as many connections as there may be: try again in a moment")
+fn full() -> Answer {
+    Answer::busy("there are as many connections as there may be: try again in a moment")
 }

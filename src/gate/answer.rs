@@ -5,7 +5,6 @@
 
 use super::head::Head;
 use crate::report::clock;
-use std::borrow::Cow;
 use std::io::Write;
 
 /// A whole answer, sent with its Content-Length.
@@ -30,6 +29,11 @@ impl Answer {
             .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
     }
 
+    /// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
+    pub(super) fn busy(what_to_do: &str) -> Answer {
+        Answer::error(503, what_to_do).with("Retry-After", "2")
+    }
+
     /// Adds a header. Control characters in the value become spaces (RFC 9110, 5.5).
     pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Answer {
         let is_control = |char: char| (char < ' ' && char != '\t') || char == '\x7f';
@@ -45,27 +49,6 @@ impl Answer {
         self
     }
 }
-
-/// Why a request goes no further than the gate. The text tells the client what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    text: Cow<'static, str>,
-}
-
-impl Refusal {
-    pub(super) fn new(status: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { status, text: text.into() }
-    }
-
-    pub(super) fn answer(&self) -> Answer {
-        let answer = Answer::error(self.status, &self.text);
-        if self.status == 503 { answer.with("Retry-After", RETRY_AFTER) } else { answer }
-    }
-}
-
-/// Seconds. Connections come and go; a client that asks again at once meets the same crowd.
-const RETRY_AFTER: &str = "2";
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResponseMode {

@@ -5,7 +5,7 @@
 //! When anything panics: that client gets a 500 or a close, the log one line, and no other client notices.
 
 use super::Shared;
-use super::answer::{Refusal, ResponseMode};
+use super::answer::{Answer, ResponseMode};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
@@ -141,8 +141,7 @@ impl Connection {
 
     /// Tells the client why it is not served. The connection ends with it: what comes next on it is unknown.
     fn refuse(&self, client: &mut Client, head: Option<&Head>, ended: ReadEnd) -> Sent {
-        if let ReadEnd::Refused(refusal) = ended {
-            let mut answer = refusal.answer();
+        if let ReadEnd::Refused(mut answer) = ended {
             if let Some(head) = head {
                 self.shared.inner.serve.decorate(self.shared.door, head, &mut answer);
             }
@@ -157,6 +156,6 @@ impl Connection {
     }
 }
 
-fn late() -> Refusal {
-    Refusal::new(408, "no request came in time: send one when you connect")
+fn late() -> Answer {
+    Answer::error(408, "no request came in time: send one when you connect")
 }

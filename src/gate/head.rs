@@ -5,7 +5,7 @@
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
-use super::answer::Refusal;
+use super::answer::Answer;
 use httparse::Error;
 
 /// Bytes of a head, its request line included. One more is a 431.
@@ -92,7 +92,7 @@ pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Parses a whole head. It must be a head to its last byte: httparse and `end_of` have to agree where it ends.
-pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Head, Answer> {
     // httparse takes a bare LF for the end of a line; what another reader in front takes for part of one must not end it.
     let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     if !line_ends.all(|(at, _)| at > 0 && bytes[at - 1] == b'\r') {
@@ -128,7 +128,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
 }
 
 /// How the body is framed, once nothing about the request is ambiguous.
-pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Refusal> {
+pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Answer> {
     check_host(head)?;
     let length = content_length(head)?;
     let framing = match (is_chunked(head)?, length) {
@@ -149,19 +149,19 @@ pub(super) fn expects_continue(head: &Head) -> bool {
     !head.http10 && head.first("expect").is_some()
 }
 
-pub(super) fn too_large(body_max: usize) -> Refusal {
-    Refusal::new(413, format!("the body is over {body_max} bytes: send less in one request"))
+pub(super) fn too_large(body_max: usize) -> Answer {
+    Answer::error(413, &format!("the body is over {body_max} bytes: send less in one request"))
 }
 
-pub(super) fn bad(text: &'static str) -> Refusal {
-    Refusal::new(400, text)
+pub(super) fn bad(text: &'static str) -> Answer {
+    Answer::error(400, text)
 }
 
-fn refusal(error: Error) -> Refusal {
+fn refusal(error: Error) -> Answer {
     match error {
-        Error::Version => Refusal::new(505, "speak HTTP/1.1 or HTTP/1.0 here"),
+        Error::Version => Answer::error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
         Error::TooManyHeaders => {
-            Refusal::new(431, format!("the request has over {HEADERS_MAX} headers: send fewer"))
+            Answer::error(431, &format!("the request has over {HEADERS_MAX} headers: send fewer"))
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
@@ -178,7 +178,7 @@ fn names_a_version(bytes: &[u8]) -> bool {
 }
 
 /// httparse lets bytes over 127 into a target; a URL has none (RFC 3986, 2).
-fn target(method: &str, path: &str) -> Result<String, Refusal> {
+fn target(method: &str, path: &str) -> Result<String, Answer> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad("the target has bytes that no URL has: percent-encode them"));
     }
@@ -202,7 +202,7 @@ fn absolute(path: &str) -> Option<String> {
 }
 
 /// RFC 9112, 3.2: one Host with HTTP/1.1, none missing, none ambiguous.
-fn check_host(head: &Head) -> Result<(), Refusal> {
+fn check_host(head: &Head) -> Result<(), Answer> {
     let mut hosts = head.all("host");
     match (hosts.next(), hosts.next()) {
         (None, _) if head.http10 => Ok(()),
@@ -218,7 +218,7 @@ fn is_host(byte: u8) -> bool {
 }
 
 /// Digits only, and the same ones each time. A number that no machine holds is merely too large.
-fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
+fn content_length(head: &Head) -> Result<Option<u64>, Answer> {
     let mut lengths = head.all("content-length");
     let Some(first) = lengths.next() else { return Ok(None) };
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
@@ -231,7 +231,7 @@ fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
     Ok(Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
-fn is_chunked(head: &Head) -> Result<bool, Refusal> {
+fn is_chunked(head: &Head) -> Result<bool, Answer> {
     let mut codings = head.all("transfer-encoding");
     let Some(first) = codings.next() else { return Ok(false) };
     if head.http10 {
@@ -242,17 +242,17 @@ fn is_chunked(head: &Head) -> Result<bool, Refusal> {
     }
     if !first.eq_ignore_ascii_case(b"chunked") {
         let why = "only `Transfer-Encoding: chunked` is understood: send that";
-        return Err(Refusal::new(501, why));
+        return Err(Answer::error(501, why));
     }
     Ok(true)
 }
 
-fn check_expect(head: &Head) -> Result<(), Refusal> {
+fn check_expect(head: &Head) -> Result<(), Answer> {
     let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
     if head.http10 || head.all("expect").all(is_known) {
         return Ok(());
     }
-    Err(Refusal::new(417, "only `Expect: 100-continue` is understood: leave other ones out"))
+    Err(Answer::error(417, "only `Expect: 100-continue` is understood: leave other ones out"))
 }
 
 #[cfg(test)]

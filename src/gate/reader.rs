@@ -4,7 +4,7 @@
 //! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
 //! Flow: `head`, then `body` with the framing that the head gave.
 
-use super::answer::Refusal;
+use super::answer::Answer;
 use super::bodies::Body;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
@@ -34,14 +34,14 @@ pub(super) struct Reader {
 #[derive(Debug)]
 pub(super) enum ReadEnd {
     /// The client is told, then the connection closes.
-    Refused(Refusal),
+    Refused(Answer),
     /// There is no client to tell, or nothing to say.
     Gone,
 }
 
-impl From<Refusal> for ReadEnd {
-    fn from(refusal: Refusal) -> ReadEnd {
-        ReadEnd::Refused(refusal)
+impl From<Answer> for ReadEnd {
+    fn from(answer: Answer) -> ReadEnd {
+        ReadEnd::Refused(answer)
     }
 }
 
@@ -90,7 +90,7 @@ impl Reader {
         };
         if blank + end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
-            return Err(Refusal::new(431, text).into());
+            return Err(Answer::error(431, &text).into());
         }
         let head = head::parse(&self.unused()[..end])?;
         self.start += end;
@@ -179,7 +179,7 @@ impl Reader {
 
     /// Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head. Anything else that
     /// begins no method is no HTTP.
-    fn skip_blank_lines(&mut self) -> Result<usize, Refusal> {
+    fn skip_blank_lines(&mut self) -> Result<usize, Answer> {
         let blank = 2 * self.unused().chunks(2).take_while(|two| *two == b"\r\n").count();
         self.start += blank;
         match self.unused() {
@@ -214,7 +214,7 @@ impl Reader {
 
 fn ended(error: io::Error, late: &'static str) -> ReadEnd {
     match error.kind() {
-        io::ErrorKind::TimedOut => Refusal::new(408, format!("{late}: send it again")).into(),
+        io::ErrorKind::TimedOut => Answer::error(408, &format!("{late}: send it again")).into(),
         _ => ReadEnd::Gone,
     }
 }

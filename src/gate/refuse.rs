@@ -4,7 +4,7 @@
 //! which there is no thread are answered by it: what they wanted decides how.
 //! When `REFUSED_MAX` of them linger: the next one is closed at once; what its client sends after that is a reset.
 
-use super::answer::{Refusal, ResponseMode};
+use super::answer::{Answer, ResponseMode};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::{Door, Inner, Serve};
@@ -37,7 +37,7 @@ enum Refused {
     /// It has its answer and may read it until then.
     Linger(Arc<Socket>, Instant),
     /// It is told this, or what `Serve::refusal` says.
-    Tell(Arc<Socket>, Refusal),
+    Tell(Arc<Socket>, Answer),
 }
 
 impl Refuser {
@@ -52,8 +52,8 @@ impl Refuser {
     }
 
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
-    pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Refusal) {
-        let bytes = ResponseMode::UNKNOWN.whole(&why.answer());
+    pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Answer) {
+        let bytes = ResponseMode::UNKNOWN.whole(why);
         if socket.write_all(&bytes, Duration::ZERO).is_err() {
             return;
         }
@@ -67,7 +67,7 @@ impl Refuser {
     }
 
     /// Hands on a socket whose request will be read and refused in the way that its client understands.
-    pub(super) fn refuse_politely(&self, socket: Arc<Socket>, why: Refusal) {
+    pub(super) fn refuse_politely(&self, socket: Arc<Socket>, why: Answer) {
         if self.queue.try_send(Refused::Tell(Arc::clone(&socket), why.clone())).is_err() {
             self.refuse(socket, &why);
         }
@@ -91,15 +91,15 @@ fn run(queue: &Receiver<Refused>, lingering: &AtomicUsize, door: Door, serve: &d
     }
 }
 
-fn tell(socket: &Arc<Socket>, why: &Refusal, door: Door, serve: &dyn Serve) {
+fn tell(socket: &Arc<Socket>, why: &Answer, door: Door, serve: &dyn Serve) {
     let head = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT);
     let bytes = match head {
         Ok(head) => {
-            let mut answer = serve.refusal(&head).unwrap_or_else(|| why.answer());
+            let mut answer = serve.refusal(&head).unwrap_or_else(|| why.clone());
             serve.decorate(door, &head, &mut answer);
             ResponseMode::of(&head).closing().whole(&answer)
         }
-        Err(_) => ResponseMode::UNKNOWN.whole(&why.answer()),
+        Err(_) => ResponseMode::UNKNOWN.whole(why),
     };
     // Its client may have gone: there is nothing to tell then.
     let _ = socket.write_all(&bytes, Duration::ZERO);

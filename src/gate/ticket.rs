@@ -4,7 +4,7 @@
 //! for one. A ticket's name is random: another local process, which may find the inner listener, has none.
 //! Never: lets a ticket be redeemed twice.
 
-use super::answer::{Answer, Refusal};
+use super::answer::Answer;
 use super::bodies::Body;
 use super::client::Client;
 use super::head::Head;
@@ -95,7 +95,7 @@ impl Tickets {
                 drop(out);
                 Answer::new(204)
             }
-            Err(_) => failed().answer(),
+            Err(_) => failed(),
         }
     }
 
@@ -123,8 +123,8 @@ impl Tickets {
     }
 }
 
-pub(super) fn failed() -> Refusal {
-    Refusal::new(500, "this request failed inside, the log has a line about it: try again")
+pub(super) fn failed() -> Answer {
+    Answer::error(500, "this request failed inside, the log has a line about it: try again")
 }
 
 /// 128 random bits in hexadecimal.
