@@ -81,9 +81,7 @@ pub struct Limits {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// From the connect to a whole first head; then 408.
-    first: Duration,
-    /// From the first byte of a later head to its last; then 408.
+    /// To a whole head, from the connect, and later from its first byte; then 408.
     head: Duration,
     /// For a whole body; then 408.
     body: Duration,
@@ -95,22 +93,18 @@ pub struct Timeouts {
     lend: Duration,
     /// For `http` to answer; it never waits, so that this one means that it hangs.
     inner: Duration,
-    /// For the first answer on a new inner connection.
-    confirm: Duration,
     /// Before a connection at rest can be evicted.
     evict: Duration,
 }
 
 impl Timeouts {
     pub const USUAL: Timeouts = Timeouts {
-        first: Duration::from_secs(10),
         head: Duration::from_secs(10),
         body: Duration::from_secs(30),
         write: Duration::from_secs(30),
         linger: Duration::from_secs(1),
         lend: Duration::from_secs(10),
         inner: Duration::from_secs(10),
-        confirm: Duration::from_secs(2),
         evict: Duration::from_millis(250),
     };
 }

@@ -70,10 +70,6 @@ impl ResponseMode {
         ResponseMode { http10: head.http10, head_only: head.method == "HEAD", keep }
     }
 
-    pub(super) fn closing(self) -> ResponseMode {
-        ResponseMode { keep: false, ..self }
-    }
-
     /// A whole answer in one piece, so that one write sends it.
     pub(super) fn whole(self, answer: &Answer) -> Vec<u8> {
         let mut bytes = self.head(answer.status, &answer.headers, Some(answer.body.len()));

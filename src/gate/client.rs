@@ -12,50 +12,49 @@ use super::watch::Watch;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 
-/// The client of one request, on its own thread.
+/// The client of one connection, on its own thread.
 pub struct Client {
     shared: Arc<Shared>,
     pub(super) socket: Arc<Socket>,
+    /// How its request is answered, and how far that is.
     mode: ResponseMode,
     pub(super) sent: Sent,
-    closes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Nothing,
-    /// The head of an answer and perhaps some of its body.
-    Begun,
+    /// Something of an answer with which the connection ends.
+    Last,
     /// A whole answer; the connection goes on.
     Whole,
-    /// A whole answer, and the connection ends.
-    Last,
 }
 
 impl Client {
-    pub(super) fn new(shared: Arc<Shared>, socket: Arc<Socket>, mode: ResponseMode) -> Client {
-        Client { shared, socket, mode, sent: Sent::Nothing, closes: false }
+    pub(super) fn new(shared: Arc<Shared>, socket: Arc<Socket>) -> Client {
+        Client { shared, socket, mode: ResponseMode::UNKNOWN, sent: Sent::Nothing }
+    }
+
+    /// It sent a request, which is to be answered so.
+    pub(super) fn expect(&mut self, mode: ResponseMode) {
+        (self.mode, self.sent) = (mode, Sent::Nothing);
     }
 
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        let mode = self.begin_answer()?;
-        self.sent = if mode.keep { Sent::Whole } else { Sent::Last };
-        let head = mode.head(answer.status, &answer.headers, Some(answer.body.len()));
-        let body = if mode.head_only || !has_body(answer.status) { &[] } else { &*answer.body };
-        self.send([&head, body])
+        self.begin_answer()?;
+        let Answer { status, headers, body } = answer;
+        let head = self.mode.head(status, &headers, Some(body.len()));
+        let body = if self.mode.head_only || !has_body(status) { &[] } else { &*body };
+        self.send([&head, body])?;
+        self.finish_answer();
+        Ok(())
     }
 
     /// Sends an answer after which the connection ends.
     pub(super) fn answer_last(&mut self, answer: Answer) -> io::Result<()> {
-        self.mode = self.mode.closing();
+        self.mode.keep = false;
         self.answer(answer)
-    }
-
-    /// The connection ends with the body that begins now. No header says so: there are clients (undici) that then take a
-    /// cut for the end of the body, chunked or not.
-    pub fn close_after(&mut self) {
-        self.closes = true;
     }
 
     /// Gives up when the client takes nothing of it for `Timeouts::write`; no time is lost by that but this thread's.
@@ -66,10 +65,9 @@ impl Client {
 
     /// Sends the head of an answer, with these header lines. Its body comes in pieces, through `write_all`, and ends with `end`.
     pub fn begin(&mut self, status: u16, headers: &str) -> io::Result<()> {
-        let mode = self.begin_answer()?;
+        self.begin_answer()?;
         // What ends with the connection cannot promise to keep it.
-        self.mode = if mode.http10 { mode.closing() } else { mode };
-        self.sent = Sent::Begun;
+        self.mode.keep &= !self.mode.http10;
         let bytes = self.mode.head(status, headers, None);
         self.send([&bytes])
     }
@@ -89,7 +87,14 @@ impl Client {
 
     /// The body is whole. One that is not, because its client shall come back, ends with the connection and without this.
     pub fn end(&mut self) -> io::Result<()> {
-        self.sent = if self.mode.keep && !self.closes { Sent::Whole } else { Sent::Last };
+        self.end_last()?;
+        self.finish_answer();
+        Ok(())
+    }
+
+    /// The body is whole, and the connection ends with it. No header said so: there are clients (undici) that then take a cut
+    /// for the end of the body, chunked or not.
+    pub fn end_last(&mut self) -> io::Result<()> {
         if self.mode.head_only || self.mode.http10 {
             return Ok(());
         }
@@ -108,13 +113,20 @@ impl Client {
         self.shared.inner.watcher.watch(&self.socket, Arc::new(wake))
     }
 
-    /// How the one answer to this request is sent.
-    fn begin_answer(&self) -> io::Result<ResponseMode> {
+    fn begin_answer(&mut self) -> io::Result<()> {
         if self.sent != Sent::Nothing {
             return Err(io::Error::other("the client has its answer already"));
         }
-        let keep = self.mode.keep && !self.shared.table.is_closing();
-        Ok(ResponseMode { keep, ..self.mode })
+        self.sent = Sent::Last;
+        self.mode.keep &= !self.shared.table.is_closing();
+        Ok(())
+    }
+
+    /// The answer is whole.
+    fn finish_answer(&mut self) {
+        if self.mode.keep {
+            self.sent = Sent::Whole;
+        }
     }
 }
 

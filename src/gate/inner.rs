@@ -183,10 +183,9 @@ impl Inner {
     fn connect(&self, address: &SocketAddr) -> io::Result<UnixStream> {
         let stream = UnixStream::connect_addr(address)?;
         stream.set_write_timeout(Some(self.timeouts.inner))?;
-        stream.set_read_timeout(Some(self.timeouts.confirm))?;
+        stream.set_read_timeout(Some(self.timeouts.inner))?;
         (&stream).write_all(CONFIRM.as_bytes())?;
         reply::read(&stream)?;
-        stream.set_read_timeout(Some(self.timeouts.inner))?;
         Ok(stream)
     }
 }

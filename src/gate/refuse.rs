@@ -97,7 +97,7 @@ fn tell(socket: &Arc<Socket>, why: &Answer, door: Door, serve: &dyn Serve) {
         Ok(head) => {
             let mut answer = serve.refusal(&head).unwrap_or_else(|| why.clone());
             serve.decorate(door, &head, &mut answer);
-            ResponseMode::of(&head).closing().whole(&answer)
+            ResponseMode { keep: false, ..ResponseMode::of(&head) }.whole(&answer)
         }
         Err(_) => ResponseMode::UNKNOWN.whole(why),
     };

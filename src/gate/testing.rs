@@ -21,14 +21,12 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
 pub(super) const BRISK: Timeouts = Timeouts {
-    first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
     lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
-    confirm: Duration::from_secs(2),
     evict: Duration::from_millis(250),
 };
 

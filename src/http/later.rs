@@ -43,14 +43,13 @@ pub fn stream(
         .with("Content-Type", EVENT_STREAM)
         .with("X-Session-Id", stream.handle.session_id());
     let head = ask.answer(head);
-    // A client that is half open would rest on it.
-    client.close_after();
     client.begin(head.status, &head.headers)?;
     let (padding, raw, heartbeat) = (ask.padding, ask.raw, ask.heartbeat);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
     if sse::run(&mut stream, client, padding, heartbeat, raw)? == sse::End::Orderly {
-        client.end()?;
+        // A client that is half open would rest on a connection that is kept.
+        client.end_last()?;
     }
     Ok(())
 }
@@ -62,7 +61,6 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
     if answer.status != 200 {
         return client.answer(answer);
     }
-    client.close_after();
     client.begin(answer.status, &answer.headers)?;
     client.write_all(&answer.body)
 }
