@@ -119,7 +119,7 @@ pub trait Serve: Send + Sync + 'static {
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn FnOnce() + Send>>;
+    ) -> io::Result<Box<dyn Fn() + Send + Sync>>;
 
     /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
     fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}

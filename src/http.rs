@@ -55,7 +55,7 @@ impl Serve for Http {
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn FnOnce() + Send>> {
+    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
         // Never dropped: with an abstract name its `Drop` panics.
         let server: &'static tiny_http::Server = Box::leak(Box::new(server));

@@ -54,16 +54,14 @@ struct Current {
 
 /// One server of `http` and the connections to it. It is stopped when the last request that uses it is through.
 struct Set {
-    stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    stop: Box<dyn Fn() + Send + Sync>,
     /// The connections that are not lent. None in the place of one that broke: the set is given up.
     free: (Sender<Option<UnixStream>>, Receiver<Option<UnixStream>>),
 }
 
 impl Drop for Set {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.get_mut().take() {
-            stop();
-        }
+        (self.stop)();
     }
 }
 
@@ -93,10 +91,11 @@ impl Inner {
         if replied.is_err() && self.tickets.is_waiting(&ticket) {
             replied = self.send(request.as_bytes());
         }
-        match (replied, self.tickets.settle(&ticket)) {
-            (Ok(_), Some(Progress::Later(work))) => Ok(Outcome::Later(work)),
-            (Ok(answer), _) => Ok(answer.into()),
-            (Err(_), Some(Progress::Waiting(_))) => {
+        let Progress { waiting, later } = self.tickets.settle(&ticket);
+        match (replied, later) {
+            (Ok(_), Some(work)) => Ok(Outcome::Later(work)),
+            (Ok(answer), None) => Ok(answer.into()),
+            (Err(_), _) if waiting.is_some() => {
                 Err(Answer::busy("all hands are busy: try again in a moment"))
             }
             (Err(_), _) => Err(failed()),
@@ -170,7 +169,7 @@ impl Inner {
         let ours = listener.try_clone()?;
         let served = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets));
         let set = served.and_then(|stop| {
-            let set = Arc::new(Set { stop: Mutex::new(Some(stop)), free: bounded(HOPS) });
+            let set = Arc::new(Set { stop, free: bounded(HOPS) });
             (0..HOPS)
                 .try_for_each(|_| self.connect(&address).map(|line| set.give_back(Some(line))))?;
             Ok(set)

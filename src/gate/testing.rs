@@ -76,7 +76,7 @@ impl Serve for Web {
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn FnOnce() + Send>> {
+    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("a test asked for it"));
         }

@@ -62,10 +62,11 @@ pub struct Exchange {
 }
 
 /// How far the exchange of one ticket is.
-pub(super) enum Progress {
-    Waiting(Exchange),
-    Redeemed,
-    Later(Later),
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Until `http` takes it.
+    pub(super) waiting: Option<Exchange>,
+    pub(super) later: Option<Later>,
 }
 
 pub struct Tickets {
@@ -90,7 +91,7 @@ impl Tickets {
                 // Where the gate gave up meanwhile, the work is dropped, and not under the lock.
                 let mut out = self.out.lock();
                 if let Some(progress) = out.get_mut(ticket) {
-                    *progress = Progress::Later(work);
+                    progress.later = Some(work);
                 }
                 drop(out);
                 Answer::new(204)
@@ -100,26 +101,22 @@ impl Tickets {
     }
 
     fn redeem(&self, ticket: &str) -> Option<Exchange> {
-        let mut out = self.out.lock();
-        let progress = out.get_mut(ticket).filter(|it| matches!(it, Progress::Waiting(_)))?;
-        match std::mem::replace(progress, Progress::Redeemed) {
-            Progress::Waiting(exchange) => Some(exchange),
-            _ => None,
-        }
+        self.out.lock().get_mut(ticket)?.waiting.take()
     }
 
     pub(super) fn issue(&self, exchange: Exchange) -> String {
         let ticket = format!("{}-{}", self.secret, self.next.fetch_add(1, Ordering::Relaxed));
-        self.out.lock().insert(ticket.clone(), Progress::Waiting(exchange));
+        let progress = Progress { waiting: Some(exchange), later: None };
+        self.out.lock().insert(ticket.clone(), progress);
         ticket
     }
 
     pub(super) fn is_waiting(&self, ticket: &str) -> bool {
-        matches!(self.out.lock().get(ticket), Some(Progress::Waiting(_)))
+        self.out.lock().get(ticket).is_some_and(|progress| progress.waiting.is_some())
     }
 
-    pub(super) fn settle(&self, ticket: &str) -> Option<Progress> {
-        self.out.lock().remove(ticket)
+    pub(super) fn settle(&self, ticket: &str) -> Progress {
+        self.out.lock().remove(ticket).unwrap_or_default()
     }
 }
 
@@ -129,9 +126,8 @@ pub(super) fn failed() -> Answer {
 
 /// 128 random bits in hexadecimal.
 pub(super) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let random = || getrandom::u64().map_err(io::Error::other);
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
 }
 
 #[cfg(test)]
@@ -176,7 +172,7 @@ mod tests {
         let answer = tickets.answer(&ticket, |_| Outcome::Later(Box::new(|_| Ok(()))));
 
         assert_eq!(answer.status, 204);
-        assert!(matches!(tickets.settle(&ticket), Some(Progress::Later(_))));
-        assert!(tickets.settle(&ticket).is_none());
+        assert!(tickets.settle(&ticket).later.is_some());
+        assert!(tickets.settle(&ticket).later.is_none());
     }
 }
