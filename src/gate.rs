@@ -36,7 +36,6 @@ pub use address::{Address, ListenSocket, bind};
 pub use answer::Answer;
 pub use bodies::Body;
 pub use client::{Client, ClientHandle};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 use parking_lot::Mutex;
@@ -134,8 +133,8 @@ pub trait Serve: Send + Sync + 'static {
 pub struct Gate {
     address: Address,
     shared: Arc<Shared>,
-    /// Dropping these two tells the accept loop to end.
-    open: Mutex<Option<(Arc<ListenSocket>, Sender<()>)>>,
+    /// Until it is closed.
+    listener: Mutex<Option<Arc<ListenSocket>>>,
 }
 
 /// What all connections of one gate have in common.
@@ -154,24 +153,21 @@ impl Gate {
         limits: Limits,
         inner: &Arc<Inner>,
     ) -> io::Result<Gate> {
-        let address = listener.address()?;
-        let listener = Arc::new(listener);
+        let (address, listener) = (listener.address.clone(), Arc::new(listener));
         let shared = Arc::new(Shared {
             limits,
             table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             door,
         });
-        let (open, closed) = crossbeam_channel::bounded(0);
         let accept = Accept {
             listener: listener.clone(),
-            closed,
             refuser: Refuser::start(inner, door)?,
             shared: shared.clone(),
             logged: HashMap::new(),
         };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
-        Ok(Gate { address, shared, open: Mutex::new(Some((listener, open))) })
+        Ok(Gate { address, shared, listener: Mutex::new(Some(listener)) })
     }
 
     /// What was bound, port 0 resolved.
@@ -181,11 +177,10 @@ impl Gate {
 
     /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
     pub fn close(&self) {
-        let open = self.open.lock().take();
-        if let Some((listener, open)) = open {
-            drop(open);
-            listener.shut();
+        let listener = self.listener.lock().take();
+        if let Some(listener) = listener {
             self.shared.table.close();
+            listener.shut();
         }
     }
 
@@ -202,7 +197,6 @@ impl Drop for Gate {
 
 struct Accept {
     listener: Arc<ListenSocket>,
-    closed: Receiver<()>,
     refuser: Refuser,
     shared: Arc<Shared>,
     /// When each kind of trouble was last logged.
@@ -212,14 +206,15 @@ struct Accept {
 impl Accept {
     fn run(mut self) {
         loop {
-            match self.listener.accept() {
+            let accepted = self.listener.accept();
+            if self.shared.table.is_closing() {
+                return;
+            }
+            match accepted {
                 Ok((fd, peer)) => self.admit(fd, peer),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if self.closed.recv_timeout(ACCEPT_PAUSE) == Err(RecvTimeoutError::Disconnected)
-                    {
-                        return;
-                    }
+                    thread::park_timeout(ACCEPT_PAUSE);
                     self.complain("accept-failed", &error);
                     self.shared.table.evict(Instant::now());
                 }
