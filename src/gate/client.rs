@@ -63,26 +63,13 @@ impl Client {
         self.socket.write_pieces(&mut pieces.map(IoSlice::new), stuck)
     }
 
-    /// Sends the head of an answer, with these header lines. Its body comes in pieces, through `write_all`, and ends with `end`.
+    /// Sends the head of an answer, with these header lines. Its body comes in pieces, each of them written, and ends with `end`.
     pub fn begin(&mut self, status: u16, headers: &str) -> io::Result<()> {
         self.begin_answer()?;
         // What ends with the connection cannot promise to keep it.
         self.mode.keep &= !self.mode.http10;
         let bytes = self.mode.head(status, headers, None);
         self.send([&bytes])
-    }
-
-    /// Sends bytes of the body. `TimedOut` when the client takes none of them for 30 s; nobody's time is lost
-    /// by that but this thread's. To a HEAD nothing is sent.
-    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.mode.head_only || bytes.is_empty() {
-            return Ok(());
-        }
-        if self.mode.http10 {
-            return self.send([bytes]);
-        }
-        let size = format!("{:x}\r\n", bytes.len());
-        self.send([size.as_bytes(), bytes, b"\r\n"])
     }
 
     /// The body is whole. One that is not, because its client shall come back, ends with the connection and without this.
@@ -131,8 +118,19 @@ impl Client {
 }
 
 impl io::Write for Client {
+    /// Sends bytes of the body, all of them; to a HEAD none. `TimedOut` when the client takes none of them for
+    /// `Timeouts::write`.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Client::write_all(self, bytes).map(|()| bytes.len())
+        if self.mode.head_only || bytes.is_empty() {
+            return Ok(bytes.len());
+        }
+        if self.mode.http10 {
+            self.send([bytes])?;
+        } else {
+            let size = format!("{:x}\r\n", bytes.len());
+            self.send([size.as_bytes(), bytes, b"\r\n"])?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

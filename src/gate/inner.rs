@@ -40,7 +40,7 @@ pub struct Inner {
     /// The memory that bodies are held from.
     pub(super) budget: Arc<Budget>,
     pub(super) timeouts: Timeouts,
-    pub(super) watcher: Arc<Watcher>,
+    pub(super) watcher: &'static Watcher,
     tickets: Arc<Tickets>,
     /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
     current: Mutex<Current>,

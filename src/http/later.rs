@@ -7,7 +7,7 @@ use crate::frame::quoted;
 use crate::gate::{Answer, Client, ClientHandle};
 use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
 use crate::{poll, sse};
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 impl ClientConnection for ClientHandle {
