@@ -139,7 +139,7 @@ impl Http {
         }
         if path == "/" || path.starts_with("/-/") {
             allow(head, "GET, HEAD")?;
-            let page = pages::page(path, host(head), head, self.settings.demo);
+            let page = pages::page(path, head, self.settings.demo);
             return page.map(Outcome::Now).ok_or_else(|| error(404, "no such page; / has a hint"));
         }
         allow(head, "GET, POST, DELETE, OPTIONS")?;
@@ -189,10 +189,6 @@ fn allow(head: &Head, methods: &'static str) -> Result<(), Answer> {
     } else {
         Err(error(405, &format!("use one of {methods}")).with("Allow", methods))
     }
-}
-
-fn host(head: &Head) -> &str {
-    head.first("host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or("localhost")
 }
 
 fn respond(request: tiny_http::Request, answer: Answer) {

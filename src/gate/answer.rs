@@ -65,8 +65,8 @@ impl ResponseMode {
 
     /// HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112, 9.3).
     pub(super) fn of(head: &Head) -> ResponseMode {
-        let keep = !head.has_token("connection", "close")
-            && (!head.http10 || head.has_token("connection", "keep-alive"));
+        let says = |token: &[u8]| head.list("connection").any(|it| it.eq_ignore_ascii_case(token));
+        let keep = !says(b"close") && (!head.http10 || says(b"keep-alive"));
         ResponseMode { http10: head.http10, head_only: head.method == "HEAD", keep }
     }
 
