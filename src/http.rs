@@ -98,13 +98,11 @@ impl Http {
             Door::Public => self.route(exchange),
             Door::Admin => self.admin(&head).map(Outcome::Now),
         };
-        match outcome.unwrap_or_else(Outcome::Now) {
-            Outcome::Now(mut answer) => {
-                answer.headers += &self.cors(door, &head);
-                Outcome::Now(answer)
-            }
-            later => later,
+        let mut outcome = outcome.unwrap_or_else(Outcome::Now);
+        if let Outcome::Now(answer) = &mut outcome {
+            answer.headers += &self.cors(door, &head);
         }
+        outcome
     }
 
     /// What the operator reads is for no page.
@@ -148,20 +146,20 @@ impl Http {
             return Err(error(404, "no session can have this path"));
         }
         let ask = Ask::read(exchange, &self.settings);
-        self.session(ask.map_err(|why| error(400, &why))?)
+        self.session(head, ask.map_err(|why| error(400, &why))?)
     }
 
-    fn session(&self, ask: Box<Ask>) -> Result<Outcome, Answer> {
+    fn session(&self, head: &Head, ask: Box<Ask>) -> Result<Outcome, Answer> {
         let table = Arc::clone(&self.table);
-        Ok(Outcome::Later(match ask.head.method.as_str() {
+        Ok(Outcome::Later(match head.method.as_str() {
             "POST" => Box::new(move |client| later::post(&table, ask, client)),
             "DELETE" => Box::new(move |client| later::delete(&table, ask, client)),
             _ if ask.join.kind == Kind::Poll => {
-                ask.refuse_what_is_no_client()?;
+                ask::refuse_what_is_no_client(head)?;
                 Box::new(move |client| later::poll(&table, ask, client))
             }
             _ => {
-                ask.refuse_what_is_no_client()?;
+                ask::refuse_what_is_no_client(head)?;
                 let found = table.find_or_open(&ask.join);
                 Box::new(move |client| later::stream(&table, ask, found, client))
             }

@@ -21,7 +21,6 @@ const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 pub struct Ask {
-    pub head: Arc<Head>,
     pub body: Body,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
@@ -42,9 +41,8 @@ impl Ask {
     pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
         let head = Arc::clone(&exchange.head);
         let (_, query) = head.path_and_query();
-        let number = |name: &str| match query::first(query, name) {
-            Some(text) => query::whole_number(name, &text).map(Some),
-            None => Ok(None),
+        let number = |name: &str| {
+            query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
         };
         let timeout = match query::first(query, "timeout").as_deref() {
             Some("-1") => Some(0),
@@ -67,49 +65,12 @@ impl Ask {
         // That of a GET is of no use, and a stream is waited for.
         let body = if head.method == "POST" { exchange.body } else { Body::default() };
         let heartbeat = settings.heartbeat;
-        let head = exchange.head;
-        Ok(Box::new(Ask { head, body, join, timeout, heartbeat, padding, seq, raw, cors }))
+        Ok(Box::new(Ask { body, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
     /// Whether a POST says that it has frames.
     pub fn is_for_tunnel(&self) -> bool {
         self.join.tunnel || self.seq.is_some()
-    }
-
-    /// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
-    /// opens nothing. A request for a WebSocket is at the wrong server.
-    pub fn refuse_what_is_no_client(&self) -> Result<(), Answer> {
-        let is =
-            |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
-        let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
-        let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
-        let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
-            (Some(true), _) | (_, Some(false)) => true,
-            (None, None) => is_of_element(&self.head),
-            _ => false,
-        };
-        let refusal = if is("upgrade", b"websocket") == Some(true) {
-            (
-                400,
-                "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
-            )
-        } else if mode(b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html")) {
-            (
-                406,
-                "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
-            )
-        } else if (site(b"cross-site") || site(b"same-site")) && self.head.first("origin").is_none()
-        {
-            (
-                403,
-                "a request of another site needs an Origin: use an EventSource, or fetch with CORS",
-            )
-        } else if of_element {
-            (403, "no element of a page may load a session: use an EventSource, or fetch")
-        } else {
-            return Ok(());
-        };
-        Err(unbuffered(error(refusal.0, refusal.1)))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
@@ -118,6 +79,37 @@ impl Ask {
         answer.headers += &self.cors;
         answer
     }
+}
+
+/// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
+/// opens nothing. A request for a WebSocket is at the wrong server.
+pub fn refuse_what_is_no_client(head: &Head) -> Result<(), Answer> {
+    let is = |name: &str, value: &[u8]| head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+    let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
+    let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
+    let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
+        (Some(true), _) | (_, Some(false)) => true,
+        (None, None) => is_of_element(head),
+        _ => false,
+    };
+    let (status, why) = if is("upgrade", b"websocket") == Some(true) {
+        (
+            400,
+            "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
+        )
+    } else if mode(b"navigate").unwrap_or_else(|| accepts(head, "text/html")) {
+        (
+            406,
+            "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
+        )
+    } else if (site(b"cross-site") || site(b"same-site")) && head.first("origin").is_none() {
+        (403, "a request of another site needs an Origin: use an EventSource, or fetch with CORS")
+    } else if of_element {
+        (403, "no element of a page may load a session: use an EventSource, or fetch")
+    } else {
+        return Ok(());
+    };
+    Err(unbuffered(error(status, why)))
 }
 
 fn unbuffered(mut answer: Answer) -> Answer {
@@ -143,9 +135,9 @@ fn is_of_element(head: &Head) -> bool {
 }
 
 fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
-    let named =
-        |part: &[u8]| is(part.split(|byte| *byte == b';').next().unwrap_or(part).trim_ascii());
-    head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
+    let name =
+        |range: &[u8]| is(range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii());
+    head.list("accept").any(name)
 }
 
 fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {

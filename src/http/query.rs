@@ -13,9 +13,7 @@ const CHANNELS: [&str; 2] = ["channel", "identifier"];
 
 /// The first value of a parameter, decoded.
 pub fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    pairs(query)
-        .find(|(key, _)| key == name)
-        .map(|(_, piece)| decode(piece.split_once('=').map_or("", |(_, v)| v)))
+    pairs(query).find(|(key, ..)| key == name).map(|(_, value, _)| decode(value))
 }
 
 /// What is appended to the upstream's URL: every parameter that is not the bridge's and that `fixed` (the query of
@@ -26,15 +24,16 @@ pub fn passed_on(query: &str, fixed: &str, tunnel: bool) -> String {
     let taken: Vec<String> = names(fixed).collect();
     let owned = |key: &str| OWNED.contains(&key) || !tunnel && CHANNELS.contains(&key);
     let passed = pairs(query)
-        .filter(|(key, piece)| !owned(key) && !names(piece).any(|name| taken.contains(&name)))
-        .map(|(_, piece)| piece);
+        .filter(|(key, _, piece)| !owned(key) && !names(piece).any(|name| taken.contains(&name)))
+        .map(|(_, _, piece)| piece);
     passed.collect::<Vec<_>>().join("&")
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+/// The parameters, each with its key decoded, its value as it came, and both of them as they came.
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str, &str)> {
     query.split('&').filter(|piece| !piece.is_empty()).map(|piece| {
-        let key = piece.split('=').next().unwrap_or(piece);
-        (decode(key), piece)
+        let (key, value) = piece.split_once('=').unwrap_or((piece, ""));
+        (decode(key), value, piece)
     })
 }
 
@@ -86,8 +85,8 @@ pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
     let mut channels = Vec::new();
     // Looked up: a query has room for some 1,500 of them.
     let mut known = HashSet::new();
-    for (key, piece) in pairs(query).filter(|(key, _)| CHANNELS.contains(&&**key)) {
-        let (bytes, whole) = unescape(piece.split_once('=').map_or("", |(_, value)| value));
+    for (key, value, _) in pairs(query).filter(|(key, ..)| CHANNELS.contains(&&**key)) {
+        let (bytes, whole) = unescape(value);
         let text = String::from_utf8(bytes).ok().filter(|_| whole);
         let text = text.ok_or_else(|| format!("{key}: percent-encode it, as UTF-8"))?;
         let json = match &*key {
