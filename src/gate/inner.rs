@@ -42,14 +42,9 @@ pub struct Inner {
     pub(super) timeouts: Timeouts,
     pub(super) watcher: &'static Watcher,
     tickets: Arc<Tickets>,
-    /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
-    current: Mutex<Current>,
-}
-
-#[derive(Default)]
-struct Current {
-    set: Option<Arc<Set>>,
-    failed: Option<Instant>,
+    /// Guards which set is in use; where there is none, when one may be built. It is built under it: a thread that waits for
+    /// the lock needs that set.
+    current: Mutex<Result<Arc<Set>, Instant>>,
 }
 
 /// One server of `http` and the connections to it. It is stopped when the last request that uses it is through.
@@ -72,9 +67,9 @@ impl Inner {
         timeouts: Timeouts,
     ) -> io::Result<Arc<Inner>> {
         let tickets = Arc::new(Tickets::new()?);
-        let (watcher, current) = (Watcher::shared()?, Mutex::default());
+        let (watcher, current) = (Watcher::shared()?, Mutex::new(Err(Instant::now())));
         let inner = Inner { serve, budget, timeouts, watcher, tickets, current };
-        inner.current.lock().set = Some(inner.build()?);
+        *inner.current.lock() = Ok(inner.build()?);
         Ok(Arc::new(inner))
     }
 
@@ -129,21 +124,20 @@ impl Inner {
     /// The set in use; a new one where the last was given up.
     fn set(&self) -> io::Result<Arc<Set>> {
         let mut current = self.current.lock();
-        if let Some(set) = &current.set {
-            return Ok(Arc::clone(set));
-        }
-        if current.failed.is_some_and(|failed| failed.elapsed() < REBUILD_PAUSE) {
-            return Err(io::ErrorKind::NotConnected.into());
+        match &*current {
+            Ok(set) => return Ok(Arc::clone(set)),
+            Err(at) if Instant::now() < *at => return Err(io::ErrorKind::NotConnected.into()),
+            Err(_) => {}
         }
         match self.build() {
             Ok(set) => {
                 report::warning!("event=inner-rebuilt");
-                *current = Current { set: Some(Arc::clone(&set)), failed: None };
+                *current = Ok(Arc::clone(&set));
                 Ok(set)
             }
             Err(error) => {
                 report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
-                current.failed = Some(Instant::now());
+                *current = Err(Instant::now() + REBUILD_PAUSE);
                 Err(error)
             }
         }
@@ -152,7 +146,8 @@ impl Inner {
     /// Gives up the whole set: its listening socket is shut, so that one connection cannot be replaced.
     fn give_up(&self, set: &Arc<Set>, error: &io::Error) {
         let mut current = self.current.lock();
-        if current.set.take_if(|current| Arc::ptr_eq(current, set)).is_some() {
+        if current.as_ref().is_ok_and(|current| Arc::ptr_eq(current, set)) {
+            *current = Err(Instant::now());
             report::warning!("event=inner-broken error={:?}", error.to_string());
         }
         drop(current);
