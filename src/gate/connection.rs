@@ -107,7 +107,8 @@ impl Connection {
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.inner.budget);
         let timeouts = &self.shared.inner.timeouts;
-        if framing != Framing::Nothing && head::expects_continue(head) && !self.reader.has_more() {
+        if framing != Framing::Length(0) && head::expects_continue(head) && !self.reader.has_more()
+        {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.client.socket.write_all(go_on, timeouts.write).map_err(|_| ReadEnd::Gone)?;
         }

@@ -69,7 +69,7 @@ impl Head {
 /// What follows the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    Nothing,
+    /// 0 where nothing says that there is a body.
     Length(usize),
     Chunked,
 }
@@ -134,9 +134,8 @@ pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Answer> {
             return Err(bad("Content-Length and Transfer-Encoding exclude each other: send one"));
         }
         (true, None) => Framing::Chunked,
-        (false, None | Some(0)) => Framing::Nothing,
         (false, Some(length)) if length > body_max as u64 => return Err(too_large(body_max)),
-        (false, Some(length)) => Framing::Length(length as usize),
+        (false, length) => Framing::Length(length.unwrap_or(0) as usize),
     };
     check_expect(head)?;
     Ok(framing)
@@ -192,11 +191,8 @@ fn absolute(path: &str) -> Option<String> {
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    match rest.find(['/', '?']) {
-        None => Some("/".to_owned()),
-        Some(at) if rest[at..].starts_with('/') => Some(rest[at..].to_owned()),
-        Some(at) => Some(format!("/{}", &rest[at..])),
-    }
+    let path = &rest[rest.find(['/', '?']).unwrap_or(rest.len())..];
+    Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
 }
 
 /// RFC 9112, 3.2: one Host with HTTP/1.1, none missing, none ambiguous.
@@ -331,8 +327,8 @@ mod tests {
     fn a_body_has_one_length_or_is_chunked() {
         let post = |headers: &str| framed(&format!("POST / HTTP/1.1\nHost: a\n{headers}"));
 
-        assert_eq!(post("A: b"), Ok(Framing::Nothing));
-        assert_eq!(post("Content-Length: 0"), Ok(Framing::Nothing));
+        assert_eq!(post("A: b"), Ok(Framing::Length(0)));
+        assert_eq!(post("Content-Length: 0"), Ok(Framing::Length(0)));
         assert_eq!(post("Content-Length: 100"), Ok(Framing::Length(100)));
         assert_eq!(post("Content-Length: 007\nContent-Length: 007"), Ok(Framing::Length(7)));
         assert_eq!(post("Transfer-Encoding: Chunked"), Ok(Framing::Chunked));
@@ -360,13 +356,13 @@ mod tests {
     fn there_is_one_host_and_it_looks_like_one() {
         let host = |headers: &str| framed(&format!("GET / HTTP/1.1{headers}"));
 
-        assert_eq!(host("\nHost: a:1"), Ok(Framing::Nothing));
-        assert_eq!(host("\nHost: [::1]:80"), Ok(Framing::Nothing));
-        assert_eq!(host("\nHost:"), Ok(Framing::Nothing));
+        assert_eq!(host("\nHost: a:1"), Ok(Framing::Length(0)));
+        assert_eq!(host("\nHost: [::1]:80"), Ok(Framing::Length(0)));
+        assert_eq!(host("\nHost:"), Ok(Framing::Length(0)));
         for bad in ["", "\nHost: a\nhost: a", "\nHost: a b", "\nHost: a/b", "\nHost: u@a"] {
             assert_eq!(host(bad), Err(400), "{bad:?}");
         }
-        assert_eq!(framed("GET / HTTP/1.0"), Ok(Framing::Nothing));
+        assert_eq!(framed("GET / HTTP/1.0"), Ok(Framing::Length(0)));
         assert_eq!(framed("GET / HTTP/1.0\nHost: a\nHost: b"), Err(400));
     }
 }

@@ -110,7 +110,6 @@ impl Reader {
         deadline: Instant,
     ) -> Result<(), ReadEnd> {
         match framing {
-            Framing::Nothing => Ok(()),
             Framing::Length(length) => self.take(length, body, deadline),
             Framing::Chunked => self.chunks(body, max, deadline),
         }
