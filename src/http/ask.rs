@@ -121,7 +121,7 @@ fn unbuffered(mut answer: Answer) -> Answer {
 
 /// Whether Accept names this media type, in any case, with any q.
 pub fn accepts(head: &Head, media_type: &str) -> bool {
-    names_type(head, |name| name.eq_ignore_ascii_case(media_type.as_bytes()))
+    media_types(head).any(|name| name.eq_ignore_ascii_case(media_type.as_bytes()))
 }
 
 /// Whether Accept is that of an `<img>`, a style sheet, a video: what older browsers, and any on plain HTTP, tell of where
@@ -131,13 +131,13 @@ fn is_of_element(head: &Head) -> bool {
     let begins = |name: &[u8], kind: &[u8]| {
         name.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
     };
-    names_type(head, |name| kinds.iter().any(|kind| begins(name, kind)))
+    media_types(head).any(|name| kinds.iter().any(|kind| begins(name, kind)))
 }
 
-fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
-    let name =
-        |range: &[u8]| is(range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii());
-    head.list("accept").any(name)
+/// What Accept names, without parameters.
+fn media_types(head: &Head) -> impl Iterator<Item = &[u8]> {
+    let ranges = head.list("accept");
+    ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii())
 }
 
 fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {

@@ -27,7 +27,12 @@ const EXPORT: &str = "export default function bridgeClient(settings) {
 /// (RFC 9110, 15.4.5).
 pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
     let answer = match path {
-        "/-/" => html(&offered(include_str!("try.html"), demo), env!("CARGO_PKG_VERSION")),
+        "/-/" => {
+            let page = offered(include_str!("try.html"), demo);
+            body("text/html", CHECKED, page.replace("VERSION", env!("CARGO_PKG_VERSION")))
+                .with("Content-Security-Policy", POLICY)
+                .with("Referrer-Policy", "same-origin")
+        }
         "/-/try.css" => body("text/css", CHECKED, include_str!("try.css")),
         "/-/try.js" => body("text/javascript", CHECKED, include_str!("try.js")),
         "/-/get.js" => body("text/javascript", CHECKED, include_str!("get.js")),
@@ -47,12 +52,6 @@ pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
 /// Without `--demo` no channel is offered that only `--demo` has.
 fn offered(page: &str, demo: bool) -> String {
     page.split_inclusive('\n').filter(|line| demo || !line.contains("class=\"demo")).collect()
-}
-
-fn html(page: &str, version: &str) -> Answer {
-    body("text/html", CHECKED, page.replace("VERSION", version))
-        .with("Content-Security-Policy", POLICY)
-        .with("Referrer-Policy", "same-origin")
 }
 
 /// The transport is for the pages of other origins too, also for those that load nothing which does not say so, and
