@@ -33,7 +33,8 @@ mod watch;
 
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
-pub use answer::Answer;
+use answer::busy;
+pub use answer::{Answer, error};
 pub use bodies::Body;
 pub use client::{Client, ClientHandle};
 pub use head::Head;
@@ -246,5 +247,5 @@ impl Accept {
 }
 
 fn full() -> Answer {
-    Answer::busy("there are as many connections as there may be: try again in a moment")
+    busy("there are as many connections as there may be: try again in a moment")
 }

@@ -12,11 +12,11 @@ mod later;
 mod origin;
 mod query;
 
-use crate::gate::{Answer, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets};
+use crate::gate::{Answer, Door, Exchange, Head, Outcome, Serve, TICKET, Tickets, error};
 use crate::pages;
 use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
-use answers::{denied_stream, error};
+use answers::denied_stream;
 use ask::Ask;
 pub use origin::Origins;
 use std::io::{self, Cursor};

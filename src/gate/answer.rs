@@ -21,19 +21,6 @@ impl Answer {
         Answer { status, headers: String::new(), body: Vec::new() }
     }
 
-    /// An error, with the sentence that says what to do.
-    pub fn error(status: u16, what_to_do: &str) -> Answer {
-        Answer::new(status)
-            .with("Content-Type", "application/json")
-            .with("Cache-Control", "no-store, no-transform")
-            .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
-    }
-
-    /// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
-    pub(super) fn busy(what_to_do: &str) -> Answer {
-        Answer::error(503, what_to_do).with("Retry-After", "2")
-    }
-
     /// Adds a header. Control characters in the value become spaces (RFC 9110, 5.5).
     pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Answer {
         let is_control = |char: char| (char < ' ' && char != '\t') || char == '\x7f';
@@ -50,7 +37,21 @@ impl Answer {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The answer to what cannot be done, with the sentence that says what to do.
+pub fn error(status: u16, what_to_do: &str) -> Answer {
+    Answer::new(status)
+        .with("Content-Type", "application/json")
+        .with("Cache-Control", "no-store, no-transform")
+        .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
+}
+
+/// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
+pub(super) fn busy(what_to_do: &str) -> Answer {
+    error(503, what_to_do).with("Retry-After", "2")
+}
+
+/// How an answer is sent; by default as to a client whose head was not understood.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ResponseMode {
     pub(super) http10: bool,
     /// To a HEAD: the head of an answer and never its body.
@@ -59,10 +60,6 @@ pub(super) struct ResponseMode {
 }
 
 impl ResponseMode {
-    /// For a client whose head was not understood.
-    pub(super) const UNKNOWN: ResponseMode =
-        ResponseMode { http10: false, head_only: false, keep: false };
-
     /// HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112, 9.3).
     pub(super) fn of(head: &Head) -> ResponseMode {
         let says = |token: &[u8]| head.list("connection").any(|it| it.eq_ignore_ascii_case(token));

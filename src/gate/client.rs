@@ -32,7 +32,7 @@ pub(super) enum Sent {
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, socket: Arc<Socket>) -> Client {
-        Client { shared, socket, mode: ResponseMode::UNKNOWN, sent: Sent::Nothing }
+        Client { shared, socket, mode: ResponseMode::default(), sent: Sent::Nothing }
     }
 
     /// It sent a request, which is to be answered so.

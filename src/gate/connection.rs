@@ -5,7 +5,7 @@
 //! When anything panics: that client gets a 500 or a close, the log one line, and no other client notices.
 
 use super::Shared;
-use super::answer::{Answer, ResponseMode};
+use super::answer::{Answer, ResponseMode, error};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
@@ -87,7 +87,7 @@ impl Connection {
             }
             Err((head, ended)) => (head, Err(ended)),
         };
-        self.client.expect(head.as_deref().map_or(ResponseMode::UNKNOWN, ResponseMode::of));
+        self.client.expect(head.as_deref().map(ResponseMode::of).unwrap_or_default());
         match outcome {
             Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
@@ -137,5 +137,5 @@ impl Connection {
 }
 
 fn late() -> Answer {
-    Answer::error(408, "no request came in time: send one when you connect")
+    error(408, "no request came in time: send one when you connect")
 }

@@ -5,7 +5,7 @@
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
-use super::answer::Answer;
+use super::answer::{Answer, error};
 use httparse::Error;
 
 /// Bytes of a head, its request line included. One more is a 431.
@@ -147,18 +147,18 @@ pub(super) fn expects_continue(head: &Head) -> bool {
 }
 
 pub(super) fn too_large(body_max: usize) -> Answer {
-    Answer::error(413, &format!("the body is over {body_max} bytes: send less in one request"))
+    error(413, &format!("the body is over {body_max} bytes: send less in one request"))
 }
 
 pub(super) fn bad(text: &'static str) -> Answer {
-    Answer::error(400, text)
+    error(400, text)
 }
 
-fn refusal(error: Error) -> Answer {
-    match error {
-        Error::Version => Answer::error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
+fn refusal(problem: Error) -> Answer {
+    match problem {
+        Error::Version => error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
         Error::TooManyHeaders => {
-            Answer::error(431, &format!("the request has over {HEADERS_MAX} headers: send fewer"))
+            error(431, &format!("the request has over {HEADERS_MAX} headers: send fewer"))
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
@@ -236,7 +236,7 @@ fn is_chunked(head: &Head) -> Result<bool, Answer> {
     }
     if !first.eq_ignore_ascii_case(b"chunked") {
         let why = "only `Transfer-Encoding: chunked` is understood: send that";
-        return Err(Answer::error(501, why));
+        return Err(error(501, why));
     }
     Ok(true)
 }
@@ -246,7 +246,7 @@ fn check_expect(head: &Head) -> Result<(), Answer> {
     if head.http10 || head.all("expect").all(is_known) {
         return Ok(());
     }
-    Err(Answer::error(417, "only `Expect: 100-continue` is understood: leave other ones out"))
+    Err(error(417, "only `Expect: 100-continue` is understood: leave other ones out"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
 //! Flow: `head`, then `body` with the framing that the head gave.
 
-use super::answer::Answer;
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
@@ -90,7 +90,7 @@ impl Reader {
         };
         if blank + end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
-            return Err(Answer::error(431, &text).into());
+            return Err(error(431, &text).into());
         }
         let head = head::parse(&self.unused()[..end])?;
         self.start += end;
@@ -211,9 +211,9 @@ impl Reader {
     }
 }
 
-fn ended(error: io::Error, late: &'static str) -> ReadEnd {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Answer::error(408, &format!("{late}: send it again")).into(),
+fn ended(problem: io::Error, late: &'static str) -> ReadEnd {
+    match problem.kind() {
+        io::ErrorKind::TimedOut => error(408, &format!("{late}: send it again")).into(),
         _ => ReadEnd::Gone,
     }
 }

@@ -53,7 +53,7 @@ impl Refuser {
 
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
     pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Answer) {
-        let bytes = ResponseMode::UNKNOWN.whole(why);
+        let bytes = ResponseMode::default().whole(why);
         if socket.write_all(&bytes, Duration::ZERO).is_err() {
             return;
         }
@@ -99,7 +99,7 @@ fn tell(socket: &Arc<Socket>, why: &Answer, door: Door, serve: &dyn Serve) {
             serve.decorate(door, &head, &mut answer);
             ResponseMode { keep: false, ..ResponseMode::of(&head) }.whole(&answer)
         }
-        Err(_) => ResponseMode::UNKNOWN.whole(why),
+        Err(_) => ResponseMode::default().whole(why),
     };
     // Its client may have gone: there is nothing to tell then.
     let _ = socket.write_all(&bytes, Duration::ZERO);

@@ -4,7 +4,7 @@
 //! for one. A ticket's name is random: another local process, which may find the inner listener, has none.
 //! Never: lets a ticket be redeemed twice.
 
-use super::answer::Answer;
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::client::Client;
 use super::head::Head;
@@ -121,7 +121,7 @@ impl Tickets {
 }
 
 pub(super) fn failed() -> Answer {
-    Answer::error(500, "this request failed inside, the log has a line about it: try again")
+    error(500, "this request failed inside, the log has a line about it: try again")
 }
 
 /// 128 random bits in hexadecimal.

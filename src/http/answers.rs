@@ -1,7 +1,7 @@
 //! The answers that more than one request gets, and how a `SessionError` is said.
 
 use crate::frame::quoted;
-use crate::gate::Answer;
+use crate::gate::{Answer, error};
 use crate::session::SessionError;
 use crate::sse::retry_within;
 
@@ -15,10 +15,6 @@ pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
 
 const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a protocol parameter), not of both: use another id";
-
-pub fn error(status: u16, what_to_do: &str) -> Answer {
-    Answer::error(status, what_to_do)
-}
 
 /// An answer to a poll, a POST or a DELETE that gets no session.
 pub fn denied(problem: SessionError) -> Answer {

@@ -1,9 +1,8 @@
 //! One request about a session, read: its credentials, what it asks for, from where on.
 
 use super::HttpSettings;
-use super::answers::error;
 use super::query;
-use crate::gate::{Answer, Body, Exchange, Head};
+use crate::gate::{Answer, Body, Exchange, Head, error};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Protocol, is_token};
 use std::net::IpAddr;

@@ -1,10 +1,10 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::answers::{EVENT_STREAM, denied, denied_stream, error};
+use super::answers::{EVENT_STREAM, denied, denied_stream};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, ClientHandle};
+use crate::gate::{Answer, Client, ClientHandle, error};
 use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
 use crate::{poll, sse};
 use std::io::{self, Write};
