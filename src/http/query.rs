@@ -55,26 +55,19 @@ fn decode(text: &str) -> Cow<'_, str> {
 
 /// The bytes that a percent-encoded text stands for, and whether each escape in it is whole.
 fn unescape(text: &str) -> (Vec<u8>, bool) {
-    let mut bytes = Vec::with_capacity(text.len());
+    // No `+` is left that could be a sign in front of a digit.
+    let text = text.replace('+', " ");
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
     let mut whole = true;
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        rest = match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                &tail[2..]
-            }
-            (b'+', ..) => {
-                bytes.push(b' ');
-                tail
-            }
-            _ => {
-                whole &= byte != b'%';
-                bytes.push(byte);
-                tail
-            }
+    for piece in pieces {
+        let (byte, rest) = match piece.get(..2).map(|digits| u8::from_str_radix(digits, 16)) {
+            Some(Ok(byte)) => (byte, &piece[2..]),
+            _ => (b'%', piece),
         };
+        whole &= rest.len() < piece.len();
+        bytes.push(byte);
+        bytes.extend_from_slice(rest.as_bytes());
     }
     (bytes, whole)
 }
