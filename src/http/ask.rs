@@ -43,10 +43,7 @@ impl Ask {
         let number = |name: &str| {
             query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
         };
-        let timeout = match query::first(query, "timeout").as_deref() {
-            Some("-1") => Some(0),
-            _ => number("timeout")?,
-        };
+        let timeout = timeout(query)?;
         let mut join = join_request(&exchange, settings)?;
         join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
         // A POST may have the same URL as the stream: there it says nothing.
@@ -60,16 +57,11 @@ impl Ask {
             return Err("seq: the first POST of a tunnel is number 1".to_owned());
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
-        let (timeout, cors) = (timeout_of(timeout), settings.origins.cors(&head));
+        let cors = settings.origins.cors(&head);
         // That of a GET is of no use, and a stream is waited for.
         let body = if head.method == "POST" { exchange.body } else { Body::default() };
         let heartbeat = settings.heartbeat;
         Ok(Box::new(Ask { body, join, timeout, heartbeat, padding, seq, raw, cors }))
-    }
-
-    /// Whether a POST says that it has frames.
-    pub fn is_for_tunnel(&self) -> bool {
-        self.join.tunnel || self.seq.is_some()
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
@@ -229,12 +221,14 @@ fn protocols(query: &str) -> Result<Option<String>, String> {
     Ok(Some(tokens.join(", ")))
 }
 
-fn timeout_of(seconds: Option<u64>) -> Option<Duration> {
-    match seconds {
-        None => Some(TIMEOUT.0),
-        Some(0) => None,
-        Some(seconds) => Some(Duration::from_secs(seconds).min(TIMEOUT.1)),
-    }
+/// How long a poll waits for its forced reply; `None`: there is none.
+fn timeout(query: &str) -> Result<Option<Duration>, String> {
+    let seconds = match query::first(query, "timeout").as_deref() {
+        None => return Ok(Some(TIMEOUT.0)),
+        Some("-1") => 0,
+        Some(text) => query::whole_number("timeout", text)?,
+    };
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds).min(TIMEOUT.1)))
 }
 
 fn queue_of(wanted: u64, max: usize) -> usize {

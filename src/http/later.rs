@@ -104,12 +104,8 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
 pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
-        ask.join.tunnel = true;
-        frames(table, &ask)
-    } else {
-        items(table, &ask)
-    };
+    ask.join.tunnel |= ask.seq.is_some() || table.is_tunnel(&ask.join.path);
+    let answer = if ask.join.tunnel { frames(table, &ask) } else { items(table, &ask) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
