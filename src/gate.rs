@@ -33,7 +33,6 @@ mod watch;
 
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
-use answer::busy;
 pub use answer::{Answer, error};
 pub use bodies::Body;
 pub use client::{Client, ClientHandle};
@@ -89,9 +88,7 @@ pub struct Timeouts {
     write: Duration,
     /// For a client to read the last answer before the close.
     linger: Duration,
-    /// For a free inner connection; then 503.
-    lend: Duration,
-    /// For `http` to answer; it never waits, so that this one means that it hangs.
+    /// For a free inner connection, then 503; and for `http` to answer on it, which never waits: it hangs then.
     inner: Duration,
     /// Before a connection at rest can be evicted.
     evict: Duration,
@@ -103,7 +100,6 @@ impl Timeouts {
         body: Duration::from_secs(30),
         write: Duration::from_secs(30),
         linger: Duration::from_secs(1),
-        lend: Duration::from_secs(10),
         inner: Duration::from_secs(10),
         evict: Duration::from_millis(250),
     };
@@ -228,13 +224,13 @@ impl Accept {
         let socket = Arc::new(Socket::new(fd));
         let Some(slot) = self.shared.table.admit(&socket, Instant::now()) else {
             self.complain("connection-refused", &"as many are open as --max-connections allows");
-            return self.refuser.refuse(socket, &full());
+            return self.refuser.refuse(socket);
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, slot)) {
             self.complain("thread-failed", &error);
-            self.refuser.refuse_politely(socket, full());
+            self.refuser.refuse_politely(socket);
         }
     }
 
@@ -244,8 +240,4 @@ impl Accept {
             report::warning!("event={event} error={:?}", error.to_string());
         }
     }
-}
-
-fn full() -> Answer {
-    busy("there are as many connections as there may be: try again in a moment")
 }

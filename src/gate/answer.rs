@@ -5,7 +5,6 @@
 
 use super::head::Head;
 use crate::report::clock;
-use std::io::Write;
 
 /// A whole answer, sent with its Content-Length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,13 +66,11 @@ impl ResponseMode {
         ResponseMode { http10: head.http10, head_only: head.method == "HEAD", keep }
     }
 
-    /// A whole answer in one piece, so that one write sends it.
-    pub(super) fn whole(self, answer: &Answer) -> Vec<u8> {
-        let mut bytes = self.head(answer.status, &answer.headers, Some(answer.body.len()));
-        if !self.head_only && has_body(answer.status) {
-            bytes.extend_from_slice(&answer.body);
-        }
-        bytes
+    /// A whole answer: its head, and what is sent of its body.
+    pub(super) fn whole(self, answer: &Answer) -> (Vec<u8>, &[u8]) {
+        let Answer { status, headers, body } = answer;
+        let sent = if self.head_only || !has_body(*status) { &[] } else { &body[..] };
+        (self.head(*status, headers, Some(body.len())), sent)
     }
 
     /// The head of an answer, with these header lines. Without a length its body is chunked; HTTP/1.0 knows no chunks,
@@ -82,29 +79,23 @@ impl ResponseMode {
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         let reason = tiny_http::StatusCode(status).default_reason_phrase();
         let date = httpdate::fmt_http_date(clock());
-        let mut out = Vec::with_capacity(headers.len() + 160);
-        put(&mut out, format_args!("{version} {status} {reason}\r\nDate: {date}\r\n{headers}"));
+        let mut head = format!("{version} {status} {reason}\r\nDate: {date}\r\n{headers}");
         match length {
             _ if !has_body(status) => {}
-            Some(length) => put(&mut out, format_args!("Content-Length: {length}\r\n")),
+            Some(length) => head += &format!("Content-Length: {length}\r\n"),
             None if self.http10 => {}
-            None => put(&mut out, format_args!("Transfer-Encoding: chunked\r\n")),
+            None => head += "Transfer-Encoding: chunked\r\n",
         }
-        let connection = match (self.keep, self.http10) {
-            (false, _) => "Connection: close\r\n",
-            (true, true) => "Connection: keep-alive\r\n",
-            (true, false) => "",
+        head += match (self.keep, self.http10) {
+            (false, _) => "Connection: close\r\n\r\n",
+            (true, true) => "Connection: keep-alive\r\n\r\n",
+            (true, false) => "\r\n",
         };
-        put(&mut out, format_args!("{connection}\r\n"));
-        out
+        head.into_bytes()
     }
 }
 
 /// Whether an answer with this status has a body at all (RFC 9110, 6.4.1).
 pub(super) fn has_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a Vec takes every write");
 }

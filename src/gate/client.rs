@@ -6,10 +6,10 @@
 //! collect small pieces before they hand them over (RFC 9112, 6.3). HTTP/1.0 has the end of the connection for it.
 
 use super::Shared;
-use super::answer::{Answer, ResponseMode, has_body};
+use super::answer::{Answer, ResponseMode};
 use super::socket::Socket;
 use super::watch::Watch;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::{Arc, Weak};
 
 /// The client of one connection, on its own thread.
@@ -43,9 +43,7 @@ impl Client {
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
         self.begin_answer()?;
-        let Answer { status, headers, body } = answer;
-        let head = self.mode.head(status, &headers, Some(body.len()));
-        let body = if self.mode.head_only || !has_body(status) { &[] } else { &*body };
+        let (head, body) = self.mode.whole(&answer);
         self.send([&head, body])?;
         self.finish_answer();
         Ok(())
@@ -59,8 +57,7 @@ impl Client {
 
     /// Gives up when the client takes nothing of it for `Timeouts::write`; no time is lost by that but this thread's.
     fn send<const N: usize>(&self, pieces: [&[u8]; N]) -> io::Result<()> {
-        let stuck = self.shared.inner.timeouts.write;
-        self.socket.write_pieces(&mut pieces.map(IoSlice::new), stuck)
+        self.socket.write(pieces, self.shared.inner.timeouts.write)
     }
 
     /// Sends the head of an answer, with these header lines. Its body comes in pieces, each of them written, and ends with `end`.

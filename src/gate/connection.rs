@@ -110,7 +110,7 @@ impl Connection {
         if framing != Framing::Length(0) && head::expects_continue(head) && !self.reader.has_more()
         {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.client.socket.write_all(go_on, timeouts.write).map_err(|_| ReadEnd::Gone)?;
+            self.client.socket.write([go_on], timeouts.write).map_err(|_| ReadEnd::Gone)?;
         }
         self.reader.body(framing, max, &mut body, Instant::now() + timeouts.body)?;
         Ok(body)

@@ -2,7 +2,7 @@
 //!
 //! Owns: the set, which all gates share, the order in which it is opened, and its replacement when one of it breaks.
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
-//! When all are lent: the next request waits, at most `Timeouts::lend`, then it is a 503. `http` never waits, so
+//! When all are lent: the next request waits, at most `Timeouts::inner`, then it is a 503. `http` never waits, so
 //! that is microseconds.
 //!
 //! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and
@@ -98,7 +98,7 @@ impl Inner {
     }
 
     fn send(&self, request: &[u8]) -> io::Result<Answer> {
-        let deadline = Instant::now() + self.timeouts.lend;
+        let deadline = Instant::now() + self.timeouts.inner;
         loop {
             let set = self.set()?;
             let lent = set.free.1.recv_deadline(deadline).map_err(io::Error::other)?;

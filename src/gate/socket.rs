@@ -47,17 +47,13 @@ impl Socket {
         }
     }
 
-    /// Writes all of it. `TimedOut` when the client took nothing for as long as `stuck`.
-    pub(super) fn write_all(&self, bytes: &[u8], stuck: Duration) -> io::Result<()> {
-        self.write_pieces(&mut [IoSlice::new(bytes)], stuck)
-    }
-
-    /// As `write_all`, the pieces one behind the other.
-    pub(super) fn write_pieces(
+    /// Writes all of it, the pieces one behind the other. `TimedOut` when the client took nothing for as long as `stuck`.
+    pub(super) fn write<const N: usize>(
         &self,
-        mut pieces: &mut [IoSlice<'_>],
+        pieces: [&[u8]; N],
         stuck: Duration,
     ) -> io::Result<()> {
+        let mut pieces = &mut pieces.map(IoSlice::new)[..];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // Takes the empty ones away.
         IoSlice::advance_slices(&mut pieces, 0);

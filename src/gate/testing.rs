@@ -25,7 +25,6 @@ pub(super) const BRISK: Timeouts = Timeouts {
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
-    lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
     evict: Duration::from_millis(250),
 };
