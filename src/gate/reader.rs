@@ -220,12 +220,9 @@ fn ended(problem: io::Error, late: &'static str) -> ReadEnd {
 
 /// Hexadecimal digits, then nothing or an extension.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    if !(1..=16).contains(&digits) || !(rest.is_empty() || rest.starts_with(b";")) {
-        return None;
-    }
-    u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()
+    let digits = line.split(|&byte| byte == b';').next()?.trim_ascii_end();
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
