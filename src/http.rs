@@ -19,12 +19,13 @@ use crate::session::{Kind, SessionError, Table};
 use answers::denied_stream;
 use ask::Ask;
 pub use origin::Origins;
-use std::io::{self, Cursor};
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use tiny_http::Header;
 
 /// Bytes of a path; one more is a 414.
 const PATH_MAX: usize = 512;
@@ -130,10 +131,8 @@ impl Http {
             return Ok(Answer::new(204).into());
         }
         if path.len() > PATH_MAX {
-            return Err(error(
-                414,
-                &format!("the path has over {PATH_MAX} bytes, use a shorter id"),
-            ));
+            let why = format!("the path has over {PATH_MAX} bytes, use a shorter id");
+            return Err(error(414, &why));
         }
         if path == "/" || path.starts_with("/-/") {
             allow(head, "GET, HEAD")?;
@@ -181,27 +180,20 @@ impl Http {
 
 /// Whether the method is one of these.
 fn allow(head: &Head, methods: &'static str) -> Result<(), Answer> {
-    let allowed = methods.split(", ").any(|method| method == head.method);
-    if allowed {
-        Ok(())
-    } else {
-        Err(error(405, &format!("use one of {methods}")).with("Allow", methods))
+    if methods.split(", ").any(|method| method == head.method) {
+        return Ok(());
     }
+    Err(error(405, &format!("use one of {methods}")).with("Allow", methods))
 }
 
 fn respond(request: tiny_http::Request, answer: Answer) {
-    // tiny_http takes ASCII: none of ours is anything else.
-    let headers = answer.headers.lines().filter_map(|line| line.parse().ok());
-    let length = answer.body.len();
-    let response = tiny_http::Response::new(
-        tiny_http::StatusCode(answer.status),
-        headers.collect(),
-        Cursor::new(answer.body),
-        Some(length),
-        None,
-    )
-    // Else tiny_http sends what is over 32 KiB in chunks.
-    .with_chunked_threshold(usize::MAX);
+    let mut response = tiny_http::Response::from_data(answer.body)
+        .with_status_code(answer.status)
+        // Else tiny_http sends what is over 32 KiB in chunks.
+        .with_chunked_threshold(usize::MAX);
+    // It takes ASCII: none of ours is anything else.
+    let headers = answer.headers.lines().filter_map(|line| line.parse::<Header>().ok());
+    headers.for_each(|header| response.add_header(header));
     if let Err(error) = request.respond(response) {
         info!("event=inner-answer-broken error=\"{error}\"");
     }
