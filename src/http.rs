@@ -128,7 +128,7 @@ impl Http {
             return Err(error(403, why));
         }
         if head.method == "OPTIONS" {
-            return Ok(Answer::new(204).into());
+            return Ok(Outcome::Now(Answer::new(204)));
         }
         if path.len() > PATH_MAX {
             let why = format!("the path has over {PATH_MAX} bytes, use a shorter id");

@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// It sent a request, which is to be answered so.
-    pub(super) fn expect(&mut self, mode: ResponseMode) {
+    pub(super) fn begin_request(&mut self, mode: ResponseMode) {
         (self.mode, self.sent) = (mode, Sent::Nothing);
     }
 

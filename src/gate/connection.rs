@@ -83,11 +83,11 @@ impl Connection {
         let (head, outcome) = match request {
             Ok(exchange) => {
                 let head = Arc::clone(&exchange.head);
-                (Some(head), self.shared.inner.ask(exchange).map_err(ReadEnd::from))
+                (Some(head), self.shared.inner.ask(exchange).map_err(Some))
             }
             Err((head, ended)) => (head, Err(ended)),
         };
-        self.client.expect(head.as_deref().map(ResponseMode::of).unwrap_or_default());
+        self.client.begin_request(head.as_deref().map(ResponseMode::of).unwrap_or_default());
         match outcome {
             Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
@@ -96,8 +96,8 @@ impl Connection {
             }
             // A client that is not there any more needs no answer.
             Ok(Outcome::Now(answer)) => drop(self.client.answer(answer)),
-            Err(ReadEnd::Refused(answer)) => self.refuse(head.as_deref(), answer),
-            Err(ReadEnd::Gone) => {}
+            Err(Some(answer)) => self.refuse(head.as_deref(), answer),
+            Err(None) => {}
         }
         None
     }
@@ -110,7 +110,7 @@ impl Connection {
         if framing != Framing::Length(0) && head::expects_continue(head) && !self.reader.has_more()
         {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.client.socket.write([go_on], timeouts.write).map_err(|_| ReadEnd::Gone)?;
+            self.client.socket.write([go_on], timeouts.write).map_err(|_| None)?;
         }
         self.reader.body(framing, max, &mut body, Instant::now() + timeouts.body)?;
         Ok(body)

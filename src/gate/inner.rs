@@ -89,7 +89,7 @@ impl Inner {
         let Progress { waiting, later } = self.tickets.settle(&ticket);
         match (replied, later) {
             (Ok(_), Some(work)) => Ok(Outcome::Later(work)),
-            (Ok(answer), None) => Ok(answer.into()),
+            (Ok(answer), None) => Ok(Outcome::Now(answer)),
             (Err(_), _) if waiting.is_some() => {
                 Err(busy("all hands are busy: try again in a moment"))
             }

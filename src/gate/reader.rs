@@ -31,19 +31,8 @@ pub(super) struct Reader {
     start: usize,
 }
 
-#[derive(Debug)]
-pub(super) enum ReadEnd {
-    /// The client is told, then the connection closes.
-    Refused(Answer),
-    /// There is no client to tell, or nothing to say.
-    Gone,
-}
-
-impl From<Answer> for ReadEnd {
-    fn from(answer: Answer) -> ReadEnd {
-        ReadEnd::Refused(answer)
-    }
-}
+/// What the client is told before the connection closes. None: it has gone, or there is nothing to say.
+pub(super) type ReadEnd = Option<Answer>;
 
 impl Reader {
     pub(super) fn new(socket: Arc<Socket>) -> Reader {
@@ -56,7 +45,7 @@ impl Reader {
             return Ok(true);
         }
         self.release();
-        self.socket.readable(deadline).map_err(|_| ReadEnd::Gone)
+        self.socket.readable(deadline).map_err(|_| None)
     }
 
     /// Gives the memory back, as far as nothing waits in it: a connection may now rest or stream for hours.
@@ -84,7 +73,7 @@ impl Reader {
             }
             self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
                 // Some clients send an empty line after a body; that begins no request.
-                [] | b"\r" => ReadEnd::Gone,
+                [] | b"\r" => None,
                 _ => ended(error, "the request's head did not come in time"),
             })?;
         };
@@ -214,7 +203,7 @@ impl Reader {
 fn ended(problem: io::Error, late: &'static str) -> ReadEnd {
     match problem.kind() {
         io::ErrorKind::TimedOut => error(408, &format!("{late}: send it again")).into(),
-        _ => ReadEnd::Gone,
+        _ => None,
     }
 }
 
@@ -252,8 +241,8 @@ mod tests {
         let mut body = Body::default();
         match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
-            Err(ReadEnd::Refused(refusal)) => Err(refusal.status),
-            Err(ReadEnd::Gone) => Err(0),
+            Err(Some(refusal)) => Err(refusal.status),
+            Err(None) => Err(0),
         }
     }
 
@@ -319,8 +308,8 @@ mod tests {
 
             let status = match reader.head(soon()) {
                 Ok(_) => 200,
-                Err(ReadEnd::Refused(refusal)) => refusal.status,
-                Err(ReadEnd::Gone) => 0,
+                Err(Some(refusal)) => refusal.status,
+                Err(None) => 0,
             };
 
             assert_eq!(status, if fits { 200 } else { 431 });
@@ -332,7 +321,7 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all("\r\n".repeat(HEAD_MAX / 2).as_bytes()).unwrap();
 
-        let Err(ReadEnd::Refused(refusal)) = reader.head(soon()) else { panic!("not refused") };
+        let Err(Some(refusal)) = reader.head(soon()) else { panic!("not refused") };
 
         assert_eq!(refusal.status, 431);
     }

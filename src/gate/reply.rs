@@ -27,7 +27,11 @@ pub(super) fn read(stream: &UnixStream) -> io::Result<Answer> {
     let (mut answer, length) = parse(&head)?;
     answer.body.resize(length, 0);
     reader.read_exact(&mut answer.body)?;
-    if reader.buffer().is_empty() { Ok(answer) } else { Err(broken("bytes after an answer")) }
+    if reader.buffer().is_empty() {
+        Ok(answer)
+    } else {
+        Err(io::Error::other("bytes after an answer"))
+    }
 }
 
 /// What a head says, and how long the body behind it is.
@@ -48,11 +52,7 @@ fn parse(head: &[u8]) -> io::Result<(Answer, usize)> {
     }
     match length {
         _ if !has_body(answer.status) => Ok((answer, 0)),
-        None => Err(broken("no Content-Length")),
+        None => Err(io::Error::other("no Content-Length")),
         Some(length) => Ok((answer, length)),
     }
-}
-
-fn broken(what: &'static str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, what)
 }

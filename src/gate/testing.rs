@@ -137,7 +137,7 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
         "/later" => return Outcome::Later(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Answer::new(200).body(body).into()
+    Outcome::Now(Answer::new(200).body(body))
 }
 
 fn garbage(request: Request) {

@@ -45,12 +45,6 @@ pub enum Outcome {
     Later(Later),
 }
 
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Outcome {
-        Outcome::Now(answer)
-    }
-}
-
 /// One request as the client sent it.
 pub struct Exchange {
     pub door: Door,
@@ -141,7 +135,7 @@ mod tests {
     }
 
     fn status(tickets: &Tickets, ticket: &str) -> u16 {
-        tickets.answer(ticket, |_| Answer::new(200).into()).status
+        tickets.answer(ticket, |_| Outcome::Now(Answer::new(200))).status
     }
 
     #[test]
