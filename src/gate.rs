@@ -38,7 +38,6 @@ pub use bodies::Body;
 pub use client::{Client, ClientHandle};
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
-use parking_lot::Mutex;
 use refuse::Refuser;
 use socket::Socket;
 use std::collections::HashMap;
@@ -128,10 +127,8 @@ pub trait Serve: Send + Sync + 'static {
 
 /// An open gate. Dropping it closes it.
 pub struct Gate {
-    address: Address,
+    listener: Arc<ListenSocket>,
     shared: Arc<Shared>,
-    /// Until it is closed.
-    listener: Mutex<Option<Arc<ListenSocket>>>,
 }
 
 /// What all connections of one gate have in common.
@@ -150,7 +147,7 @@ impl Gate {
         limits: Limits,
         inner: &Arc<Inner>,
     ) -> io::Result<Gate> {
-        let (address, listener) = (listener.address.clone(), Arc::new(listener));
+        let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
             limits,
             table: Slots::new(limits.connections, inner.timeouts.evict),
@@ -164,20 +161,18 @@ impl Gate {
             logged: HashMap::new(),
         };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
-        Ok(Gate { address, shared, listener: Mutex::new(Some(listener)) })
+        Ok(Gate { listener, shared })
     }
 
     /// What was bound, port 0 resolved.
     pub fn address(&self) -> &Address {
-        &self.address
+        &self.listener.address
     }
 
     /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
     pub fn close(&self) {
-        let listener = self.listener.lock().take();
-        if let Some(listener) = listener {
-            self.shared.table.close();
-            listener.shut();
+        if self.shared.table.close() {
+            self.listener.shut();
         }
     }
 

@@ -65,16 +65,16 @@ impl Slots {
         }
     }
 
-    /// Cuts the connections that rest, now and from now on.
-    pub(super) fn close(&self) {
-        let resting = {
-            let mut state = self.state.lock();
-            state.closing = true;
-            std::mem::take(&mut state.resting)
-        };
+    /// Cuts the connections that rest; from now on none does. Whether it was open.
+    pub(super) fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let was_closing = std::mem::replace(&mut state.closing, true);
+        let resting = std::mem::take(&mut state.resting);
+        drop(state);
         for (_, socket) in resting.into_values() {
             socket.cut();
         }
+        !was_closing
     }
 
     pub(super) fn is_closing(&self) -> bool {
