@@ -25,9 +25,7 @@ mod tunnel;
 
 use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
-use crate::memory::Budget;
 use crate::report::info;
-use crate::stats::Stats;
 use crate::upstream::{Handshake, Link, Upstream};
 use channels::Channels;
 pub use channels::Request;
@@ -96,9 +94,8 @@ enum FirstAttempt {
 /// One session. Shared by the table, its upstream's thread and the requests that use it.
 pub struct Session {
     this: Weak<Session>,
-    table: Weak<Table>,
-    rules: Arc<Rules>,
-    stats: Arc<Stats>,
+    /// The table holds it too, until its end.
+    table: Arc<Table>,
     pub id: String,
     /// The random part of this session's event ids. It appears nowhere else.
     secret: u128,
@@ -109,7 +106,6 @@ pub struct Session {
     first_attempt: FirstAttempt,
     /// How long it waits for its first listener once it is open.
     first_listener_within: Duration,
-    budget: Arc<Budget>,
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
@@ -176,7 +172,7 @@ impl Session {
         let ended = matches!(state.phase, Phase::Ended(_));
         // What takes nothing gives back, and passes.
         let bytes = request.bytes();
-        if bytes > 0 && !self.budget.fits(bytes) {
+        if bytes > 0 && !self.table.budget.fits(bytes) {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
@@ -203,7 +199,7 @@ impl Session {
 
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
     fn renew_credentials(&self, shown: &Credentials, print: &Fingerprint) {
-        if self.rules.strict_headers || print.origin != self.opened_with.origin {
+        if self.table.rules.strict_headers || print.origin != self.opened_with.origin {
             return;
         }
         let mut state = self.lock();
@@ -276,10 +272,8 @@ impl Session {
 
     /// A tunnel never skips: one that lost a frame is closed.
     fn end_skipping(&self) {
-        if let Some(table) = self.table.upgrade() {
-            let reason = "frames would have been lost".to_owned();
-            table.end(self, EndReason::ForGood { told: tunnel::overflowed(), reason });
-        }
+        let reason = "frames would have been lost".to_owned();
+        self.table.end(self, EndReason::ForGood { told: tunnel::overflowed(), reason });
     }
 }
 
@@ -287,7 +281,7 @@ impl State {
     /// The channels of a managed session, and where they leave what they want done.
     fn effects<'a>(&'a mut self, of: &'a Session) -> Option<(&'a mut Channels, Effects<'a>)> {
         let Mode::Managed(channels) = &mut self.mode else { return None };
-        let (session_id, rules) = (&*of.id, &*of.rules);
+        let (session_id, rules) = (&*of.id, &of.table.rules);
         let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
         let (link_is_up, now) = (self.link.is_some(), Instant::now());
         Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))

@@ -21,7 +21,7 @@ impl LinkHandler for Session {
     }
 
     fn incoming(&self) -> Share {
-        self.budget.share(Held::Incoming)
+        self.table.budget.share(Held::Incoming)
     }
 
     fn up(&self, link: Arc<Link>) {
@@ -46,8 +46,9 @@ impl LinkHandler for Session {
     }
 
     fn text(&self, text: &str, frame: Option<Frame<'_>>) {
-        self.stats.received.add(1);
-        self.stats.received_bytes.add(text.len() as u64);
+        let stats = &self.table.stats;
+        stats.received.add(1);
+        stats.received_bytes.add(text.len() as u64);
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             return;
@@ -70,9 +71,7 @@ impl LinkHandler for Session {
     }
 
     fn kept(&self) {
-        if self.budget.excess() > 0 {
-            self.table.upgrade().iter().for_each(|table| table.keep_within_memory());
-        }
+        self.table.keep_within_memory();
     }
 
     fn down(&self, down: Down, _welcomed_ever: bool) -> AfterDown {
@@ -90,23 +89,17 @@ impl LinkHandler for Session {
             }
             _ => {}
         }
-        let reason = self.decide(&mut state, down, Instant::now());
+        let Some(reason) = self.decide(&mut state, down, Instant::now()) else {
+            return AfterDown::Retry;
+        };
         drop(state);
-        match (reason, self.table.upgrade()) {
-            (None, Some(_)) => AfterDown::Retry,
-            (Some(reason), Some(table)) => {
-                table.end(self, reason);
-                AfterDown::Stop
-            }
-            (_, None) => AfterDown::Stop,
-        }
+        self.table.end(self, reason);
+        AfterDown::Stop
     }
 
     fn broken(&self) {
         // There would be no messages any more: its listeners are better off with a new one.
-        if let Some(table) = self.table.upgrade() {
-            table.end(self, EndReason::Unused);
-        }
+        self.table.end(self, EndReason::Unused);
     }
 }
 

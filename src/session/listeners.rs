@@ -219,7 +219,7 @@ impl ListenerHandle {
 
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
-        let rules = &self.session.rules;
+        let rules = &self.session.table.rules;
         let mut state = self.session.lock();
         state.listeners.remove(self.key);
         state.mailbox.detach(self.key);

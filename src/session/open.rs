@@ -316,9 +316,7 @@ impl Session {
         };
         Arc::new_cyclic(|this| Session {
             this: Weak::clone(this),
-            table: Arc::downgrade(table),
-            rules: Arc::clone(rules),
-            stats: Arc::clone(&table.stats),
+            table: Arc::clone(table),
             id: random_id(),
             secret: random(),
             path: (&*request.path).into(),
@@ -326,7 +324,6 @@ impl Session {
             opened_with,
             first_attempt,
             first_listener_within: if stream { rules.resume_window } else { rules.session },
-            budget: Arc::clone(&table.budget),
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             upstream: OnceLock::new(),

@@ -89,7 +89,7 @@ impl Session {
     /// Locks the session when its outbox has room.
     pub(super) fn wait_for_room(&self) -> Result<Locked<'_>, String> {
         let deadline = Instant::now() + WAIT;
-        let has_room = |state: &State| state.outbox.has_room(self.rules.bounds.bytes);
+        let has_room = |state: &State| state.outbox.has_room(self.table.rules.bounds.bytes);
         loop {
             let may_go_on = |state: &State| has_room(state) || !state.outbox.flushing;
             let state = self.wait_until(self.lock(), Some(deadline), may_go_on);

@@ -114,9 +114,10 @@ impl Poll {
     /// The reply was written: what it carried is not for the next one.
     pub fn written(self, reply: &PollReply) {
         let session = &self.handle.session;
-        session.stats.delivered.add(reply.messages);
-        session.stats.delivered_bytes.add(reply.bytes);
-        session.stats.dropped.add(reply.dropped);
+        let stats = &session.table.stats;
+        stats.delivered.add(reply.messages);
+        stats.delivered_bytes.add(reply.bytes);
+        stats.dropped.add(reply.dropped);
         let mut state = session.lock();
         state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.announced = true);
         state.polls.acked = state.polls.acked.max(reply.carried);
@@ -145,14 +146,14 @@ impl Poll {
 
     /// The answer of a poll whose place another has: nothing has moved since it joined.
     fn replaced(&self, state: &State) -> PollReply {
-        let share = self.handle.session.budget.share(Held::Answers);
+        let share = self.handle.session.table.budget.share(Held::Answers);
         let empty = self.reply(state, (self.joined_at, self.joined_at), &[], share);
         PollReply { carried: 0, told: false, ..empty }
     }
 
     /// Room for an answer with so many bytes of messages, which is copied once on its way out.
     fn room_for(&self, bytes: usize) -> Option<Share> {
-        let budget = &self.handle.session.budget;
+        let budget = &self.handle.session.table.budget;
         let mut share = budget.share(Held::Answers);
         // What is small waits for no other answer, and of the large ones one may always go on.
         if bytes > ANSWER_BYTES {
@@ -242,7 +243,7 @@ impl Session {
             return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
-        let reuse = self.rules.reuse && state.tunnel().is_none();
+        let reuse = self.table.rules.reuse && !self.is_tunnel;
         let in_the_way = |one: &&Listener| one.is_here() && (one.kind == Kind::Poll || !reuse);
         let present = state.listeners.iter().find(in_the_way);
         let present = present.map(|present| (present.kind, self.displaced(present)));
@@ -264,7 +265,7 @@ impl Session {
             state.mark(displaced.key, mark);
             (kind == Kind::Stream).then_some(displaced)
         });
-        self.stats.takeovers.add(u64::from(displaced.is_some()));
+        self.table.stats.takeovers.add(u64::from(displaced.is_some()));
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         Ok(self.add_poll(&mut state, start, proven, client, displaced))
     }

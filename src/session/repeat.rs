@@ -82,8 +82,8 @@ impl Session {
             && state.effects(self).is_some_and(|(channels, _)| channels.await_answers());
         state.is_repeating |= is_new;
         drop(state);
-        if let Some(table) = self.table.upgrade().filter(|_| is_new) {
-            table.repeats.add(Weak::clone(&self.this));
+        if is_new {
+            self.table.repeats.add(Weak::clone(&self.this));
         }
     }
 }

@@ -64,7 +64,7 @@ impl Stream {
         let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
         let has_room = |bytes: usize| {
-            let share = share.insert(session.budget.share(Held::Writes));
+            let share = share.insert(session.table.budget.share(Held::Writes));
             share.try_set_or_alone(2 * bytes)
         };
         match state.mailbox.next(self.handle.key, has_room) {
@@ -73,9 +73,10 @@ impl Stream {
             }
             Next::Events { missed, events } => {
                 drop(state);
-                session.stats.dropped.add(missed);
-                session.stats.delivered.add(events.len() as u64);
-                session.stats.delivered_bytes.add(events.bytes() as u64);
+                let stats = &session.table.stats;
+                stats.dropped.add(missed);
+                stats.delivered.add(events.len() as u64);
+                stats.delivered_bytes.add(events.bytes() as u64);
                 Step::Events { missed, events, share }
             }
             Next::NoRoom => Step::NoRoom,
@@ -114,7 +115,7 @@ impl Session {
         client: &Arc<dyn ClientConnection>,
     ) -> Result<Stream, NotJoined> {
         let mut state = self.lock_to_join(client)?;
-        let reuse = self.rules.reuse && state.tunnel().is_none();
+        let reuse = self.table.rules.reuse && !self.is_tunnel;
         // What opens a session goes on from nowhere, whatever it says.
         let start = if opened { Start::Fresh } else { request.start };
         if state.would_skip(self, start, state.mailbox.handed_out()) && start != Start::Fresh {
@@ -142,8 +143,8 @@ impl Session {
         let displaced = if reuse { None } else { self.replace_first(&mut state) };
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
-        self.stats.resumed.add(u64::from(known.is_some()));
-        self.stats.takeovers.add(u64::from(displaced.is_some()));
+        self.table.stats.resumed.add(u64::from(known.is_some()));
+        self.table.stats.takeovers.add(u64::from(displaced.is_some()));
         Ok(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
     }
 
@@ -164,7 +165,7 @@ impl Session {
                 [Some(joined), state.away.clone()].into_iter().flatten().collect()
             }
         };
-        self.stats.dropped.add(dropped);
+        self.table.stats.dropped.add(dropped);
         state.listeners.had_stream = true;
         let start = cursor + dropped;
         let handle = self.add(state, Kind::Stream, start, client, displaced);

@@ -35,7 +35,7 @@ const FORGET_ROUNDS: usize = 64;
 const SESSION_COST: usize = 16 * 1024;
 
 pub struct Table {
-    pub rules: Arc<Rules>,
+    pub rules: Rules,
     pub stats: Arc<Stats>,
     pub budget: Arc<Budget>,
     pub(super) connector: Arc<Connector>,
@@ -65,7 +65,7 @@ impl Table {
             sessions: Mutex::default(),
             ended: Mutex::new(ended),
             room: Room::default(),
-            rules: Arc::new(rules),
+            rules,
         });
         repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);

@@ -227,11 +227,9 @@ impl Session {
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
     pub(super) fn end_closed(&self) {
         let told = self.lock().tunnel().and_then(|tunnel| tunnel.close.clone());
-        if let (Some(told), Some(table)) = (told, self.table.upgrade()) {
-            table.end(
-                self,
-                EndReason::ForGood { told, reason: "closed by the upstream".to_owned() },
-            );
+        if let Some(told) = told {
+            let reason = "closed by the upstream".to_owned();
+            self.table.end(self, EndReason::ForGood { told, reason });
         }
     }
 }
