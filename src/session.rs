@@ -41,7 +41,7 @@ use poll::PollState;
 pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 pub use stream::{Step, Stream};
 pub use table::Table;
@@ -109,7 +109,6 @@ pub struct Session {
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    upstream: OnceLock<Upstream>,
     /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
     state: Mutex<State>,
 }
@@ -118,6 +117,8 @@ struct State {
     phase: Phase,
     mode: Mode,
     mailbox: Mailbox,
+    /// Closes when it is dropped.
+    upstream: Option<Upstream>,
     link: Option<Arc<Link>>,
     /// What the next attempt carries.
     handshake: Arc<Handshake>,
@@ -231,16 +232,11 @@ impl Session {
         state.outbox.clear();
         state.mailbox.call();
         state.changed = true;
+        let upstream = state.upstream.take();
         drop(state);
         info!("event=session-ended session={} reason={said:?}", self.name());
-        self.close_upstream();
+        drop(upstream);
         true
-    }
-
-    fn close_upstream(&self) {
-        if let Some(upstream) = self.upstream.get() {
-            upstream.close(1000, "");
-        }
     }
 
     /// `EndReason::ForGood` with the event that tells it.

@@ -22,7 +22,7 @@ use crate::upstream::LinkHandler;
 use parking_lot::Mutex;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a request looks again when the session that it found ends under it. More than that is no accident.
@@ -262,10 +262,10 @@ impl Table {
         match self.connector.start(session.name(), owner) {
             Ok(upstream) => {
                 info!("event=session-opened session={}", session.name());
-                // Nothing else sets it.
-                let _ = session.upstream.set(upstream);
-                if matches!(session.lock().phase, Phase::Ended(_)) {
-                    session.close_upstream();
+                let mut state = session.lock();
+                // Of a session that has ended meanwhile it is dropped.
+                if !matches!(state.phase, Phase::Ended(_)) {
+                    state.upstream = Some(upstream);
                 }
                 Ok(())
             }
@@ -326,7 +326,6 @@ impl Session {
             first_listener_within: if stream { rules.resume_window } else { rules.session },
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
-            upstream: OnceLock::new(),
             state: Mutex::new(State::new(table, request, opened_with)),
         })
     }
@@ -347,6 +346,7 @@ impl State {
             phase: Phase::Opening,
             mode,
             mailbox: Mailbox::new(rules.bounds),
+            upstream: None,
             link: None,
             handshake: Arc::new(request.handshake.clone()),
             shown: opened_with,
