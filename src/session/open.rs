@@ -35,17 +35,17 @@ const STRANGER_GRACE: Duration = Duration::from_millis(250);
 /// A session that was found or opened for a request, which has yet to join it.
 pub struct Found {
     session: Arc<Session>,
-    turn: Option<Turn>,
+    /// For this request, which joins it first: others wait until this is dropped.
+    opened: bool,
 }
 
-/// The request that opened a session joins it first: others wait until this is dropped.
-struct Turn(Arc<Session>);
-
-impl Drop for Turn {
+impl Drop for Found {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.awaits_opener = false;
-        state.changed = true;
+        if self.opened {
+            let mut state = self.session.lock();
+            state.awaits_opener = false;
+            state.changed = true;
+        }
     }
 }
 
@@ -55,7 +55,7 @@ impl Table {
     pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
         self.refuse_ended(request)?;
         if let Some(session) = self.find(request)? {
-            return Ok(Found { session, turn: None });
+            return Ok(Found { session, opened: false });
         }
         if request.tunnel && (request.start.resumes() || request.came_back) {
             // A tunnel never silently becomes a new one.
@@ -115,26 +115,25 @@ impl Table {
         join: impl Fn(&Arc<Session>, bool) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
         for _ in 0..TRIES_MAX {
-            let Found { session, turn } = found;
-            let opened = turn.is_some();
+            let (session, opened) = (&found.session, found.opened);
             match session.await_opening(opened) {
                 Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
                     return Err(SessionError::of(reason));
                 }
-                Phase::Ended(_) => self.remove(&session),
-                _ => match join(&session, opened) {
+                Phase::Ended(_) => self.remove(session),
+                _ => match join(session, opened) {
                     Ok(joined) => return Ok(joined),
                     Err(NotJoined::Taken(present)) if present.leaves_within(STRANGER_GRACE) => {}
                     Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
                     Err(NotJoined::Reload) => {
                         self.measure(request)?;
-                        self.end(&session, EndReason::Unused);
+                        self.end(session, EndReason::Unused);
                     }
                     Err(NotJoined::Gone) => {
                         return Err(SessionError::Gone(session.last_words(request.start)));
                     }
                     Err(NotJoined::Refused(why)) => return Err(why),
-                    Err(NotJoined::Over) => self.remove(&session),
+                    Err(NotJoined::Over) => self.remove(session),
                 },
             }
             found = self.find_or_open(request)?;
@@ -241,7 +240,7 @@ impl Table {
         if let Some(session) = sessions.get(&*request.path).cloned() {
             drop(sessions);
             let session = self.admit(session, request)?;
-            return Ok(Some(Found { session, turn: None }));
+            return Ok(Some(Found { session, opened: false }));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
         if self.draining.load(Ordering::Relaxed) {
@@ -252,9 +251,9 @@ impl Table {
         }
         sessions.insert((&*request.path).into(), Arc::clone(&session));
         drop(sessions);
-        let turn = Some(Turn(Arc::clone(&session)));
-        self.connect(&session)?;
-        Ok(Some(Found { session, turn }))
+        let found = Found { session, opened: true };
+        self.connect(&found.session)?;
+        Ok(Some(found))
     }
 
     fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
