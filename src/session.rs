@@ -42,7 +42,7 @@ pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 pub use stream::{Step, Stream};
 pub use table::Table;
 pub use tunnel::SendFramesError;
@@ -80,17 +80,6 @@ enum Mode {
     Tunnel(Tunnel),
 }
 
-/// What a first attempt that fails means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FirstAttempt {
-    /// The end: polls, POSTs and tunnels read a status.
-    IsTheLast,
-    /// Another attempt, unless the upstream denied it: an EventSource would not come back.
-    MayFail,
-    /// Another attempt: this EventSource was here before.
-    MayBeDenied,
-}
-
 /// One session. Shared by the table, its upstream's thread and the requests that use it.
 pub struct Session {
     this: Weak<Session>,
@@ -103,9 +92,9 @@ pub struct Session {
     /// Its `Mode`, to be known without the lock.
     is_tunnel: bool,
     opened_with: Fingerprint,
-    first_attempt: FirstAttempt,
-    /// How long it waits for its first listener once it is open.
-    first_listener_within: Duration,
+    opened_by: Kind,
+    /// By a stream that was here before.
+    came_back: bool,
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,

@@ -26,6 +26,16 @@ pub struct Rules {
     pub memory_max: usize,
 }
 
+impl Rules {
+    /// How long a session outlives a listener.
+    pub(super) fn outlives(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Stream => self.resume_window,
+            Kind::Poll => self.session,
+        }
+    }
+}
+
 /// One request for a session, whatever its method.
 pub struct JoinRequest {
     pub path: String,

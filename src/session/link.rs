@@ -3,7 +3,7 @@
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
 
-use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
+use super::{EndReason, Kind, Mode, Phase, Session, State};
 use crate::frame::Frame;
 use crate::mailbox::Notice;
 use crate::memory::{Held, Share};
@@ -107,14 +107,15 @@ impl Session {
     /// What the end of an attempt, or of the link, means for the session: its end, or another attempt.
     fn decide(&self, state: &mut State, down: Down, now: Instant) -> Option<EndReason> {
         let opening = matches!(state.phase, Phase::Opening);
-        let first = self.first_attempt;
+        // Polls, POSTs and tunnels read a status; an EventSource would not come back, and has another attempt.
+        let is_last = opening && (self.is_tunnel || self.opened_by == Kind::Poll);
         let reason = match down {
             Down::Refused { reason } if opening => {
                 let why = format!("the upstream refused this session: {reason}");
                 return Some(EndReason::RefusedUpstream(why));
             }
             Down::Refused { reason } => return Some(self.for_good(&reason)),
-            Down::Denied { why, .. } if opening && first != FirstAttempt::MayBeDenied => {
+            Down::Denied { why, .. } if is_last || opening && !self.came_back => {
                 return Some(EndReason::RefusedUpstream(why));
             }
             Down::Denied { status, why } => {
@@ -130,7 +131,7 @@ impl Session {
                 reason
             }
         };
-        if opening && first == FirstAttempt::IsTheLast {
+        if is_last {
             return Some(EndReason::Failed(format!("no upstream: {reason}")));
         }
         state.on_link_lost(self, &reason);
@@ -154,7 +155,7 @@ impl State {
     /// The first attempt has come to something: the request that asked for it joins now, or none does and it expires.
     fn open(&mut self, session: &Session) {
         if matches!(self.phase, Phase::Opening) {
-            self.listeners.live_for(session.first_listener_within);
+            self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
             self.changed = true;
         }

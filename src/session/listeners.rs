@@ -219,14 +219,10 @@ impl ListenerHandle {
 
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
-        let rules = &self.session.table.rules;
         let mut state = self.session.lock();
         state.listeners.remove(self.key);
         state.mailbox.detach(self.key);
-        state.listeners.live_for(match self.kind {
-            Kind::Stream => rules.resume_window,
-            Kind::Poll => rules.session,
-        });
+        state.listeners.live_for(self.session.table.rules.outlives(self.kind));
         // A poll that waits for this one's reply looks again.
         state.mailbox.call();
         state.changed = true;

@@ -13,9 +13,7 @@ use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
 use super::table::Table;
 use super::tunnel::Tunnel;
-use super::{
-    EndReason, FirstAttempt, Mode, Phase, Session, Shares, State, bytes_of, random, random_id,
-};
+use super::{EndReason, Mode, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
 use crate::upstream::LinkHandler;
@@ -306,13 +304,7 @@ impl Session {
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
     pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
-        let (rules, stream) = (&table.rules, request.kind == Kind::Stream);
         let opened_with = Fingerprint::of(&request.credentials, &table.keys);
-        let first_attempt = match (stream && !request.tunnel, request.came_back) {
-            (false, _) => FirstAttempt::IsTheLast,
-            (true, false) => FirstAttempt::MayFail,
-            (true, true) => FirstAttempt::MayBeDenied,
-        };
         Arc::new_cyclic(|this| Session {
             this: Weak::clone(this),
             table: Arc::clone(table),
@@ -321,8 +313,8 @@ impl Session {
             path: (&*request.path).into(),
             is_tunnel: request.tunnel,
             opened_with,
-            first_attempt,
-            first_listener_within: if stream { rules.resume_window } else { rules.session },
+            opened_by: request.kind,
+            came_back: request.came_back,
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             state: Mutex::new(State::new(table, request, opened_with)),
