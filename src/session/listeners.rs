@@ -21,10 +21,8 @@ const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
 pub(super) enum ListenerState {
     Here,
     Left,
-    /// Another listener took its place.
-    Replaced,
-    /// A poll, by another poll, at this time.
-    ReplacedByPoll(Instant),
+    /// Another listener took its place. A poll answers at this time.
+    Replaced(Instant),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,17 +270,17 @@ impl Session {
     /// Takes the place from the listener that has it, if there is one.
     pub(super) fn replace_first(self: &Arc<Self>, state: &mut State) -> Option<Displaced> {
         let displaced = self.displaced(state.listeners.first()?);
-        state.mark(displaced.key, ListenerState::Replaced);
+        state.replace(displaced.key, Duration::ZERO);
         Some(displaced)
     }
 }
 
 impl State {
-    /// Only the first mark counts, but for a client that has gone, which cannot be told of another.
-    pub(super) fn mark(&mut self, key: Key, mark: ListenerState) {
+    /// Another listener takes the place of this one, which waits before it answers if it is a poll. Only the first counts.
+    pub(super) fn replace(&mut self, key: Key, wait: Duration) {
         let of_key = self.listeners.list.iter_mut().find(|listener| listener.key == key);
         if let Some(listener) = of_key.filter(|listener| listener.is_here()) {
-            listener.state = mark;
+            listener.state = ListenerState::Replaced(Instant::now() + wait);
             self.mailbox.call();
         }
     }

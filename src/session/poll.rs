@@ -5,9 +5,9 @@
 
 use super::join::{ClientConnection, JoinRequest, Start};
 use super::listeners::{Displaced, Kind, Listener, ListenerHandle, ListenerState, NotJoined};
-use super::{EndReason, Mode, Phase, Session, State};
+use super::{Channels, EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
-use crate::memory::{Held, Share};
+use crate::memory::{Held, ROOM_PAUSE, Share};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,11 +44,8 @@ pub struct Poll {
 /// What a poll's thread does next.
 pub enum PollStep {
     Answer(PollReply),
-    Wait,
-    /// There is an answer, and no memory for it: look again in a moment.
-    NoRoom,
-    /// Answer empty at this time; nothing else comes.
-    AnswerAt(Instant),
+    /// Look again when it is woken, and at this time, if there is one.
+    Wait(Option<Instant>),
     Left,
 }
 
@@ -66,18 +63,17 @@ pub struct PollReply {
 }
 
 impl Poll {
-    /// Looks whether there is an answer; `forced` makes an empty one if there is nothing.
-    pub fn look(&self, forced: bool) -> PollStep {
+    /// Looks whether there is an answer; from `forced_at` on an empty one will do.
+    pub fn look(&self, now: Instant, forced_at: Option<Instant>) -> PollStep {
+        let forced = forced_at.is_some_and(|at| at <= now);
         let mut state = self.handle.look();
         let over = matches!(state.phase, Phase::Ended(_));
         match state.listeners.find(self.handle.key).map(|listener| listener.state()) {
             Some(ListenerState::Left) | None => return PollStep::Left,
-            Some(ListenerState::ReplacedByPoll(at)) if !forced && !over => {
-                return PollStep::AnswerAt(at + REPLACED_POLL_WAIT);
+            Some(ListenerState::Replaced(at)) if !forced && !over && now < at => {
+                return PollStep::Wait(Some(at));
             }
-            Some(ListenerState::ReplacedByPoll(_) | ListenerState::Replaced) => {
-                return PollStep::Answer(self.replaced(&state));
-            }
+            Some(ListenerState::Replaced(_)) => return PollStep::Answer(self.replaced(&state)),
             Some(ListenerState::Here) => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
@@ -86,12 +82,11 @@ impl Poll {
         let tunnel_news = state.tunnel().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
-            let bytes_max = (!busy).then_some(bytes_max);
             let from = (self.cursor(&state), self.start(&state));
-            let events = state.answer(from.1, bytes_max);
+            let events = if busy { Vec::new() } else { state.answer(from.1, bytes_max) };
             let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
             else {
-                return PollStep::NoRoom;
+                return PollStep::Wait(Some(now + ROOM_PAUSE));
             };
             let reply = self.reply(&state, from, &events, share);
             state.listeners.set_answering(self.handle.key);
@@ -100,15 +95,7 @@ impl Poll {
             }
             return PollStep::Answer(reply);
         }
-        PollStep::Wait
-    }
-
-    /// The answer that this poll gives when its time is up; `None`: its client has gone.
-    pub fn forced(&self) -> Option<PollReply> {
-        match self.look(true) {
-            PollStep::Answer(reply) => Some(reply),
-            _ => None,
-        }
+        PollStep::Wait(forced_at)
     }
 
     /// The reply was written: what it carried is not for the next one.
@@ -173,12 +160,11 @@ impl Poll {
     ) -> PollReply {
         let carried = events.last().map_or(start, |(place, _)| *place);
         let dropped = start - cursor;
-        let (mut json, told) = match &state.mode {
-            Mode::Tunnel(tunnel) => {
-                (self.handle.session.tunnel_reply(state, tunnel, events, carried), false)
-            }
+        let session = &self.handle.session;
+        let mut json = match &state.mode {
+            Mode::Tunnel(tunnel) => session.tunnel_reply(state, tunnel, events, carried),
             Mode::Managed(channels) => {
-                self.cable_reply(state, &channels.ids_json(), events, dropped, carried)
+                session.cable_reply(state, channels, events, dropped, carried)
             }
         };
         // So that it can be read in a terminal.
@@ -190,25 +176,26 @@ impl Poll {
             messages: events.len() as u64,
             bytes,
             dropped,
-            told,
+            told: state.polls.upstream.is_some(),
             _share: share,
         }
     }
+}
 
+impl Session {
     fn cable_reply(
         &self,
         state: &State,
-        channels: &str,
+        channels: &Channels,
         events: &[Placed<'_>],
         dropped: u64,
         carried: u64,
-    ) -> (String, bool) {
-        let session = &self.handle.session;
+    ) -> String {
         let upstream = match &state.phase {
             Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
             _ => state.polls.upstream.as_ref(),
         };
-        let session_id = format!(r#""session_id":"{}","#, session.id);
+        let session_id = format!(r#""session_id":"{}","#, self.id);
         let mut json = r#"{"messages":["#.to_owned();
         for (at, (_, event)) in events.iter().enumerate() {
             json.push_str(if at > 0 { "," } else { "" });
@@ -220,16 +207,15 @@ impl Poll {
         // Writing to a String does not fail.
         let _ = write!(
             json,
-            r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{channels},"last_event_id":"{}{carried}","upstream":{}}}"#,
+            r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}"#,
             state.mailbox.last() - carried,
-            session.event_id_prefix(),
+            channels.ids_json(),
+            self.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),
         );
-        (json, upstream.is_some())
+        json
     }
-}
 
-impl Session {
     /// Joins a poll. `opened`: the session, by this request.
     pub(super) fn join_poll(
         self: &Arc<Self>,
@@ -258,11 +244,8 @@ impl Session {
             || matches!(start, Start::Number(place) if (1..=last).contains(&place));
         state.subscribe_from_url(self, request, opened, goes_on)?;
         let displaced = displaced.and_then(|(kind, displaced)| {
-            let mark = match kind {
-                Kind::Stream => ListenerState::Replaced,
-                Kind::Poll => ListenerState::ReplacedByPoll(Instant::now()),
-            };
-            state.mark(displaced.key, mark);
+            let wait = if kind == Kind::Poll { REPLACED_POLL_WAIT } else { Duration::ZERO };
+            state.replace(displaced.key, wait);
             (kind == Kind::Stream).then_some(displaced)
         });
         self.table.stats.takeovers.add(u64::from(displaced.is_some()));
@@ -295,13 +278,13 @@ impl Session {
 }
 
 impl State {
-    /// What an answer carries of the messages after `start`: so many bytes, or one message; `None`: nothing.
-    fn answer(&self, start: u64, bytes_max: Option<usize>) -> Vec<Placed<'_>> {
+    /// What an answer carries of the messages after `start`: so many bytes, or one message.
+    fn answer(&self, start: u64, bytes_max: usize) -> Vec<Placed<'_>> {
         let mut size = 0;
         let fits = |(_, event): &Placed<'_>| {
             let is_first = size == 0;
             size += event.len();
-            bytes_max.is_some_and(|max| is_first || size <= max)
+            is_first || size <= bytes_max
         };
         self.mailbox.after(start).take_while(fits).collect()
     }
