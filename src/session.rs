@@ -249,7 +249,7 @@ impl Session {
     /// Ends the session if it has no listener and none can come back any more.
     fn expire(&self, now: Instant) -> bool {
         self.end_if(EndReason::Unused, |state| {
-            state.listeners.is_empty()
+            state.listeners.list.is_empty()
                 && !matches!(state.phase, Phase::Opening)
                 && state.listeners.alive_until <= now
         })

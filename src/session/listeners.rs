@@ -9,12 +9,16 @@ use super::lock::Locked;
 use super::{Session, State};
 use crate::mailbox::Key;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a stream that was taken over may take to say so before its socket is cut: it is stuck then.
 const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
+
+/// How long a poll that was replaced by another waits before it answers: two pollers that share an id do not chase each
+/// other.
+const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether a listener may stay, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,43 +36,40 @@ pub enum Kind {
     Poll,
 }
 
-/// What other threads tell the thread of a listener, without the session's lock.
-pub(super) struct Wake {
-    left: AtomicBool,
-    sender: Sender<()>,
-}
-
-impl Wake {
-    pub fn look_again(&self) {
-        // Full: it is about to look anyway.
-        let _ = self.sender.try_send(());
-    }
-}
-
+/// One listener. That its client has gone is told without the session's lock; all else changes under it.
 pub(super) struct Listener {
     pub key: Key,
     pub kind: Kind,
-    state: ListenerState,
+    left: AtomicBool,
+    replaced: OnceLock<Instant>,
     /// A poll that is writing its reply: what it carries is not for the next one, unless the write fails.
-    answering: bool,
+    pub answering: AtomicBool,
     client: Arc<dyn ClientConnection>,
-    wake: Arc<Wake>,
+    wake: Sender<()>,
 }
 
 impl Listener {
     pub fn state(&self) -> ListenerState {
-        if self.wake.left.load(Ordering::SeqCst) { ListenerState::Left } else { self.state }
+        match self.replaced.get() {
+            _ if self.left.load(Ordering::SeqCst) => ListenerState::Left,
+            Some(at) => ListenerState::Replaced(*at),
+            None => ListenerState::Here,
+        }
     }
 
     pub fn is_here(&self) -> bool {
         self.state() == ListenerState::Here
     }
+
+    pub fn look_again(&self) {
+        // Full: it is about to look anyway.
+        let _ = self.wake.try_send(());
+    }
 }
 
 pub(super) struct Listeners {
-    list: Vec<Listener>,
-    /// Those of the list, to be woken when the lock is free.
-    pub wakes: Arc<[Arc<Wake>]>,
+    /// Shared, so that they can be woken when the lock is free.
+    pub list: Arc<[Arc<Listener>]>,
     pub had_any: bool,
     pub had_stream: bool,
     /// When the last one went, or the session began.
@@ -80,8 +81,7 @@ pub(super) struct Listeners {
 impl Listeners {
     pub fn new() -> Listeners {
         Listeners {
-            list: Vec::with_capacity(1),
-            wakes: Arc::default(),
+            list: Arc::default(),
             had_any: false,
             had_stream: false,
             empty_since: Instant::now(),
@@ -89,37 +89,19 @@ impl Listeners {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Listener> {
-        self.list.iter()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    pub fn find(&self, key: Key) -> Option<&Listener> {
-        self.list.iter().find(|listener| listener.key == key)
-    }
-
     /// The listener whose place a newcomer needs, if there is one.
-    pub fn first(&self) -> Option<&Listener> {
+    pub fn first(&self) -> Option<&Arc<Listener>> {
         self.list.iter().find(|listener| listener.is_here())
     }
 
-    fn add(&mut self, listener: Listener) {
-        self.list.push(listener);
+    fn add(&mut self, listener: &Arc<Listener>) {
+        self.list = self.list.iter().chain([listener]).cloned().collect();
         self.had_any = true;
-        self.note_wakes();
     }
 
     fn remove(&mut self, key: Key) {
-        self.list.retain(|listener| listener.key != key);
+        self.list = self.list.iter().filter(|listener| listener.key != key).cloned().collect();
         self.empty_since = Instant::now();
-        self.note_wakes();
-    }
-
-    fn note_wakes(&mut self) {
-        self.wakes = self.list.iter().map(|listener| Arc::clone(&listener.wake)).collect();
     }
 
     /// The session outlives whatever is there now by this much at least.
@@ -129,30 +111,26 @@ impl Listeners {
 
     /// Whether a poll is writing its reply.
     pub fn is_answering(&self) -> bool {
-        self.list.iter().any(|listener| listener.answering)
-    }
-
-    pub fn set_answering(&mut self, key: Key) {
-        let of_key = self.list.iter_mut().filter(|listener| listener.key == key);
-        of_key.for_each(|listener| listener.answering = true);
+        self.list.iter().any(|listener| listener.answering.load(Ordering::SeqCst))
     }
 }
 
 /// The listener that was there before: to be waited for, or cut.
 pub struct Displaced {
     session: Arc<Session>,
-    pub(super) key: Key,
-    client: Arc<dyn ClientConnection>,
+    listener: Arc<Listener>,
 }
 
 impl Displaced {
     /// Whether it gave its place back within `grace`. One whose client has left is cut, so that it does.
     pub fn leaves_within(&self, grace: Duration) -> bool {
-        if self.client.has_left() {
-            self.client.cut();
+        let client = &self.listener.client;
+        if client.has_left() {
+            client.cut();
         }
         let deadline = Instant::now() + grace;
-        let gone = |state: &State| state.listeners.find(self.key).is_none();
+        let key = self.listener.key;
+        let gone = |state: &State| state.listeners.list.iter().all(|one| one.key != key);
         gone(&self.session.wait_until(self.session.lock(), Some(deadline), gone))
     }
 }
@@ -170,10 +148,8 @@ pub enum NotJoined {
 /// A listener's place in the mailbox, given back when it is dropped.
 pub struct ListenerHandle {
     pub(super) session: Arc<Session>,
-    pub(super) key: Key,
-    kind: Kind,
+    pub(super) listener: Arc<Listener>,
     woken: Receiver<()>,
-    wake: Arc<Wake>,
     /// The listener whose place this was.
     displaced: Option<Displaced>,
 }
@@ -198,10 +174,10 @@ impl ListenerHandle {
 
     /// What is called, on whatever thread, when the client has gone. It takes no lock.
     pub fn disconnect_hook(&self) -> impl Fn() + Send + Sync + 'static {
-        let wake = Arc::clone(&self.wake);
+        let listener = Arc::clone(&self.listener);
         move || {
-            wake.left.store(true, Ordering::SeqCst);
-            wake.look_again();
+            listener.left.store(true, Ordering::SeqCst);
+            listener.look_again();
         }
     }
 
@@ -209,7 +185,7 @@ impl ListenerHandle {
     pub fn evict_displaced(&mut self) {
         if let Some(displaced) = self.displaced.take() {
             if !displaced.leaves_within(TAKEOVER_GRACE) {
-                displaced.client.cut();
+                displaced.listener.client.cut();
             }
         }
     }
@@ -218,9 +194,9 @@ impl ListenerHandle {
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
         let mut state = self.session.lock();
-        state.listeners.remove(self.key);
-        state.mailbox.detach(self.key);
-        state.listeners.live_for(self.session.table.rules.outlives(self.kind));
+        state.listeners.remove(self.listener.key);
+        state.mailbox.detach(self.listener.key);
+        state.listeners.live_for(self.session.table.rules.outlives(self.listener.kind));
         // A poll that waits for this one's reply looks again.
         state.mailbox.call();
         state.changed = true;
@@ -233,9 +209,8 @@ impl Session {
         format!("{:032x}.", self.secret)
     }
 
-    pub(super) fn displaced(self: &Arc<Self>, listener: &Listener) -> Displaced {
-        let client = Arc::clone(&listener.client);
-        Displaced { session: Arc::clone(self), key: listener.key, client }
+    pub(super) fn displaced(self: &Arc<Self>, listener: &Arc<Listener>) -> Displaced {
+        Displaced { session: Arc::clone(self), listener: Arc::clone(listener) }
     }
 
     /// The place that `start` names, if it is one of this session.
@@ -257,32 +232,35 @@ impl Session {
         client: &Arc<dyn ClientConnection>,
         displaced: Option<Displaced>,
     ) -> ListenerHandle {
-        let key = state.mailbox.attach(cursor);
-        let (sender, woken) = bounded(1);
-        let wake = Arc::new(Wake { left: AtomicBool::new(false), sender });
-        let (client, its) = (Arc::clone(client), Arc::clone(&wake));
-        let here = ListenerState::Here;
-        let listener = Listener { key, kind, state: here, answering: false, client, wake: its };
-        state.listeners.add(listener);
-        ListenerHandle { session: Arc::clone(self), key, kind, woken, wake, displaced }
+        let (wake, woken) = bounded(1);
+        let listener = Arc::new(Listener {
+            key: state.mailbox.attach(cursor),
+            kind,
+            left: AtomicBool::new(false),
+            replaced: OnceLock::new(),
+            answering: AtomicBool::new(false),
+            client: Arc::clone(client),
+            wake,
+        });
+        state.listeners.add(&listener);
+        ListenerHandle { session: Arc::clone(self), listener, woken, displaced }
     }
 
-    /// Takes the place from the listener that has it, if there is one.
-    pub(super) fn replace_first(self: &Arc<Self>, state: &mut State) -> Option<Displaced> {
-        let displaced = self.displaced(state.listeners.first()?);
-        state.replace(displaced.key, Duration::ZERO);
-        Some(displaced)
-    }
-}
-
-impl State {
-    /// Another listener takes the place of this one, which waits before it answers if it is a poll. Only the first counts.
-    pub(super) fn replace(&mut self, key: Key, wait: Duration) {
-        let of_key = self.listeners.list.iter_mut().find(|listener| listener.key == key);
-        if let Some(listener) = of_key.filter(|listener| listener.is_here()) {
-            listener.state = ListenerState::Replaced(Instant::now() + wait);
-            self.mailbox.call();
-        }
+    /// Takes the place of a listener, and returns it if the newcomer has to make sure that it goes. A poll that follows a poll
+    /// need not.
+    pub(super) fn replace(
+        self: &Arc<Self>,
+        state: &mut State,
+        listener: &Arc<Listener>,
+        by: Kind,
+    ) -> Option<Displaced> {
+        let are_polls = (listener.kind, by) == (Kind::Poll, Kind::Poll);
+        let wait = if are_polls { REPLACED_POLL_WAIT } else { Duration::ZERO };
+        // Only the first counts.
+        let _ = listener.replaced.set(Instant::now() + wait);
+        state.mailbox.call();
+        self.table.stats.takeovers.add(u64::from(!are_polls));
+        (!are_polls).then(|| self.displaced(listener))
     }
 }
 

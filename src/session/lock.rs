@@ -6,7 +6,7 @@
 //! A channel takes some 640 bytes and yields the processor before it sleeps; a futex of our own took 4 bytes, and at 5,000
 //! messages a second a sixth less processor time. It was not worth a protocol that no other program uses.
 
-use super::listeners::Wake;
+use super::listeners::Listener;
 use super::{Session, State};
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::MutexGuard;
@@ -24,7 +24,7 @@ pub(super) struct Locked<'a> {
 /// What is to be woken when the lock is free.
 #[derive(Default)]
 struct Calls {
-    listeners: Option<Arc<[Arc<Wake>]>>,
+    listeners: Option<Arc<[Arc<Listener>]>>,
     waiters: Vec<Sender<()>>,
 }
 
@@ -47,7 +47,7 @@ impl Drop for Locked<'_> {
         let state = &mut *self.state;
         state.count(self.session);
         if state.mailbox.take_call() {
-            self.calls.listeners = Some(Arc::clone(&state.listeners.wakes));
+            self.calls.listeners = Some(Arc::clone(&state.listeners.list));
         }
         if std::mem::take(&mut state.changed) {
             self.calls.waiters = std::mem::take(&mut state.waiters);
@@ -57,7 +57,7 @@ impl Drop for Locked<'_> {
 
 impl Drop for Calls {
     fn drop(&mut self) {
-        self.listeners.iter().flat_map(|wakes| wakes.iter()).for_each(|wake| wake.look_again());
+        self.listeners.iter().flat_map(|list| list.iter()).for_each(|one| one.look_again());
         for waiter in &self.waiters {
             // It has room: each is told once.
             let _ = waiter.try_send(());

@@ -10,11 +10,8 @@ use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, ROOM_PAUSE, Share};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a poll that was replaced by another waits before it answers: two pollers that share an id do not chase each
-/// other.
-const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
 /// backlog through in pieces all the same. The next poll brings the rest, at once. What ends with its session comes whole.
@@ -68,13 +65,14 @@ impl Poll {
         let forced = forced_at.is_some_and(|at| at <= now);
         let mut state = self.handle.look();
         let over = matches!(state.phase, Phase::Ended(_));
-        match state.listeners.find(self.handle.key).map(|listener| listener.state()) {
-            Some(ListenerState::Left) | None => return PollStep::Left,
-            Some(ListenerState::Replaced(at)) if !forced && !over && now < at => {
+        let listener = &self.handle.listener;
+        match listener.state() {
+            ListenerState::Left => return PollStep::Left,
+            ListenerState::Replaced(at) if !forced && !over && now < at => {
                 return PollStep::Wait(Some(at));
             }
-            Some(ListenerState::Replaced(_)) => return PollStep::Answer(self.replaced(&state)),
-            Some(ListenerState::Here) => {}
+            ListenerState::Replaced(_) => return PollStep::Answer(self.replaced(&state)),
+            ListenerState::Here => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
         let busy = self.after.is_none() && state.listeners.is_answering();
@@ -89,9 +87,9 @@ impl Poll {
                 return PollStep::Wait(Some(now + ROOM_PAUSE));
             };
             let reply = self.reply(&state, from, &events, share);
-            state.listeners.set_answering(self.handle.key);
+            listener.answering.store(true, Ordering::SeqCst);
             if self.after.is_none() {
-                state.mailbox.set_cursor(self.handle.key, reply.carried);
+                state.mailbox.set_cursor(listener.key, reply.carried);
             }
             return PollStep::Answer(reply);
         }
@@ -230,25 +228,17 @@ impl Session {
         }
         let proven = self.own_place(start, &state);
         let reuse = self.table.rules.reuse && !self.is_tunnel;
-        let in_the_way = |one: &&Listener| one.is_here() && (one.kind == Kind::Poll || !reuse);
-        let present = state.listeners.iter().find(in_the_way);
-        let present = present.map(|present| (present.kind, self.displaced(present)));
-        let displaced = match present {
-            Some((Kind::Stream, present)) if proven.is_none() => {
-                return Err(NotJoined::Taken(present));
-            }
-            present => present,
-        };
+        let in_the_way = |one: &&Arc<Listener>| one.is_here() && (one.kind == Kind::Poll || !reuse);
+        let present = state.listeners.list.iter().find(in_the_way).cloned();
+        let anothers = |one: &&Arc<Listener>| one.kind == Kind::Stream && proven.is_none();
+        if let Some(stream) = present.as_ref().filter(anothers) {
+            return Err(NotJoined::Taken(self.displaced(stream)));
+        }
         let last = state.mailbox.last();
         let goes_on = proven.is_some()
             || matches!(start, Start::Number(place) if (1..=last).contains(&place));
         state.subscribe_from_url(self, request, opened, goes_on)?;
-        let displaced = displaced.and_then(|(kind, displaced)| {
-            let wait = if kind == Kind::Poll { REPLACED_POLL_WAIT } else { Duration::ZERO };
-            state.replace(displaced.key, wait);
-            (kind == Kind::Stream).then_some(displaced)
-        });
-        self.table.stats.takeovers.add(u64::from(displaced.is_some()));
+        let displaced = present.and_then(|one| self.replace(&mut state, &one, Kind::Poll));
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         Ok(self.add_poll(&mut state, start, proven, client, displaced))
     }

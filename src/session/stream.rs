@@ -55,11 +55,12 @@ impl Stream {
     pub fn next(&self) -> Step {
         let session = &self.handle.session;
         let mut state = self.handle.look();
-        state.mailbox.confirm(self.handle.key);
-        match state.listeners.find(self.handle.key).map(|listener| listener.state()) {
-            Some(ListenerState::Left) | None => return Step::Left,
-            Some(ListenerState::Here) => {}
-            Some(_) => return Step::Replaced,
+        let listener = &self.handle.listener;
+        state.mailbox.confirm(listener.key);
+        match listener.state() {
+            ListenerState::Left => return Step::Left,
+            ListenerState::Replaced(_) => return Step::Replaced,
+            ListenerState::Here => {}
         }
         let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
@@ -67,7 +68,7 @@ impl Stream {
             let share = share.insert(session.table.budget.share(Held::Writes));
             share.try_set_or_alone(2 * bytes)
         };
-        match state.mailbox.next(self.handle.key, has_room) {
+        match state.mailbox.next(listener.key, has_room) {
             Next::Events { missed, .. } if missed > 0 && state.tunnel().is_some() => {
                 Step::Over(Some(tunnel::overflowed()))
             }
@@ -118,12 +119,13 @@ impl Session {
         let reuse = self.table.rules.reuse && !self.is_tunnel;
         // What opens a session goes on from nowhere, whatever it says.
         let start = if opened { Start::Fresh } else { request.start };
-        if state.would_skip(self, start, state.mailbox.handed_out()) && start != Start::Fresh {
+        let skips = state.would_skip(self, start, state.mailbox.handed_out());
+        if skips && start != Start::Fresh {
             return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
-        let present = state.listeners.first();
-        if let Some(present) = present.filter(|_| !reuse && proven.is_none()) {
+        let present = state.listeners.first().cloned();
+        if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
             return Err(NotJoined::Taken(self.displaced(present)));
         }
         let resumed = match start {
@@ -133,18 +135,18 @@ impl Session {
         if !reuse && resumed.is_none() && state.listeners.had_stream {
             return Err(NotJoined::Reload);
         }
-        if state.would_skip(self, start, state.mailbox.handed_out()) {
+        if skips {
             return Err(NotJoined::Gone);
         }
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());
         let goes_on = known.is_some() && start != Start::Number(0);
         state.subscribe_from_url(self, request, opened, goes_on)?;
-        let displaced = if reuse { None } else { self.replace_first(&mut state) };
+        let replaced = present.filter(|_| !reuse);
+        let displaced = replaced.and_then(|one| self.replace(&mut state, &one, Kind::Stream));
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
         self.table.stats.resumed.add(u64::from(known.is_some()));
-        self.table.stats.takeovers.add(u64::from(displaced.is_some()));
         Ok(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
     }
 

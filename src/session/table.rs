@@ -196,7 +196,7 @@ impl Census {
             (_, Some(_)) => self.connected += 1,
             _ => self.away += 1,
         }
-        for listener in state.listeners.iter() {
+        for listener in state.listeners.list.iter() {
             match listener.kind {
                 Kind::Stream => self.streams += 1,
                 Kind::Poll => self.polls += 1,
