@@ -228,10 +228,10 @@ impl Session {
         true
     }
 
-    /// `EndReason::ForGood` with the event that tells it.
-    fn for_good(&self, reason: &str) -> EndReason {
+    /// `EndReason::ForGood` with the event that tells it; in a tunnel with this code.
+    fn for_good(&self, code: u16, reason: &str) -> EndReason {
         let told = if self.is_tunnel {
-            tunnel::close_notice(1000, reason)
+            tunnel::close_notice(code, reason)
         } else {
             self.lost_notice(reason, false)
         };

@@ -114,7 +114,7 @@ impl Session {
                 let why = format!("the upstream refused this session: {reason}");
                 return Some(EndReason::RefusedUpstream(why));
             }
-            Down::Refused { reason } => return Some(self.for_good(&reason)),
+            Down::Refused { reason } => return Some(self.for_good(1000, &reason)),
             Down::Denied { why, .. } if is_last || opening && !self.came_back => {
                 return Some(EndReason::RefusedUpstream(why));
             }
@@ -122,7 +122,7 @@ impl Session {
                 let since = *state.denied_since.get_or_insert(now);
                 if now.duration_since(since) >= DENIED_FOR_GOOD_AFTER {
                     let why = format!("the upstream answered {status} for a minute");
-                    return Some(self.for_good(&why));
+                    return Some(self.for_good(1000, &why));
                 }
                 why
             }

@@ -170,7 +170,7 @@ impl Table {
         if let Some(last_post) = last_post {
             session.await_last_post(last_post);
         }
-        self.end(&session, session.for_good("deleted"));
+        self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())
     }
 

@@ -7,7 +7,7 @@
 use super::join::{JoinRequest, SessionError};
 use super::open::Found;
 use super::table::Table;
-use super::{EndReason, Phase, Session, State, tunnel};
+use super::{EndReason, Phase, Session, State};
 use crate::report::warning;
 use parking_lot::Mutex;
 use std::fmt::Display;
@@ -79,7 +79,11 @@ impl Table {
             *self.room.none_until.lock() = Some(next);
             return false;
         };
-        let reason = session.makes_room();
+        // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
+        let reason = match session.is_tunnel {
+            true => session.for_good(1013, "others needed the room (--max-sessions)"),
+            false => EndReason::Unused,
+        };
         let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
         if ended {
             self.end(&session, reason);
@@ -98,16 +102,5 @@ impl Table {
             let in_all = self.stats.refused_sessions.get();
             warning!("event=session-refused error=\"{why}\" in_all={in_all}");
         }
-    }
-}
-
-impl Session {
-    /// A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
-    fn makes_room(&self) -> EndReason {
-        if !self.is_tunnel {
-            return EndReason::Unused;
-        }
-        let reason = "others needed the room (--max-sessions)";
-        EndReason::ForGood { told: tunnel::close_notice(1013, reason), reason: reason.to_owned() }
     }
 }
