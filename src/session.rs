@@ -246,15 +246,6 @@ impl Session {
         Notice { name: Some("upstream"), data: data.into() }
     }
 
-    /// Ends the session if it has no listener and none can come back any more.
-    fn expire(&self, now: Instant) -> bool {
-        self.end_if(EndReason::Unused, |state| {
-            state.listeners.list.is_empty()
-                && !matches!(state.phase, Phase::Opening)
-                && state.listeners.alive_until <= now
-        })
-    }
-
     /// A tunnel never skips: one that lost a frame is closed.
     fn end_skipping(&self) {
         let reason = "frames would have been lost".to_owned();

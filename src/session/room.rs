@@ -34,7 +34,7 @@ pub(super) struct Room {
 
 impl State {
     /// Since when it has no listener, and whether it ever had one; `None`: it has one, or it is opening.
-    fn idle_since(&self) -> Option<(bool, Instant)> {
+    pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
         let idle = matches!(self.phase, Phase::Open) && self.listeners.list.is_empty();
         idle.then_some((self.listeners.had_any, self.listeners.empty_since))
     }

@@ -10,7 +10,7 @@ use super::join::Rules;
 use super::listeners::Kind;
 use super::repeat::{self, Repeats};
 use super::room::Room;
-use super::{EndReason, Phase, Session};
+use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
 use crate::memory::Budget;
 use crate::stats::Stats;
@@ -166,7 +166,10 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
         let now = Instant::now();
         for session in table.all() {
             session.lock().mailbox.forget_by_age(now, table.rules.resume_window);
-            if session.expire(now) {
+            // No client can come back to it any more.
+            let over =
+                |state: &State| state.idle_since().is_some() && state.listeners.alive_until <= now;
+            if session.end_if(EndReason::Unused, over) {
                 table.remove(&session);
             }
         }
