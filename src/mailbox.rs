@@ -122,7 +122,6 @@ struct Attached {
 pub struct Mailbox {
     log: Log,
     oldest: u64,
-    bytes: usize,
     bounds: Bounds,
     delivered: u64,
     listeners: Vec<Attached>,
@@ -141,7 +140,6 @@ impl Mailbox {
         Mailbox {
             log: Log::default(),
             oldest: 1,
-            bytes: 0,
             bounds,
             delivered: 0,
             // Most have one; four would be taken at once.
@@ -155,12 +153,9 @@ impl Mailbox {
 
     /// Adds the newest event for every listener, and keeps the bounds. It comes in parts, so that a large one is copied once.
     pub fn push(&mut self, event: &[&str]) {
-        self.bytes += cost(self.log.push(event));
-        while self.log.len() > self.bounds.events || self.bytes > self.bounds.bytes {
-            if !self.forget_oldest() {
-                break;
-            }
-        }
+        self.log.push(event);
+        let Bounds { events, bytes } = self.bounds;
+        while (self.log.len() > events || self.bytes() > bytes) && self.forget_oldest() {}
         self.call();
     }
 
@@ -182,8 +177,9 @@ impl Mailbox {
         self.oldest + self.log.len() as u64 - 1
     }
 
+    /// What is kept.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.log.bytes() + self.log.len() * EVENT_OVERHEAD
     }
 
     pub fn notice_bytes(&self) -> usize {
@@ -192,7 +188,7 @@ impl Mailbox {
 
     /// Bytes of what may be forgotten without forgetting the newest.
     pub fn spare_bytes(&self) -> usize {
-        self.bytes - self.log.newest().map_or(0, cost)
+        self.bytes() - self.log.newest().map_or(0, cost)
     }
 
     pub fn delivered(&self) -> u64 {
@@ -244,9 +240,7 @@ impl Mailbox {
         self.confirm(key);
         let gone = self.oldest - 1;
         let last = self.last();
-        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) else {
-            return Next::Nothing;
-        };
+        let Some(listener) = self.listener(key) else { return Next::Nothing };
         let missed = gone.saturating_sub(listener.cursor);
         let cursor = listener.cursor.max(gone);
         let until = match listener.notices.front() {
@@ -273,9 +267,10 @@ impl Mailbox {
 
     /// What this listener was handed last is written.
     pub fn confirm(&mut self, key: Key) {
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
-            listener.delivered = listener.cursor;
-            self.delivered = self.delivered.max(listener.delivered);
+        if let Some(listener) = self.listener(key) {
+            let written = listener.cursor;
+            listener.delivered = written;
+            self.delivered = self.delivered.max(written);
         }
     }
 
@@ -290,18 +285,16 @@ impl Mailbox {
     }
 
     pub fn forget_through(&mut self, place: u64) {
-        while self.oldest <= place && !self.log.is_empty() {
-            self.drop_oldest();
+        while self.oldest <= place && self.log.pop() {
+            self.oldest += 1;
         }
     }
 
     /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
     pub fn forget_oldest(&mut self) -> bool {
-        let more_than_one = self.log.len() > 1;
-        if more_than_one {
-            self.drop_oldest();
-        }
-        more_than_one
+        let forgotten = self.log.len() > 1 && self.log.pop();
+        self.oldest += u64::from(forgotten);
+        forgotten
     }
 
     /// Forgets what every listener was sent more than twice `window` ago: no listener can come back for it. While there is no
@@ -325,17 +318,13 @@ impl Mailbox {
     /// Notes that this listener is being given everything up to `place`; it counts while the listener is there, and for ever
     /// once it is confirmed.
     pub fn set_cursor(&mut self, key: Key, place: u64) {
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
+        if let Some(listener) = self.listener(key) {
             listener.cursor = place;
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(length) = self.log.pop() {
-            let cost = cost(length);
-            self.bytes -= cost;
-            self.oldest += 1;
-        }
+    fn listener(&mut self, key: Key) -> Option<&mut Attached> {
+        self.listeners.iter_mut().find(|listener| listener.key == key)
     }
 }
 
