@@ -6,7 +6,7 @@
 
 mod raw;
 
-use crate::mailbox::{Batch, Notice};
+use crate::mailbox::{Batch, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
 use raw::Raw;
@@ -46,10 +46,10 @@ pub fn run(
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
-            step @ (Step::Nothing | Step::NoRoom) => {
+            Step::Next(next @ (Next::Nothing | Next::NoRoom), _) => {
                 let heartbeat_at = written_at + heartbeat;
-                let called = stream.handle.wait(match step {
-                    Step::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
+                let called = stream.handle.wait(match next {
+                    Next::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
                     _ => heartbeat_at,
                 });
                 let quiet = written_at.elapsed();
@@ -61,8 +61,10 @@ pub fn run(
                 }
                 writer.event(Some("heartbeat"), "{}")?;
             }
-            Step::Events { missed, events, share: _share } => writer.events(missed, &events)?,
-            Step::Notice(place, notice) => {
+            Step::Next(Next::Events { missed, events }, _share) => {
+                writer.events(missed, &events)?
+            }
+            Step::Next(Next::Notice { place, notice }, _) => {
                 writer.place = place;
                 writer.notice(&notice)?;
             }

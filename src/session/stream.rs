@@ -7,7 +7,7 @@ use super::join::{ClientConnection, JoinRequest, Start};
 use super::listeners::{Displaced, Kind, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
-use crate::mailbox::{Batch, Next, Notice};
+use crate::mailbox::{Next, Notice};
 use crate::memory::{Held, Share};
 use std::sync::Arc;
 
@@ -21,19 +21,8 @@ pub struct Stream {
 
 /// What a stream's thread does next.
 pub enum Step {
-    /// Say how many are gone, then write these.
-    Events {
-        missed: u64,
-        events: Batch,
-        /// Of the memory, while a large one is written.
-        share: Option<Share>,
-    },
-    /// Write this, with this place.
-    Notice(u64, Notice),
-    /// Wait.
-    Nothing,
-    /// There is a large event, and no memory to write it from: look again in a moment.
-    NoRoom,
+    /// Write what the mailbox has, or wait; with a share of the memory while a large event is written.
+    Next(Next, Option<Share>),
     /// Say so, and end.
     Replaced,
     /// The bridge stops: say when to come back, and end.
@@ -68,22 +57,22 @@ impl Stream {
             let share = share.insert(session.table.budget.share(Held::Writes));
             share.try_set_or_alone(2 * bytes)
         };
-        match state.mailbox.next(listener.key, has_room) {
-            Next::Events { missed, .. } if missed > 0 && state.tunnel().is_some() => {
-                Step::Over(Some(tunnel::overflowed()))
+        let next = state.mailbox.next(listener.key, has_room);
+        match &next {
+            Next::Events { missed: 1.., .. } if session.is_tunnel => {
+                return Step::Over(Some(tunnel::overflowed()));
             }
             Next::Events { missed, events } => {
                 drop(state);
                 let stats = &session.table.stats;
-                stats.dropped.add(missed);
+                stats.dropped.add(*missed);
                 stats.delivered.add(events.len() as u64);
                 stats.delivered_bytes.add(events.bytes() as u64);
-                Step::Events { missed, events, share }
             }
-            Next::NoRoom => Step::NoRoom,
-            Next::Nothing => state.last_step(),
-            Next::Notice { place, notice } => Step::Notice(place, notice),
+            Next::Nothing => return state.last_step(),
+            Next::NoRoom | Next::Notice { .. } => {}
         }
+        Step::Next(next, share)
     }
 
     /// The tunnel's `close` was written: the session is over.
@@ -101,7 +90,7 @@ impl State {
             Phase::Ended(_) => Step::Over(None),
             _ => match self.tunnel().and_then(|tunnel| tunnel.close.clone()) {
                 Some(notice) => Step::Closed(self.mailbox.last() + 1, notice),
-                None => Step::Nothing,
+                None => Step::Next(Next::Nothing, None),
             },
         }
     }
