@@ -97,6 +97,7 @@ impl Listeners {
     fn add(&mut self, listener: &Arc<Listener>) {
         self.list = self.list.iter().chain([listener]).cloned().collect();
         self.had_any = true;
+        self.had_stream |= listener.kind == Kind::Stream;
     }
 
     fn remove(&mut self, key: Key) {
@@ -223,15 +224,25 @@ impl Session {
         }
     }
 
-    /// Gives a listener its place in the mailbox, after `cursor`.
+    /// Gives a listener its place in the mailbox, after `cursor`, and that of another listener. A newcomer has to make sure
+    /// that the other one goes, but for a poll that follows a poll.
     pub(super) fn add(
         self: &Arc<Self>,
         state: &mut State,
         kind: Kind,
         cursor: u64,
         client: &Arc<dyn ClientConnection>,
-        displaced: Option<Displaced>,
+        replaced: Option<Arc<Listener>>,
     ) -> ListenerHandle {
+        let displaced = replaced.and_then(|listener| {
+            let are_polls = (listener.kind, kind) == (Kind::Poll, Kind::Poll);
+            let wait = if are_polls { REPLACED_POLL_WAIT } else { Duration::ZERO };
+            // Only the first counts.
+            let _ = listener.replaced.set(Instant::now() + wait);
+            state.mailbox.call();
+            self.table.stats.takeovers.add(u64::from(!are_polls));
+            (!are_polls).then(|| self.displaced(&listener))
+        });
         let (wake, woken) = bounded(1);
         let listener = Arc::new(Listener {
             key: state.mailbox.attach(cursor),
@@ -244,23 +255,6 @@ impl Session {
         });
         state.listeners.add(&listener);
         ListenerHandle { session: Arc::clone(self), listener, woken, displaced }
-    }
-
-    /// Takes the place of a listener, and returns it if the newcomer has to make sure that it goes. A poll that follows a poll
-    /// need not.
-    pub(super) fn replace(
-        self: &Arc<Self>,
-        state: &mut State,
-        listener: &Arc<Listener>,
-        by: Kind,
-    ) -> Option<Displaced> {
-        let are_polls = (listener.kind, by) == (Kind::Poll, Kind::Poll);
-        let wait = if are_polls { REPLACED_POLL_WAIT } else { Duration::ZERO };
-        // Only the first counts.
-        let _ = listener.replaced.set(Instant::now() + wait);
-        state.mailbox.call();
-        self.table.stats.takeovers.add(u64::from(!are_polls));
-        (!are_polls).then(|| self.displaced(listener))
     }
 }
 

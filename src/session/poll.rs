@@ -4,7 +4,7 @@
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
 use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Displaced, Kind, Listener, ListenerHandle, ListenerState, NotJoined};
+use super::listeners::{Kind, Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{Channels, EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, ROOM_PAUSE, Share};
@@ -238,9 +238,8 @@ impl Session {
         let goes_on = proven.is_some()
             || matches!(start, Start::Number(place) if (1..=last).contains(&place));
         state.subscribe_from_url(self, request, opened, goes_on)?;
-        let displaced = present.and_then(|one| self.replace(&mut state, &one, Kind::Poll));
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
-        Ok(self.add_poll(&mut state, start, proven, client, displaced))
+        Ok(self.add_poll(&mut state, start, proven, client, present))
     }
 
     fn add_poll(
@@ -249,7 +248,7 @@ impl Session {
         start: Start,
         proven: Option<u64>,
         client: &Arc<dyn ClientConnection>,
-        displaced: Option<Displaced>,
+        replaced: Option<Arc<Listener>>,
     ) -> Poll {
         let acknowledged = match start {
             Start::Number(place) if place <= state.mailbox.last() => Some(place),
@@ -262,7 +261,7 @@ impl Session {
         };
         let joined_at = after.unwrap_or(state.polls.acked);
         let cursor = acknowledged.unwrap_or(state.polls.acked);
-        let handle = self.add(state, Kind::Poll, cursor, client, displaced);
+        let handle = self.add(state, Kind::Poll, cursor, client, replaced);
         Poll { handle, after, joined_at }
     }
 }

@@ -4,7 +4,7 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Displaced, Kind, ListenerHandle, ListenerState, NotJoined};
+use super::listeners::{Kind, Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
@@ -132,11 +132,10 @@ impl Session {
         let goes_on = known.is_some() && start != Start::Number(0);
         state.subscribe_from_url(self, request, opened, goes_on)?;
         let replaced = present.filter(|_| !reuse);
-        let displaced = replaced.and_then(|one| self.replace(&mut state, &one, Kind::Stream));
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
         self.table.stats.resumed.add(u64::from(known.is_some()));
-        Ok(self.add_stream(&mut state, cursor, known.is_some(), client, displaced))
+        Ok(self.add_stream(&mut state, cursor, known.is_some(), client, replaced))
     }
 
     fn add_stream(
@@ -145,7 +144,7 @@ impl Session {
         cursor: u64,
         resumed: bool,
         client: &Arc<dyn ClientConnection>,
-        displaced: Option<Displaced>,
+        replaced: Option<Arc<Listener>>,
     ) -> Stream {
         let dropped = state.mailbox.missed(cursor);
         let first = match &state.mode {
@@ -157,9 +156,8 @@ impl Session {
             }
         };
         self.table.stats.dropped.add(dropped);
-        state.listeners.had_stream = true;
         let start = cursor + dropped;
-        let handle = self.add(state, Kind::Stream, start, client, displaced);
+        let handle = self.add(state, Kind::Stream, start, client, replaced);
         Stream { handle, first, start }
     }
 
