@@ -53,13 +53,11 @@ impl LinkHandler for Session {
         if matches!(state.phase, Phase::Ended(_)) {
             return;
         }
-        let skipped = match frame {
-            Some(frame) => {
-                self.on_cable_frame(&mut state, frame);
-                false
-            }
-            None => !state.carry(text),
-        };
+        match frame {
+            Some(frame) => self.on_cable_frame(&mut state, frame),
+            None => state.carry(text),
+        }
+        let skipped = state.has_skipped();
         let has_commands = !state.outbox.is_empty();
         drop(state);
         if skipped {
@@ -174,11 +172,9 @@ impl State {
         let first = self.away.is_none();
         let notice = session.lost_notice(reason, true);
         self.away = Some(notice.clone());
-        if matches!(self.phase, Phase::Opening) {
-            // There is no listener yet: a stream that joins finds `away`.
-            self.open(session);
-            self.polls.upstream = Some(notice);
-        } else if first {
+        // One that opens only now has no listener yet: a stream that joins finds `away`.
+        self.open(session);
+        if first {
             self.announce(notice);
             if let Some((channels, mut out)) = self.effects(session) {
                 channels.lost(&mut out);

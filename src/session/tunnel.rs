@@ -108,14 +108,12 @@ impl State {
         self.tunnel().is_some() && !place.is_some_and(resumes)
     }
 
-    /// One frame came. Whether it could be kept without losing another that no listener was given.
-    pub(super) fn carry(&mut self, frame: &str) -> bool {
-        if is_ping(frame) {
-            self.mailbox.tell(&Notice { name: None, data: frame.into() });
-            return true;
+    /// One frame came.
+    pub(super) fn carry(&mut self, frame: &str) {
+        match is_ping(frame) {
+            true => self.mailbox.tell(&Notice { name: None, data: frame.into() }),
+            false => self.mailbox.push(&[frame]),
         }
-        self.mailbox.push(&[frame]);
-        !self.has_skipped()
     }
 
     /// Whether this is a tunnel that has dropped a frame which no listener had been given.
