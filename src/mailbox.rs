@@ -91,10 +91,6 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
-
-    fn last(&self) -> Option<u64> {
-        self.ends.last().map(|(place, _)| *place)
-    }
 }
 
 #[derive(Debug)]
@@ -261,7 +257,7 @@ impl Mailbox {
         if events.is_empty() && missed == 0 {
             return Next::Nothing;
         }
-        self.set_cursor(key, events.last().unwrap_or(cursor));
+        self.set_cursor(key, cursor + events.len() as u64);
         Next::Events { missed, events }
     }
 
