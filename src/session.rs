@@ -204,12 +204,8 @@ impl Session {
         }
     }
 
-    /// Ends the session: its listeners are told, its upstream is closed, the threads that wait for it go on. Only the first end
-    /// counts.
-    fn end(&self, reason: EndReason) {
-        self.end_if(reason, |_| true);
-    }
-
+    /// Ends the session if the condition holds: its listeners are told, its upstream is closed, the threads that wait for it go
+    /// on. Only the first end counts. Whether this was it.
     fn end_if(&self, reason: EndReason, condition: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) || !condition(&state) {

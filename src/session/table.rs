@@ -85,7 +85,21 @@ impl Table {
 
     pub fn census(&self) -> Census {
         let mut census = Census::default();
-        self.all().iter().for_each(|session| census.add(session));
+        for session in self.all() {
+            let state = session.lock();
+            match (&state.phase, &state.link) {
+                (Phase::Opening, _) => census.opening += 1,
+                (_, Some(_)) => census.connected += 1,
+                _ => census.away += 1,
+            }
+            for listener in state.listeners.list.iter() {
+                match listener.kind {
+                    Kind::Stream => census.streams += 1,
+                    Kind::Poll => census.polls += 1,
+                }
+            }
+            census.kept_bytes += state.mailbox.bytes() as u64;
+        }
         census
     }
 
@@ -102,7 +116,7 @@ impl Table {
         self.draining.store(true, Ordering::Relaxed);
         let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
         for session in &sessions {
-            session.end(EndReason::Drained);
+            session.end_if(EndReason::Drained, |_| true);
         }
         sessions.iter().map(Arc::downgrade).collect()
     }
@@ -124,7 +138,7 @@ impl Table {
             };
             self.ended.lock().remember(session.secret, ended);
         }
-        session.end(reason);
+        session.end_if(reason, |_| true);
     }
 
     pub(super) fn remove(&self, session: &Session) {
@@ -189,22 +203,4 @@ pub struct Census {
     pub streams: u64,
     pub polls: u64,
     pub kept_bytes: u64,
-}
-
-impl Census {
-    fn add(&mut self, session: &Session) {
-        let state = session.lock();
-        match (&state.phase, &state.link) {
-            (Phase::Opening, _) => self.opening += 1,
-            (_, Some(_)) => self.connected += 1,
-            _ => self.away += 1,
-        }
-        for listener in state.listeners.list.iter() {
-            match listener.kind {
-                Kind::Stream => self.streams += 1,
-                Kind::Poll => self.polls += 1,
-            }
-        }
-        self.kept_bytes += state.mailbox.bytes() as u64;
-    }
 }
