@@ -15,7 +15,6 @@ mod open;
 mod outbox;
 mod poll;
 mod repeat;
-mod room;
 mod shares;
 mod stream;
 mod table;

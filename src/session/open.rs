@@ -2,7 +2,7 @@
 //!
 //! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
 //! Never: waits with a lock held.
-//! At the limit: see `room`.
+//! At the limit: see `table`.
 
 use super::channels::Channels;
 use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
@@ -64,7 +64,14 @@ impl Table {
             return Err(SessionError::Gone(close));
         }
         self.measure(request)?;
-        self.open_with_room(request)
+        let mut opened = self.open(request)?;
+        if opened.is_none() && self.make_room(Instant::now()) {
+            opened = self.open(request)?;
+        }
+        opened.ok_or_else(|| {
+            self.count_refusal(&"as many are open as --max-sessions and --max-memory allow");
+            SessionError::Full
+        })
     }
 
     /// Whether a new session has room for what this request subscribes.
@@ -229,10 +236,7 @@ impl Table {
 
     /// Opens a session, unless another request was quicker; `None`: there are as many as there may be.
     #[inline(never)]
-    pub(super) fn open(
-        self: &Arc<Self>,
-        request: &JoinRequest,
-    ) -> Result<Option<Found>, SessionError> {
+    fn open(self: &Arc<Self>, request: &JoinRequest) -> Result<Option<Found>, SessionError> {
         let session = Session::new(self, request);
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(&*request.path).cloned() {

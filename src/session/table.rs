@@ -1,23 +1,25 @@
 //! The table of sessions: by path, opened once, ended once.
 //!
-//! Owns: expiry, what is remembered of sessions that were ended for good, the memory that all of them may keep. Which
-//! request may open or use a session is in `open`.
-//! Never: holds its lock while it waits, or together with a session's.
-//! At the limit: over `--max-memory` the session that keeps most forgets its oldest message.
+//! Owns: expiry, what is remembered of sessions that were ended for good, the memory that all of them may keep, and which of
+//! them makes room for a newcomer. Which request may open or use a session is in `open`.
+//! Never: holds its lock while it waits, or together with a session's; makes room by one that had a listener a moment ago.
+//! At the limits: over `--max-memory` the session that keeps most forgets its oldest message. At `--max-sessions`, where none
+//! can make room, the newcomer is refused.
 
 use super::ended::{Ended, EndedSessions};
 use super::join::Rules;
 use super::listeners::Kind;
 use super::repeat::{self, Repeats};
-use super::room::Room;
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
 use crate::memory::Budget;
+use crate::report::warning;
 use crate::stats::Stats;
 use crate::upstream::Connector;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::fmt::Display;
 use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +32,15 @@ const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 
 /// Sessions that forget messages at a time for one that came; the next one goes on.
 const FORGET_ROUNDS: usize = 64;
+
+/// A session without a listener for longer makes room: its client is not on its way back, or can wait no longer than others.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// Between two searches that find none, where a session that was busy may be one.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often it is said that there is no room for a session.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
@@ -45,7 +56,10 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
-    pub(super) room: Room,
+    /// Until then no session can make room: a crowd of newcomers must not search through all sessions each time.
+    no_room_until: Mutex<Option<Instant>>,
+    /// When it was last said that there is no room for a session.
+    refusal_said: Mutex<Option<Instant>>,
     pub(super) repeats: Repeats,
 }
 
@@ -64,7 +78,8 @@ impl Table {
             draining: AtomicBool::new(false),
             sessions: Mutex::default(),
             ended: Mutex::new(ended),
-            room: Room::default(),
+            no_room_until: Mutex::default(),
+            refusal_said: Mutex::default(),
             rules,
         });
         repeat::start(Arc::downgrade(&table), begun)?;
@@ -141,6 +156,54 @@ impl Table {
         session.end_if(reason, |_| true);
     }
 
+    /// Ends the session that has been without a listener for longest, those first that never had one. Whether there was one.
+    pub(super) fn make_room(&self, now: Instant) -> bool {
+        if self.no_room_until.lock().is_some_and(|until| now < until) {
+            return false;
+        }
+        let mut next = now + IDLE_FOR;
+        let mut longest: Option<((bool, Instant), Arc<Session>)> = None;
+        for session in self.all() {
+            let Some(state) = session.state.try_lock() else {
+                next = next.min(now + LOOK_AGAIN);
+                continue;
+            };
+            let Some(idle) = state.idle_since() else { continue };
+            drop(state);
+            next = next.min(idle.1 + IDLE_FOR);
+            if idle.1 + IDLE_FOR <= now && longest.as_ref().is_none_or(|(least, _)| idle < *least) {
+                longest = Some((idle, session));
+            }
+        }
+        let Some((_, session)) = longest else {
+            *self.no_room_until.lock() = Some(next);
+            return false;
+        };
+        // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
+        let reason = match session.is_tunnel {
+            true => session.for_good(1013, "others needed the room (--max-sessions)"),
+            false => EndReason::Unused,
+        };
+        let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
+        if ended {
+            self.end(&session, reason);
+        }
+        ended
+    }
+
+    /// One session that there was no room for: counted, and said once a minute.
+    pub(super) fn count_refusal(&self, why: &dyn Display) {
+        self.stats.refused_sessions.add(1);
+        let now = Instant::now();
+        let mut said = self.refusal_said.lock();
+        if said.is_none_or(|last| now.duration_since(last) >= SAY_AGAIN) {
+            *said = Some(now);
+            drop(said);
+            let in_all = self.stats.refused_sessions.get();
+            warning!("event=session-refused error=\"{why}\" in_all={in_all}");
+        }
+    }
+
     pub(super) fn remove(&self, session: &Session) {
         let mut sessions = self.sessions.lock();
         if sessions.get(&session.path).is_some_and(|found| std::ptr::eq(&**found, session)) {
@@ -169,6 +232,14 @@ impl Table {
                 (None, None) => return,
             }
         }
+    }
+}
+
+impl State {
+    /// Since when it has no listener, and whether it ever had one; `None`: it has one, or it is opening.
+    fn idle_since(&self) -> Option<(bool, Instant)> {
+        let idle = matches!(self.phase, Phase::Open) && self.listeners.list.is_empty();
+        idle.then_some((self.listeners.had_any, self.listeners.empty_since))
     }
 }
 
