@@ -234,35 +234,19 @@ impl Session {
         if let Some(stream) = present.as_ref().filter(anothers) {
             return Err(NotJoined::Taken(self.displaced(stream)));
         }
-        let last = state.mailbox.last();
-        let goes_on = proven.is_some()
-            || matches!(start, Start::Number(place) if (1..=last).contains(&place));
-        state.subscribe_from_url(self, request, opened, goes_on)?;
-        state.polls.queue = request.queue.unwrap_or(state.polls.queue);
-        Ok(self.add_poll(&mut state, start, proven, client, present))
-    }
-
-    fn add_poll(
-        self: &Arc<Self>,
-        state: &mut State,
-        start: Start,
-        proven: Option<u64>,
-        client: &Arc<dyn ClientConnection>,
-        replaced: Option<Arc<Listener>>,
-    ) -> Poll {
         let acknowledged = match start {
             Start::Number(place) if place <= state.mailbox.last() => Some(place),
             _ => proven,
         };
+        let goes_on = acknowledged.is_some() && start != Start::Number(0);
+        state.subscribe_from_url(self, request, opened, goes_on)?;
+        state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         acknowledged.into_iter().for_each(|place| state.acknowledge(place));
-        let after = match start {
-            Start::Fresh => None,
-            _ => Some(acknowledged.unwrap_or(0)),
-        };
+        let after = (start != Start::Fresh).then_some(acknowledged.unwrap_or(0));
         let joined_at = after.unwrap_or(state.polls.acked);
         let cursor = acknowledged.unwrap_or(state.polls.acked);
-        let handle = self.add(state, Kind::Poll, cursor, client, replaced);
-        Poll { handle, after, joined_at }
+        let handle = self.add(&mut state, Kind::Poll, cursor, client, present);
+        Ok(Poll { handle, after, joined_at })
     }
 }
 

@@ -4,7 +4,7 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Kind, Listener, ListenerHandle, ListenerState, NotJoined};
+use super::listeners::{Kind, ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
@@ -131,42 +131,30 @@ impl Session {
         let known = resumed.filter(|place| *place <= state.mailbox.last());
         let goes_on = known.is_some() && start != Start::Number(0);
         state.subscribe_from_url(self, request, opened, goes_on)?;
-        let replaced = present.filter(|_| !reuse);
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
-        self.table.stats.resumed.add(u64::from(known.is_some()));
-        Ok(self.add_stream(&mut state, cursor, known.is_some(), client, replaced))
-    }
-
-    fn add_stream(
-        self: &Arc<Self>,
-        state: &mut State,
-        cursor: u64,
-        resumed: bool,
-        client: &Arc<dyn ClientConnection>,
-        replaced: Option<Arc<Listener>>,
-    ) -> Stream {
         let dropped = state.mailbox.missed(cursor);
-        let first = match &state.mode {
-            Mode::Tunnel(tunnel) => vec![tunnel.open(&self.id, resumed)],
-            Mode::Managed(channels) => {
-                let joined = self.joined(&channels.states_json(), resumed, dropped);
-                state.mailbox.tell(&joined);
-                [Some(joined), state.away.clone()].into_iter().flatten().collect()
-            }
-        };
+        self.table.stats.resumed.add(u64::from(known.is_some()));
         self.table.stats.dropped.add(dropped);
-        let start = cursor + dropped;
-        let handle = self.add(state, Kind::Stream, start, client, replaced);
-        Stream { handle, first, start }
+        let first = self.first_events(&mut state, known.is_some(), dropped);
+        let (start, replaced) = (cursor + dropped, present.filter(|_| !reuse));
+        let handle = self.add(&mut state, Kind::Stream, start, client, replaced);
+        Ok(Stream { handle, first, start })
     }
 
-    fn joined(&self, channels: &str, resumed: bool, dropped: u64) -> Notice {
+    /// What a stream that joins is told, and of a managed session each of its listeners.
+    fn first_events(&self, state: &mut State, resumed: bool, dropped: u64) -> Vec<Notice> {
+        let channels = match &state.mode {
+            Mode::Tunnel(tunnel) => return vec![tunnel.open(&self.id, resumed)],
+            Mode::Managed(channels) => channels.states_json(),
+        };
         let data = format!(
             r#"{{"type":"joined","id":{},"session_id":"{}","resumed":{resumed},"dropped":{dropped},"channels":{channels}}}"#,
             quoted(&self.path),
             self.id,
         );
-        Notice { name: None, data: data.into() }
+        let joined = Notice { name: None, data: data.into() };
+        state.mailbox.tell(&joined);
+        [Some(joined), state.away.clone()].into_iter().flatten().collect()
     }
 }
