@@ -1,7 +1,6 @@
 //! What is asked of the table of sessions, by what rules, and the reasons for a no.
 
 use super::EndReason;
-use super::listeners::Kind;
 use crate::frame::Identifier;
 use crate::mailbox::Bounds;
 use crate::upstream::Handshake;
@@ -56,6 +55,13 @@ pub struct JoinRequest {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Stream,
+    /// Or a POST that opens a session for polls to come.
+    Poll,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// It does not say.
     Fresh,
@@ -71,7 +77,6 @@ impl Start {
         let (secret, place) = text.split_once('.')?;
         let wellformed = secret.len() == 32
             && secret.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && !place.is_empty()
             && place.bytes().all(|byte| byte.is_ascii_digit());
         let secret = u128::from_str_radix(secret, 16).ok().filter(|_| wellformed)?;
         Some(Start::Event { secret, place: place.parse().ok()? })

@@ -4,8 +4,7 @@
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 
-use super::join::{ClientConnection, SessionError, Start};
-use super::lock::Locked;
+use super::join::{ClientConnection, Kind, SessionError, Start};
 use super::{Session, State};
 use crate::mailbox::Key;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,13 +26,6 @@ pub(super) enum ListenerState {
     Left,
     /// Another listener took its place. A poll answers at this time.
     Replaced(Instant),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Stream,
-    /// Or a POST that opens a session for polls to come.
-    Poll,
 }
 
 /// One listener. That its client has gone is told without the session's lock; all else changes under it.
@@ -150,7 +142,7 @@ pub enum NotJoined {
 pub struct ListenerHandle {
     pub(super) session: Arc<Session>,
     pub(super) listener: Arc<Listener>,
-    woken: Receiver<()>,
+    pub(super) woken: Receiver<()>,
     /// The listener whose place this was.
     displaced: Option<Displaced>,
 }
@@ -159,13 +151,6 @@ impl ListenerHandle {
     /// For `X-Session-Id`.
     pub fn session_id(&self) -> &str {
         &self.session.id
-    }
-
-    /// Locks the session to look what there is.
-    pub(super) fn look(&self) -> Locked<'_> {
-        // What it was woken for until now this look sees.
-        let _ = self.woken.try_recv();
-        self.session.lock()
     }
 
     /// Waits until there may be something that the last look did not see, at most until `deadline`. Whether there may be.

@@ -6,7 +6,7 @@
 //! A channel takes some 640 bytes and yields the processor before it sleeps; a futex of our own took 4 bytes, and at 5,000
 //! messages a second a sixth less processor time. It was not worth a protocol that no other program uses.
 
-use super::listeners::Listener;
+use super::listeners::{Listener, ListenerHandle};
 use super::{Session, State};
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::MutexGuard;
@@ -62,6 +62,15 @@ impl Drop for Calls {
             // It has room: each is told once.
             let _ = waiter.try_send(());
         }
+    }
+}
+
+impl ListenerHandle {
+    /// Locks the session to look what there is.
+    pub(super) fn look(&self) -> Locked<'_> {
+        // What it was woken for until now this look sees.
+        let _ = self.woken.try_recv();
+        self.session.lock()
     }
 }
 

@@ -5,8 +5,8 @@
 //! At the limit: see `table`.
 
 use super::channels::Channels;
-use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
-use super::listeners::{Kind, ListenerHandle, Listeners, NotJoined};
+use super::join::{ClientConnection, Fingerprint, JoinRequest, Kind, SessionError, Start};
+use super::listeners::{ListenerHandle, Listeners, NotJoined};
 use super::lock::Locked;
 use super::outbox::Outbox;
 use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};

@@ -3,8 +3,8 @@
 //! Owns: acknowledgement, `poll-queue`, and how one poll replaces another.
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
-use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Kind, Listener, ListenerHandle, ListenerState, NotJoined};
+use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::listeners::{Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{Channels, EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, ROOM_PAUSE, Share};

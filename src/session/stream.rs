@@ -3,8 +3,8 @@
 //! Owns: the first event (`joined`, or a tunnel's `open`), and where a stream starts.
 //! Never: does I/O; `sse` writes what `next` returns.
 
-use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Kind, ListenerHandle, ListenerState, NotJoined};
+use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::listeners::{ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};

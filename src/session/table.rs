@@ -7,8 +7,7 @@
 //! can make room, the newcomer is refused.
 
 use super::ended::{Ended, EndedSessions};
-use super::join::Rules;
-use super::listeners::Kind;
+use super::join::{Kind, Rules};
 use super::repeat::{self, Repeats};
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
