@@ -4,7 +4,7 @@
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
 
 use super::{EndReason, Kind, Mode, Phase, Session, State};
-use crate::frame::Frame;
+use crate::frame::{Frame, is_ping};
 use crate::mailbox::Notice;
 use crate::memory::{Held, Share};
 use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
@@ -55,7 +55,8 @@ impl LinkHandler for Session {
         }
         match frame {
             Some(frame) => self.on_cable_frame(&mut state, frame),
-            None => state.carry(text),
+            None if is_ping(text) => state.mailbox.tell(&Notice { name: None, data: text.into() }),
+            None => state.mailbox.push(&[text]),
         }
         let skipped = state.has_skipped();
         let has_commands = !state.outbox.is_empty();

@@ -27,11 +27,10 @@ pub enum Step {
     Replaced,
     /// The bridge stops: say when to come back, and end.
     Drained,
-    /// The session is over: say this, if anything, and end.
+    /// The session is over, or the client has gone: say this, if anything, and end.
     Over(Option<Notice>),
     /// A tunnel's upstream closed: say so at this place, call `close_told`, and end.
     Closed(u64, Notice),
-    Left,
 }
 
 impl Stream {
@@ -47,7 +46,7 @@ impl Stream {
         let listener = &self.handle.listener;
         state.mailbox.confirm(listener.key);
         match listener.state() {
-            ListenerState::Left => return Step::Left,
+            ListenerState::Left => return Step::Over(None),
             ListenerState::Replaced(_) => return Step::Replaced,
             ListenerState::Here => {}
         }

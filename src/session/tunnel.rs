@@ -2,13 +2,13 @@
 //! themselves ("Unchanged WebSocket clients" of the API).
 //!
 //! Owns: what a tunnel has beside the mailbox: its subprotocol, the number of its last POST, its close.
-//! Never: reads a frame's meaning, but for ActionCable's ping, which is of use only while a stream is open.
+//! Never: reads a frame's meaning; `link` knows ActionCable's ping, which is of use only while a stream is open.
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
 use super::join::Start;
 use super::lock::Locked;
 use super::{EndReason, Mode, Phase, Session, State};
-use crate::frame::{is_ping, quoted};
+use crate::frame::quoted;
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
 use std::fmt::Write;
@@ -106,14 +106,6 @@ impl State {
         };
         let resumes = |place| place <= self.mailbox.last() && self.mailbox.missed(place) == 0;
         self.tunnel().is_some() && !place.is_some_and(resumes)
-    }
-
-    /// One frame came.
-    pub(super) fn carry(&mut self, frame: &str) {
-        match is_ping(frame) {
-            true => self.mailbox.tell(&Notice { name: None, data: frame.into() }),
-            false => self.mailbox.push(&[frame]),
-        }
     }
 
     /// Whether this is a tunnel that has dropped a frame which no listener had been given.
