@@ -48,10 +48,8 @@ use tunnel::Tunnel;
 
 #[derive(Clone, Debug)]
 pub enum EndReason {
-    /// The upstream refused the first handshake: 403.
-    RefusedUpstream(String),
-    /// The first attempt failed, and no stream wanted to wait for another: 502.
-    Failed(String),
+    /// The first attempt was refused, or failed and no stream wanted to wait for another: what those are told that wait for it.
+    NotOpened(SessionError),
     /// By the upstream or by DELETE. Listeners are told this event; clients that come back are told why.
     ForGood {
         told: Notice,
@@ -280,8 +278,8 @@ impl EndReason {
     /// Never a sentence that may hold what a client sent.
     fn for_the_log(&self) -> &str {
         match self {
-            EndReason::RefusedUpstream(_) => "denied",
-            EndReason::Failed(_) => "failed",
+            EndReason::NotOpened(SessionError::RefusedUpstream(_)) => "denied",
+            EndReason::NotOpened(_) => "failed",
             EndReason::ForGood { reason, .. } => reason,
             EndReason::Unused => "no client came back",
             EndReason::Drained => "the bridge stops",

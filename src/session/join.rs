@@ -188,8 +188,7 @@ impl SessionError {
     /// What a request is told that waited for this session.
     pub(super) fn of(reason: EndReason) -> SessionError {
         match reason {
-            EndReason::RefusedUpstream(why) => SessionError::RefusedUpstream(why),
-            EndReason::Failed(why) => SessionError::Failed(why),
+            EndReason::NotOpened(error) => error,
             EndReason::Drained => SessionError::Draining,
             EndReason::ForGood { reason, .. } => SessionError::EndedForGood(reason),
             EndReason::Unused => {

@@ -3,7 +3,7 @@
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
 
-use super::{EndReason, Kind, Mode, Phase, Session, State};
+use super::{EndReason, Kind, Mode, Phase, Session, SessionError, State};
 use crate::frame::{Frame, is_ping};
 use crate::mailbox::Notice;
 use crate::memory::{Held, Share};
@@ -111,11 +111,11 @@ impl Session {
         let reason = match down {
             Down::Refused { reason } if opening => {
                 let why = format!("the upstream refused this session: {reason}");
-                return Some(EndReason::RefusedUpstream(why));
+                return Some(EndReason::NotOpened(SessionError::RefusedUpstream(why)));
             }
             Down::Refused { reason } => return Some(self.for_good(1000, &reason)),
             Down::Denied { why, .. } if is_last || opening && !self.came_back => {
-                return Some(EndReason::RefusedUpstream(why));
+                return Some(EndReason::NotOpened(SessionError::RefusedUpstream(why)));
             }
             Down::Denied { status, why } => {
                 let since = *state.denied_since.get_or_insert(now);
@@ -131,7 +131,8 @@ impl Session {
             }
         };
         if is_last {
-            return Some(EndReason::Failed(format!("no upstream: {reason}")));
+            let why = SessionError::Failed(format!("no upstream: {reason}"));
+            return Some(EndReason::NotOpened(why));
         }
         state.on_link_lost(self, &reason);
         None

@@ -272,8 +272,8 @@ impl Table {
             }
             Err(error) => {
                 self.count_refusal(&format_args!("no thread for one more: {error}"));
-                let why = "no thread for one more session".to_owned();
-                self.end(session, EndReason::Failed(why));
+                let why = SessionError::Failed("no thread for one more session".to_owned());
+                self.end(session, EndReason::NotOpened(why));
                 Err(SessionError::Full)
             }
         }
@@ -286,9 +286,7 @@ impl JoinRequest {
     fn wants_this_attempt(&self, reason: &EndReason, opened: bool) -> bool {
         match self.kind {
             Kind::Stream => opened,
-            Kind::Poll => {
-                matches!(reason, EndReason::RefusedUpstream(_) | EndReason::Failed(_))
-            }
+            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
         }
     }
 }
