@@ -169,11 +169,9 @@ impl Share {
     /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way
     /// out: what is large goes on, one at a time.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
-        let kinds: &[Held] = match self.kind {
-            Held::Writes | Held::Answers => &[Held::Writes, Held::Answers],
-            ref own => std::slice::from_ref(own),
-        };
-        let all = kinds.iter().map(|kind| self.budget.of(*kind)).sum::<usize>();
+        let goes_out = |kind| matches!(kind, Held::Writes | Held::Answers);
+        let is_alike = |kind| kind == self.kind || goes_out(kind) && goes_out(self.kind);
+        let all = self.budget.sum(is_alike);
         // Short answers to polls are always about.
         let alone = all.saturating_sub(self.counted) <= self.budget.max / 16;
         if alone {

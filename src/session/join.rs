@@ -81,11 +81,6 @@ impl Start {
         let secret = u128::from_str_radix(secret, 16).ok().filter(|_| wellformed)?;
         Some(Start::Event { secret, place: place.parse().ok()? })
     }
-
-    /// Whether a listener has been here before.
-    pub(super) fn resumes(self) -> bool {
-        !matches!(self, Start::Fresh | Start::Number(0))
-    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -55,7 +55,8 @@ impl Table {
         if let Some(session) = self.find(request)? {
             return Ok(Found { session, opened: false });
         }
-        if request.tunnel && (request.start.resumes() || request.came_back) {
+        let was_here = !matches!(request.start, Start::Fresh | Start::Number(0));
+        if request.tunnel && (was_here || request.came_back) {
             // A tunnel never silently becomes a new one.
             let close = match request.start {
                 Start::Event { secret, .. } => self.close_of(request, Some(secret)),
@@ -184,10 +185,9 @@ impl Table {
     /// An event id of a session that was ended for good opens nothing, unless it comes with other credentials.
     fn refuse_ended(&self, request: &JoinRequest) -> Result<(), SessionError> {
         // The client of a tunnel reads statuses: 410, whatever it comes back to.
-        let Start::Event { secret, .. } = request.start else { return Ok(()) };
-        if request.tunnel {
+        let (Start::Event { secret, .. }, false) = (request.start, request.tunnel) else {
             return Ok(());
-        }
+        };
         let shown = Fingerprint::of(&request.credentials, &self.keys);
         let path = self.keys.hash_one(&*request.path);
         let ended = self.ended.lock();
