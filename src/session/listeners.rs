@@ -108,28 +108,9 @@ impl Listeners {
     }
 }
 
-/// The listener that was there before: to be waited for, or cut.
-pub struct Displaced {
-    session: Arc<Session>,
-    listener: Arc<Listener>,
-}
-
-impl Displaced {
-    /// Whether it gave its place back within `grace`. One whose client has left is cut, so that it does.
-    pub fn leaves_within(&self, grace: Duration) -> bool {
-        let client = &self.listener.client;
-        if client.has_left() {
-            client.cut();
-        }
-        let deadline = Instant::now() + grace;
-        let key = self.listener.key;
-        let gone = |state: &State| state.listeners.list.iter().all(|one| one.key != key);
-        gone(&self.session.wait_until(self.session.lock(), Some(deadline), gone))
-    }
-}
-
 pub enum NotJoined {
-    Taken(Displaced),
+    /// By this listener.
+    Taken(Arc<Listener>),
     /// A page was reloaded: the session has to make room for a new one.
     Reload,
     /// A tunnel that cannot go on from there: it never skips.
@@ -143,8 +124,8 @@ pub struct ListenerHandle {
     pub(super) session: Arc<Session>,
     pub(super) listener: Arc<Listener>,
     pub(super) woken: Receiver<()>,
-    /// The listener whose place this was.
-    displaced: Option<Displaced>,
+    /// The listener whose place this was: to be waited for, or cut.
+    displaced: Option<Arc<Listener>>,
 }
 
 impl ListenerHandle {
@@ -170,8 +151,8 @@ impl ListenerHandle {
     /// Makes sure that the listener whose place this is has gone.
     pub fn evict_displaced(&mut self) {
         if let Some(displaced) = self.displaced.take() {
-            if !displaced.leaves_within(TAKEOVER_GRACE) {
-                displaced.listener.client.cut();
+            if !self.session.loses_within(&displaced, TAKEOVER_GRACE) {
+                displaced.client.cut();
             }
         }
     }
@@ -195,8 +176,14 @@ impl Session {
         format!("{:032x}.", self.secret)
     }
 
-    pub(super) fn displaced(self: &Arc<Self>, listener: &Arc<Listener>) -> Displaced {
-        Displaced { session: Arc::clone(self), listener: Arc::clone(listener) }
+    /// Whether a listener gives its place back within `grace`. One whose client has left is cut, so that it does.
+    pub(super) fn loses_within(&self, listener: &Listener, grace: Duration) -> bool {
+        if listener.client.has_left() {
+            listener.client.cut();
+        }
+        let deadline = Instant::now() + grace;
+        let gone = |state: &State| state.listeners.list.iter().all(|one| one.key != listener.key);
+        gone(&self.wait_until(self.lock(), Some(deadline), gone))
     }
 
     /// The place that `start` names, if it is one of this session.
@@ -219,15 +206,15 @@ impl Session {
         client: &Arc<dyn ClientConnection>,
         replaced: Option<Arc<Listener>>,
     ) -> ListenerHandle {
-        let displaced = replaced.and_then(|listener| {
-            let are_polls = (listener.kind, kind) == (Kind::Poll, Kind::Poll);
+        let are_polls = kind == Kind::Poll && replaced.as_ref().is_some_and(|one| one.kind == kind);
+        if let Some(replaced) = &replaced {
             let wait = if are_polls { REPLACED_POLL_WAIT } else { Duration::ZERO };
             // Only the first counts.
-            let _ = listener.replaced.set(Instant::now() + wait);
+            let _ = replaced.replaced.set(Instant::now() + wait);
             state.mailbox.call();
-            self.table.stats.takeovers.add(u64::from(!are_polls));
-            (!are_polls).then(|| self.displaced(&listener))
-        });
+        }
+        let displaced = replaced.filter(|_| !are_polls);
+        self.table.stats.takeovers.add(u64::from(displaced.is_some()));
         let (wake, woken) = bounded(1);
         let listener = Arc::new(Listener {
             key: state.mailbox.attach(cursor),

@@ -129,7 +129,8 @@ impl Table {
                 Phase::Ended(_) => self.remove(session),
                 _ => match join(session, opened) {
                     Ok(joined) => return Ok(joined),
-                    Err(NotJoined::Taken(present)) if present.leaves_within(STRANGER_GRACE) => {}
+                    Err(NotJoined::Taken(present))
+                        if session.loses_within(&present, STRANGER_GRACE) => {}
                     Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
                     Err(NotJoined::Reload) => {
                         self.measure(request)?;

@@ -232,7 +232,7 @@ impl Session {
         let present = state.listeners.list.iter().find(in_the_way).cloned();
         let anothers = |one: &&Arc<Listener>| one.kind == Kind::Stream && proven.is_none();
         if let Some(stream) = present.as_ref().filter(anothers) {
-            return Err(NotJoined::Taken(self.displaced(stream)));
+            return Err(NotJoined::Taken(Arc::clone(stream)));
         }
         let acknowledged = match start {
             Start::Number(place) if place <= state.mailbox.last() => Some(place),

@@ -114,7 +114,7 @@ impl Session {
         let proven = self.own_place(start, &state);
         let present = state.listeners.first().cloned();
         if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
-            return Err(NotJoined::Taken(self.displaced(present)));
+            return Err(NotJoined::Taken(Arc::clone(present)));
         }
         let resumed = match start {
             Start::Number(place) if present.is_none() => Some(place),
