@@ -125,11 +125,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// Another one of the same kind, which holds nothing yet.
-    pub fn fresh(&self) -> Share {
-        self.budget.share(self.kind)
-    }
-
     pub fn counted(&self) -> usize {
         self.counted
     }

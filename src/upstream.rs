@@ -81,7 +81,7 @@ pub trait LinkHandler: Send + Sync + 'static {
     /// The memory of messages that are not whole yet; it holds nothing yet.
     fn incoming(&self) -> Share;
 
-    /// The link is there: welcomed, or switched where the speech is raw.
+    /// The link is there: with the `welcome`, or with the 101 where the protocol is raw.
     fn up(&self, link: Arc<Link>);
 
     /// A text frame came. Of a cable's it is read already, and is never a `welcome`, a `ping`, a `disconnect` or no JSON.
@@ -90,8 +90,8 @@ pub trait LinkHandler: Send + Sync + 'static {
     /// What came is where it stays, and nothing else holds it any more.
     fn kept(&self);
 
-    /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
-    fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown;
+    /// An attempt failed, or the link is lost.
+    fn down(&self, down: Down) -> AfterDown;
 
     /// The thread has panicked, in one of these calls most likely, and ends: there will be no further call.
     fn broken(&self);
@@ -118,10 +118,6 @@ pub enum Down {
 impl Down {
     fn failed(reason: &str) -> Down {
         Down::Lost { reason: reason.to_owned(), was_up: false, close: None }
-    }
-
-    fn lost(reason: &str) -> Down {
-        Down::Lost { reason: reason.to_owned(), was_up: true, close: None }
     }
 }
 
@@ -213,15 +209,15 @@ impl Connector {
         handler: Arc<dyn LinkHandler>,
     ) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
-        let session = LinkThread {
+        let thread = LinkThread {
             connector: Arc::clone(self),
             name: name.to_owned(),
-            speech: handler.handshake().speech.clone(),
+            cable: handler.handshake().speech == Protocol::Cable,
             handler,
             line: Arc::clone(&line),
         };
-        let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
-        thread.spawn(move || session.run_to_the_end())?;
+        let builder = std::thread::Builder::new().name(format!("upstream-{name}"));
+        builder.stack_size(STACK).spawn(move || thread.run_to_the_end())?;
         Ok(Upstream { line })
     }
 

@@ -73,7 +73,7 @@ impl LinkHandler for Session {
         self.table.keep_within_memory();
     }
 
-    fn down(&self, down: Down, _welcomed_ever: bool) -> AfterDown {
+    fn down(&self, down: Down) -> AfterDown {
         let mut state = self.lock();
         state.changed = true;
         let inner = &mut *state;

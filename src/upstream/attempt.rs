@@ -1,26 +1,20 @@
-//! One attempt to reach the upstream, from the name to the `welcome`, under one deadline.
+//! One attempt to reach the upstream, from the name to the 101, under one deadline.
 //!
 //! Runs on a thread of its own. Owns: the order of the steps, and the sentence for each that fails.
 //! Never: tries again; that is for the session's thread to decide.
 //! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
 
-use super::diagnosis::{broken_off, closed_by, disconnected};
 use super::handshake::{reply, request};
 use super::line::Line;
 use super::socket::{UpstreamSocket, brief, left};
 use super::tls::explain;
-use super::wire::{Intake, Wire};
-use super::{Connector, Down, Handshake, Protocol, Url};
-use crate::frame::Frame;
-use crate::memory::Share;
-use crate::report::debug;
+use super::{Connector, Down, Handshake, Permit, Url};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use rustls::ClientConnection;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
-use tungstenite::Message;
 use tungstenite::handshake::client::generate_key;
 
 /// A step of the answer's head; most heads come in one.
@@ -29,45 +23,31 @@ const STEP: usize = 2048;
 pub struct Attempt {
     pub connector: Arc<Connector>,
     pub handshake: Arc<Handshake>,
-    /// The memory of messages that are not whole yet.
-    pub incoming: Share,
     pub line: Arc<Line>,
-    pub name: String,
+    /// Of one that is not the first; over with the `welcome`.
+    pub permit: Option<Permit>,
+    /// Of the `welcome`, too.
     pub deadline: Instant,
 }
 
-/// The link, and the subprotocol that was chosen. In a box: it stays in one place, and the session's thread has no room for
-/// it on its stack.
-pub type Live = (Box<Wire>, Option<String>);
+/// A connection on which WebSocket is spoken from `rest` on, which came behind the answer.
+pub struct Live {
+    pub socket: Arc<UpstreamSocket>,
+    pub rest: Vec<u8>,
+    /// The subprotocol that was chosen.
+    pub protocol: Option<String>,
+    pub permit: Option<Permit>,
+    pub deadline: Instant,
+}
 
 impl Attempt {
-    pub fn run(&self) -> Result<Live, Down> {
+    pub fn run(self) -> Result<Live, Down> {
         let key = generate_key();
         let request = request(&self.connector.settings, &self.handshake, &key)?;
         let socket = self.reach().map_err(|error| self.unreachable(&error))?;
         let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
-        let settings = &self.connector.settings;
-        let intake = Intake {
-            message_max: settings.message_max,
-            // By default a minute, in which 16 MiB come over 2.3 Mbit/s. A byte now and then would otherwise count as
-            // life for ever.
-            message_time: settings.stale_after.saturating_mul(10),
-            share: self.incoming.fresh(),
-            room_within: settings.stale_after,
-            line: Arc::clone(&self.line),
-        };
-        let mut wire = Wire::new(socket, rest, intake, self.deadline);
-        let cable = matches!(self.handshake.speech, Protocol::Cable);
-        if cable {
-            self.await_welcome(&mut wire)?;
-        }
-        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has
-        // to do.
-        let pings =
-            cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
-        wire.be_patient(pings.then_some(settings.stale_after))
-            .map_err(|error| Down::failed(&brief(&error)))?;
-        Ok((Box::new(wire), protocol))
+        let Attempt { permit, deadline, .. } = self;
+        Ok(Live { socket, rest, protocol, permit, deadline })
     }
 
     fn unreachable(&self, error: &io::Error) -> Down {
@@ -160,35 +140,6 @@ impl Attempt {
             ErrorKind::InvalidData => format!("the handshake broke off: TLS: {}", explain(error)),
             _ => format!("the handshake broke off: {}", brief(error)),
         })
-    }
-
-    /// Reads up to the `welcome`. A ping may come before it; nothing else does that matters.
-    fn await_welcome(&self, wire: &mut Wire) -> Result<(), Down> {
-        loop {
-            let message = wire.read().map_err(|error| {
-                let silent = format!("no welcome within {}", self.connector.connect_timeout());
-                Down::failed(&broken_off(&error, &self.connector.settings, silent).0)
-            });
-            match message? {
-                Message::Text(text) => {
-                    let frame = Frame::parse(&text).unwrap_or(Frame::Other);
-                    let (kind, bytes) = (frame.kind(), text.len());
-                    debug!("event=frame session={} dir=in type={kind} bytes={bytes}", self.name);
-                    match frame {
-                        Frame::Welcome => return Ok(()),
-                        Frame::Disconnect { reason, reconnect } => {
-                            return Err(disconnected(reason, reconnect, false));
-                        }
-                        _ => {}
-                    }
-                }
-                Message::Close(frame) => {
-                    wire.flush();
-                    return Err(closed_by(frame, false));
-                }
-                _ => {}
-            }
-        }
     }
 }
 

@@ -10,8 +10,8 @@ use super::backoff::pause_after;
 use super::diagnosis::{broken_off, closed_by, disconnected, short};
 use super::line::Line;
 use super::socket::{UpstreamSocket, brief};
-use super::wire::{Wire, close_frame};
-use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol};
+use super::wire::{Intake, Wire, close_frame};
+use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Settings};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
 use crossbeam_channel::{bounded, select};
@@ -39,7 +39,8 @@ const FAILURES_SAID: u32 = 2;
 pub struct LinkThread {
     pub connector: Arc<Connector>,
     pub name: String,
-    pub speech: Protocol,
+    /// Whether ActionCable is spoken.
+    pub cable: bool,
     pub handler: Arc<dyn LinkHandler>,
     pub line: Arc<Line>,
 }
@@ -53,25 +54,16 @@ impl LinkThread {
     }
 
     fn run(&self) {
-        let mut welcomed = false;
         let mut failures = 0;
         let mut permit = None;
         while let Some(attempt) = self.attempt(permit) {
             let down = match attempt {
-                Ok(live) => {
-                    let since = Instant::now();
-                    let down = self.carry(live);
-                    welcomed = true;
-                    if since.elapsed() >= GOOD_AFTER {
-                        failures = 0;
-                    }
-                    down
-                }
+                Ok(live) => self.carry(live, &mut failures),
                 Err(down) => Some(down),
             };
             let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
             self.tell(&down, failures);
-            if matches!(self.handler.down(down, welcomed), AfterDown::Stop) {
+            if matches!(self.handler.down(down), AfterDown::Stop) {
                 return;
             }
             let Some(granted) = self.pause(pause_after(failures)) else { return };
@@ -80,27 +72,22 @@ impl LinkThread {
         }
     }
 
-    /// Has another thread connect. `None`: the session closes. Not inlined, as `pause` and `carry` are not: the thread's stack is as
-    /// deep as the deepest of them, and not as their sum.
+    /// Has another thread connect. `None`: `Upstream::close` was called. Not inlined, as `pause` and `carry` are not: the thread's
+    /// stack is as deep as the deepest of them, and not as their sum.
     #[inline(never)]
     fn attempt(&self, permit: Option<Permit>) -> Option<Result<Live, Down>> {
         let timeout = self.connector.settings.connect_timeout;
         let attempt = Attempt {
             connector: Arc::clone(&self.connector),
             handshake: self.handler.handshake(),
-            incoming: self.handler.incoming(),
             line: Arc::clone(&self.line),
-            name: self.name.clone(),
+            permit,
             deadline: Instant::now() + timeout,
         };
         let closing = self.line.closing();
         let (done, result) = bounded(1);
-        let job = move || {
-            let result = attempt.run();
-            drop(permit);
-            // An error: the session's thread waits no longer.
-            let _ = done.send(result);
-        };
+        // An error: this thread waits no longer.
+        let job = move || drop(done.send(attempt.run()));
         let thread = Builder::new().name("handshake".to_owned()).stack_size(HANDSHAKE_STACK);
         if let Err(error) = thread.spawn(job) {
             let why = format!("no thread for the handshake: {}", brief(&error));
@@ -117,7 +104,7 @@ impl LinkThread {
         }))
     }
 
-    /// Waits `pause`, then for leave to try again. `None`: the session closes.
+    /// Waits `pause`, then for leave to try again. `None`: `Upstream::close` was called.
     #[inline(never)]
     fn pause(&self, pause: Duration) -> Option<Permit> {
         let closing = self.line.closing();
@@ -131,82 +118,109 @@ impl LinkThread {
         }
     }
 
-    /// Carries messages for as long as the link lives. `None`: the session closes.
+    /// Waits for the `welcome`, then carries messages for as long as the link lives. `None`: `Upstream::close` was called.
     #[inline(never)]
-    fn carry(&self, (mut wire, protocol): Live) -> Option<Down> {
-        let socket = Arc::clone(wire.socket());
-        let mut ended = None;
+    fn carry(&self, live: Live, failures: &mut u32) -> Option<Down> {
+        let Live { socket, rest, protocol, permit, deadline } = live;
+        let Settings { message_max, stale_after, .. } = self.connector.settings;
+        let (share, line) = (self.handler.incoming(), Arc::clone(&self.line));
+        let intake = Intake { message_max, stale_after, share, line };
+        // In a box: this thread has no room for it on its stack.
+        let mut wire = Box::new(Wire::new(socket.clone(), rest, intake, deadline));
+        if self.cable {
+            if let Err(LinkEnd { down, .. }) = self.read(&mut wire, false) {
+                return Some(down);
+            }
+        }
+        drop(permit);
+        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has
+        // to do.
+        let pings =
+            self.cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
+        if let Err(error) = wire.be_patient(pings.then_some(stale_after)) {
+            return Some(Down::failed(&brief(&error)));
+        }
+        let mut ended = Ok(());
         if self.line.up() {
             info!("event=upstream-up session={}", self.name);
             self.connector.stats.upstream_up.add(1);
+            let since = Instant::now();
             let (weak, name) = (Arc::downgrade(&socket), self.name.clone());
             self.handler.up(Arc::new(Link { socket: weak, protocol, name }));
-            ended = self.read(&mut wire);
+            ended = self.read(&mut wire, true);
+            if since.elapsed() >= GOOD_AFTER {
+                *failures = 0;
+            }
         }
         let (down, last) = match ended {
-            Some(LinkEnd { down, code }) => (Some(down), code.map(|code| (code, ""))),
-            None => (None, self.line.order()),
+            Err(LinkEnd { down, code }) => (Some(down), code.map(|code| (code, ""))),
+            Ok(()) => (None, self.line.order()),
         };
         let last = last.and_then(|(code, reason)| close_frame(code, reason).ok());
         socket.finish(last.as_deref());
         down
     }
 
-    fn read(&self, wire: &mut Wire) -> Option<LinkEnd> {
+    /// Reads messages, up to the `welcome` where the link is not up yet. `Ok`: that came, or `Upstream::close` was called.
+    fn read(&self, wire: &mut Wire, is_up: bool) -> Result<(), LinkEnd> {
         while !self.line.is_closing() {
-            let ended = match wire.read() {
-                Ok(message) => self.take(message, wire),
-                Err(_) if self.line.is_closing() => None,
-                Err(error) => Some(self.ended(&error, wire.socket())),
+            let message = match wire.read() {
+                Ok(message) => message,
+                Err(_) if self.line.is_closing() => break,
+                Err(error) => return Err(self.ended(&error, wire.socket(), is_up)),
             };
+            let welcomed = self.take(message, wire, is_up)?;
             wire.forget_message();
             self.handler.kept();
-            if ended.is_some() {
-                return ended;
+            if welcomed {
+                break;
             }
         }
-        None
+        Ok(())
     }
 
-    fn take(&self, message: Message, wire: &mut Wire) -> Option<LinkEnd> {
-        match message {
-            Message::Text(text) => {
-                return self.take_text(&text).map(|down| LinkEnd { down, code: Some(1000) });
-            }
+    /// Takes one message. Whether it was the `welcome` that the link lacked.
+    fn take(&self, message: Message, wire: &mut Wire, is_up: bool) -> Result<bool, LinkEnd> {
+        let name = &self.name;
+        let text = match message {
+            Message::Text(text) => text,
             Message::Binary(data) => {
-                let (name, bytes) = (&self.name, data.len());
-                debug!("event=frame-ignored session={name} type=binary bytes={bytes}");
+                debug!("event=frame-ignored session={name} type=binary bytes={}", data.len());
+                return Ok(false);
             }
             Message::Close(frame) => {
                 wire.flush();
-                return Some(LinkEnd { down: closed_by(frame, true), code: None });
+                return Err(LinkEnd { down: closed_by(frame, is_up), code: None });
             }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-        }
-        None
-    }
-
-    fn take_text(&self, text: &str) -> Option<Down> {
-        let cable = matches!(self.speech, Protocol::Cable);
-        let frame = if cable { Frame::parse(text) } else { None };
-        let kind = frame.as_ref().map_or(if cable { "no-json" } else { "text" }, Frame::kind);
-        debug!("event=frame session={} dir=in type={kind} bytes={}", self.name, text.len());
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(false),
+        };
+        let frame = if self.cable { Frame::parse(&text) } else { None };
+        let kind = frame.as_ref().map_or(if self.cable { "no-json" } else { "text" }, Frame::kind);
+        debug!("event=frame session={name} dir=in type={kind} bytes={}", text.len());
         match frame {
-            Some(Frame::Welcome | Frame::Ping) => {}
+            Some(Frame::Welcome) => return Ok(!is_up),
             Some(Frame::Disconnect { reason, reconnect }) => {
-                return Some(disconnected(reason, reconnect, true));
+                let down = disconnected(reason, reconnect, is_up);
+                return Err(LinkEnd { down, code: Some(1000) });
             }
-            None if cable => {}
-            frame => self.handler.text(text, frame),
+            Some(Frame::Ping) => {}
+            None if self.cable => {}
+            frame if is_up => self.handler.text(&text, frame),
+            _ => {}
         }
-        None
+        Ok(false)
     }
 
-    fn ended(&self, error: &Error, socket: &UpstreamSocket) -> LinkEnd {
+    fn ended(&self, error: &Error, socket: &UpstreamSocket, is_up: bool) -> LinkEnd {
         let settings = &self.connector.settings;
-        let wait = humantime::format_duration(settings.stale_after);
-        let (reason, code) = broken_off(error, settings, format!("stale: no frame for {wait}"));
-        LinkEnd { down: Down::lost(socket.broken().unwrap_or(&reason)), code }
+        let silent = if is_up {
+            format!("stale: no frame for {}", humantime::format_duration(settings.stale_after))
+        } else {
+            format!("no welcome within {}", self.connector.connect_timeout())
+        };
+        let (reason, code) = broken_off(error, settings, silent);
+        let reason = socket.broken().map_or(reason, str::to_owned);
+        LinkEnd { down: Down::Lost { reason, was_up: is_up, close: None }, code }
     }
 
     /// Counts and logs it; after some `failures` in a row, with `-d` only. Not inlined, for the stack's sake.

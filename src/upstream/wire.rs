@@ -27,6 +27,9 @@ const GROWN: usize = 4096;
 /// 0.1 us a frame then, and a session that falls quiet after a burst is as small as before instead of 4 to 8 KiB larger.
 const GROWN_AFTER: u32 = 8;
 
+/// A message may take so many times `stale_after`: by default a minute, in which 16 MiB come over 2.3 Mbit/s.
+const MESSAGE_TIMES: u32 = 10;
+
 pub struct Wire {
     web: WebSocketContext,
     stream: Watched,
@@ -114,12 +117,11 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
 /// What bounds the messages that are read.
 pub struct Intake {
     pub message_max: usize,
-    /// From its first byte to its last; one that is not whole by then fails with `TimedOut`.
-    pub message_time: Duration,
-    /// The memory of those that are not whole yet, and how long one waits for room in it.
+    /// How long one waits for room, and a `MESSAGE_TIMES`th of what one may take.
+    pub stale_after: Duration,
+    /// The memory of those that are not whole yet.
     pub share: Share,
-    pub room_within: Duration,
-    /// Ends that wait.
+    /// Ends the wait for room.
     pub line: Arc<Line>,
 }
 
@@ -143,7 +145,7 @@ impl Intake {
                 format!("a message over --max-message: --max-memory has room for {max} bytes");
             return Err(io::Error::other(why));
         }
-        let deadline = Instant::now() + self.room_within;
+        let deadline = Instant::now() + self.stale_after;
         // What is over `message_max` fails without taking memory.
         while bytes <= self.message_max && !self.share.try_set_or_alone(needed) {
             if self.line.is_closing() || Instant::now() >= deadline {
@@ -158,7 +160,7 @@ impl Intake {
 struct Watched {
     socket: Arc<UpstreamSocket>,
     deadline: Option<Instant>,
-    /// When the message began that is being read, or was read last, and how long one may take.
+    /// When the message began that is being read, or was read last.
     since: Instant,
     intake: Intake,
     frames: Boundaries,
@@ -177,7 +179,8 @@ impl Read for Watched {
             self.socket.read_timeout(Some(left(deadline)?))?;
         }
         let at_boundary = self.frames.at_boundary();
-        if !at_boundary && self.since.elapsed() > self.intake.message_time {
+        let max = self.intake.stale_after.saturating_mul(MESSAGE_TIMES);
+        if !at_boundary && self.since.elapsed() > max {
             // A byte now and then is no sign of life.
             return Err(ErrorKind::TimedOut.into());
         }
@@ -273,9 +276,8 @@ mod tests {
         socket.connected(deadline, deadline).unwrap();
         let intake = Intake {
             message_max: 1 << 20,
-            message_time: Duration::from_secs(60),
+            stale_after: Duration::from_secs(1),
             share: Budget::new(1 << 30).share(Held::Incoming),
-            room_within: Duration::from_secs(1),
             line: Arc::default(),
         };
         let wire = Wire::new(Arc::new(socket), Vec::new(), intake, deadline);

@@ -188,7 +188,7 @@ impl LinkHandler for Careless {
 
     fn kept(&self) {}
 
-    fn down(&self, _down: Down, _welcomed_ever: bool) -> AfterDown {
+    fn down(&self, _down: Down) -> AfterDown {
         AfterDown::Stop
     }
 
