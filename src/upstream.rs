@@ -62,7 +62,7 @@ pub struct Handshake {
     pub query: String,
     /// Sent in this order, bytes unchanged, but for `Host`, which comes first.
     pub headers: Vec<(String, Vec<u8>)>,
-    pub speech: Protocol,
+    pub protocol: Protocol,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl Connector {
         let thread = LinkThread {
             connector: Arc::clone(self),
             name: name.to_owned(),
-            cable: handler.handshake().speech == Protocol::Cable,
+            cable: handler.handshake().protocol == Protocol::Cable,
             handler,
             line: Arc::clone(&line),
         };

@@ -188,8 +188,8 @@ fn handshake(
     if !hops.is_empty() {
         headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
     }
-    let speech = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
-    Handshake { query: credentials.query.clone(), headers, speech }
+    let protocol = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
+    Handshake { query: credentials.query.clone(), headers, protocol }
 }
 
 /// The event id that a client comes back with: `Last-Event-ID`, or else `lastEventId` in the query, by which those send it

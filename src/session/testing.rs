@@ -36,7 +36,11 @@ pub fn session() -> Arc<Session> {
         came_back: false,
         queue: None,
         channels: Vec::new(),
-        handshake: Handshake { query: String::new(), headers: Vec::new(), speech: Protocol::Cable },
+        handshake: Handshake {
+            query: String::new(),
+            headers: Vec::new(),
+            protocol: Protocol::Cable,
+        },
     };
     Session::new(&table, &request)
 }

@@ -115,7 +115,7 @@ impl Attempt {
         loop {
             let size = self.read(socket, &mut step).map_err(failed)?;
             answer.extend_from_slice(&step[..size]);
-            if let Some((head, protocol)) = reply(&answer, key, &self.handshake.speech, named)? {
+            if let Some((head, protocol)) = reply(&answer, key, &self.handshake.protocol, named)? {
                 return Ok((answer.split_off(head), protocol));
             }
             if size == 0 {

@@ -39,7 +39,7 @@ pub fn request(settings: &Settings, handshake: &Handshake, key: &str) -> Result<
     ] {
         push(&mut bytes, name, value.as_bytes())?;
     }
-    if let Some(offer) = offer(&handshake.speech) {
+    if let Some(offer) = offer(&handshake.protocol) {
         push(&mut bytes, "Sec-WebSocket-Protocol", offer.as_bytes())?;
     }
     for (name, value) in handshake.headers.iter().filter(|(name, _)| !is(name, "Host")) {
@@ -85,8 +85,8 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token)
 }
 
-fn offer(speech: &Protocol) -> Option<&str> {
-    match speech {
+fn offer(spoken: &Protocol) -> Option<&str> {
+    match spoken {
         Protocol::Cable => Some(CABLE_OFFER),
         Protocol::Raw { protocols } if protocols.trim().is_empty() => None,
         Protocol::Raw { protocols } => Some(protocols),
@@ -101,7 +101,7 @@ pub type Switched = (usize, Option<String>);
 pub fn reply(
     bytes: &[u8],
     key: &str,
-    speech: &Protocol,
+    spoken: &Protocol,
     named: bool,
 ) -> Result<Option<Switched>, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -121,7 +121,7 @@ pub fn reply(
         let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
         return Err(diagnosis::of_status(status, location.map(|header| header.value), named));
     }
-    let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
+    let protocol = check_switch(response.headers, key, spoken).map_err(|why| Down::failed(&why))?;
     Ok(Some((head, protocol)))
 }
 
@@ -129,7 +129,7 @@ pub fn reply(
 fn check_switch(
     headers: &[httparse::Header<'_>],
     key: &str,
-    speech: &Protocol,
+    spoken: &Protocol,
 ) -> Result<Option<String>, String> {
     let all = |name: &str| {
         let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -148,15 +148,15 @@ fn check_switch(
     if !all("Sec-WebSocket-Extensions").iter().all(|value| value.is_empty()) {
         return Err("the upstream chose a WebSocket extension that was not offered".into());
     }
-    chosen(&all("Sec-WebSocket-Protocol"), speech)
+    chosen(&all("Sec-WebSocket-Protocol"), spoken)
 }
 
-fn chosen(values: &[&[u8]], speech: &Protocol) -> Result<Option<String>, String> {
+fn chosen(values: &[&[u8]], spoken: &Protocol) -> Result<Option<String>, String> {
     let [value] = values else {
         let many = !values.is_empty();
         return if many { Err("the upstream chose two subprotocols".into()) } else { Ok(None) };
     };
-    let fits = match speech {
+    let fits = match spoken {
         Protocol::Cable => *value == CABLE.as_bytes(),
         Protocol::Raw { protocols } => {
             protocols.split(',').any(|offered| offered.trim().as_bytes() == *value)

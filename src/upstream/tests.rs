@@ -140,11 +140,11 @@ impl Client {
 }
 
 fn cable() -> Handshake {
-    Handshake { query: String::new(), headers: Vec::new(), speech: Protocol::Cable }
+    Handshake { query: String::new(), headers: Vec::new(), protocol: Protocol::Cable }
 }
 
 fn raw(protocols: &str) -> Handshake {
-    Handshake { speech: Protocol::Raw { protocols: protocols.to_owned() }, ..cable() }
+    Handshake { protocol: Protocol::Raw { protocols: protocols.to_owned() }, ..cable() }
 }
 
 /// A listener whose connections the test answers itself.
