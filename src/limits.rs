@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::gate;
 use crate::report::{Error, info, warning};
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use std::fs;
@@ -18,8 +19,8 @@ use std::path::{Component, Path, PathBuf};
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;
 
-/// Descriptors of both gates beside those of their connections; `main` knows how they come to so many.
-pub const GATE_DESCRIPTORS: u64 = 50;
+/// Descriptors of both gates beside those of their connections.
+const GATE_DESCRIPTORS: u64 = (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) as u64;
 
 /// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
 /// signals, and 6 for what comes and goes, such as name look-ups.
@@ -224,7 +225,7 @@ impl Machine {
     }
 }
 
-/// What the reserve leaves; where there is too little for it, half.
+/// `limit` less `reserve`, but half of `limit` at least.
 fn beyond(limit: u64, reserve: u64) -> u64 {
     limit - reserve.min(limit / 2)
 }

@@ -63,9 +63,6 @@ use std::time::{Duration, Instant};
 /// A drain is over after this long, even with clients still there: with what follows it stays below 5 s.
 const DRAIN_MAX: Duration = Duration::from_millis(3500);
 
-const _: () =
-    assert!(limits::GATE_DESCRIPTORS == (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) as u64);
-
 /// How often a drain looks whether all clients have gone.
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
