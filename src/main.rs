@@ -226,13 +226,8 @@ fn drain(gates: &[Gate], table: &Arc<Table>) {
     info!("event=draining sessions={}", table.len());
     let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
-    let ending = end_sessions(table);
-    let mut sessions = None;
-    while Instant::now() < deadline {
-        sessions = sessions.or_else(|| ending.try_recv().ok());
-        if sessions.as_ref().is_some_and(|sessions| is_drained(gates, sessions)) {
-            break;
-        }
+    let sessions = end_sessions(table).recv_deadline(deadline).unwrap_or_default();
+    while Instant::now() < deadline && !is_drained(gates, &sessions) {
         thread::park_timeout(DRAIN_PACE);
     }
     let left: usize = gates.iter().map(Gate::connections).sum();
