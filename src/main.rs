@@ -3,15 +3,15 @@
 //! Downwards: upstream frame -> `session` -> `mailbox` -> `sse` | `poll` -> client.
 //! Upwards: client -> `gate` -> `http` -> `session` -> `upstream`.
 //!
-//! | module | is |
+//! | module | is (imports point down this map) |
 //! | --- | --- |
 //! | `options`, `limits` | what was typed, and what the machine allows |
-//! | `gate` | the clients' sockets, in front of `tiny_http` |
 //! | `http`, `pages` | what a request means; the bridge's own pages |
 //! | `sse`, `poll` | the two ways in which messages leave |
+//! | `gate` | the clients' sockets, in front of `tiny_http` |
 //! | `session`, `mailbox` | what is remembered between requests |
-//! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
+//! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `memory`, `stats` | what all sessions may hold together; what is counted |
 //! | `tcp` | what the sockets of both sides have in common |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
