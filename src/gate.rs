@@ -40,7 +40,6 @@ pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 use refuse::Refuser;
 use socket::Socket;
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -62,9 +61,6 @@ const STACK: usize = 128 * 1024;
 
 /// After an error of `accept`: as a rule descriptors are missing, and come back with the connections that end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Between two log lines about the same trouble.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the gate lets in. Heads have a fixed limit of 16 KiB and 10 s.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +154,6 @@ impl Gate {
             listener: listener.clone(),
             refuser: Refuser::start(inner, door)?,
             shared: shared.clone(),
-            logged: HashMap::new(),
         };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
         Ok(Gate { listener, shared })
@@ -191,12 +186,10 @@ struct Accept {
     listener: Arc<ListenSocket>,
     refuser: Refuser,
     shared: Arc<Shared>,
-    /// When each kind of trouble was last logged.
-    logged: HashMap<&'static str, Instant>,
 }
 
 impl Accept {
-    fn run(mut self) {
+    fn run(self) {
         loop {
             let accepted = self.listener.accept();
             if self.shared.table.is_closing() {
@@ -207,7 +200,7 @@ impl Accept {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     thread::park_timeout(ACCEPT_PAUSE);
-                    self.complain("accept-failed", &error);
+                    complain("accept-failed", &error);
                     self.shared.table.evict(Instant::now());
                 }
             }
@@ -215,24 +208,23 @@ impl Accept {
     }
 
     /// Gives the client a slot and a thread, or tells it that there is none.
-    fn admit(&mut self, fd: OwnedFd, peer: Option<IpAddr>) {
+    fn admit(&self, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket::new(fd));
         let Some(slot) = self.shared.table.admit(&socket, Instant::now()) else {
-            self.complain("connection-refused", &"as many are open as --max-connections allows");
+            complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket);
         };
         let (shared, its) = (self.shared.clone(), socket.clone());
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, slot)) {
-            self.complain("thread-failed", &error);
+            complain("thread-failed", &error);
             self.refuser.refuse_politely(socket);
         }
     }
+}
 
-    fn complain(&mut self, event: &'static str, error: &dyn Display) {
-        if self.logged.get(event).is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
-            self.logged.insert(event, Instant::now());
-            report::warning!("event={event} error={:?}", error.to_string());
-        }
+fn complain(event: &'static str, error: &dyn Display) {
+    if report::is_due(event) {
+        report::warning!("event={event} error={:?}", error.to_string());
     }
 }

@@ -5,12 +5,14 @@
 //! When full: a line that finds no room is dropped, and the next one that does says before it how many were.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes of one line with its line break; what is longer is cut.
 const LINE_MAX: usize = 2048;
@@ -20,6 +22,9 @@ const LINES_WAITING_MAX: usize = 512;
 
 /// How long the end of the program waits for the last lines to be written.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(200);
+
+/// How often the same trouble is said.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// How much is said. `-q` is `Warning`, `-d` is `Debug`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +112,17 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
     if !say(text) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whether it is time to say `event`, which trouble brings again and again: once a minute.
+pub fn is_due(event: &'static str) -> bool {
+    static SAID: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+    let (mut said, now) = (SAID.lock(), Instant::now());
+    let due = said.get(event).is_none_or(|last| now.duration_since(*last) >= SAY_AGAIN);
+    if due {
+        said.insert(event, now);
+    }
+    due
 }
 
 /// Says a text, of several lines too, to the person at the terminal. Never waits. Whether it found room.

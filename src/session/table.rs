@@ -12,7 +12,7 @@ use super::repeat::{self, Repeats};
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
 use crate::memory::Budget;
-use crate::report::warning;
+use crate::report::{self, warning};
 use crate::stats::Stats;
 use crate::upstream::Connector;
 use parking_lot::Mutex;
@@ -38,9 +38,6 @@ const IDLE_FOR: Duration = Duration::from_secs(5);
 /// Between two searches that find none, where a session that was busy may be one.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often it is said that there is no room for a session.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
 
@@ -57,8 +54,6 @@ pub struct Table {
     pub(super) ended: Mutex<EndedSessions>,
     /// Until then no session can make room: a crowd of newcomers must not search through all sessions each time.
     no_room_until: Mutex<Option<Instant>>,
-    /// When it was last said that there is no room for a session.
-    refusal_said: Mutex<Option<Instant>>,
     pub(super) repeats: Repeats,
 }
 
@@ -78,7 +73,6 @@ impl Table {
             sessions: Mutex::default(),
             ended: Mutex::new(ended),
             no_room_until: Mutex::default(),
-            refusal_said: Mutex::default(),
             rules,
         });
         repeat::start(Arc::downgrade(&table), begun)?;
@@ -193,11 +187,7 @@ impl Table {
     /// One session that there was no room for: counted, and said once a minute.
     pub(super) fn count_refusal(&self, why: &dyn Display) {
         self.stats.refused_sessions.add(1);
-        let now = Instant::now();
-        let mut said = self.refusal_said.lock();
-        if said.is_none_or(|last| now.duration_since(last) >= SAY_AGAIN) {
-            *said = Some(now);
-            drop(said);
+        if report::is_due("session-refused") {
             let in_all = self.stats.refused_sessions.get();
             warning!("event=session-refused error=\"{why}\" in_all={in_all}");
         }
