@@ -93,17 +93,14 @@ fn offer(spoken: &Protocol) -> Option<&str> {
     }
 }
 
-/// From which byte on the upstream speaks WebSocket, and with which subprotocol.
-pub type Switched = (usize, Option<String>);
-
-/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good, `None` while its head is not whole.
-/// `named`: `--host-header` is there.
+/// Looks at an answer as it grows: from which byte on it is WebSocket, and with which subprotocol. `None` while its head is not
+/// whole. `named`: `--host-header` is there.
 pub fn reply(
     bytes: &[u8],
     key: &str,
     spoken: &Protocol,
     named: bool,
-) -> Result<Option<Switched>, Down> {
+) -> Result<Option<(usize, Option<String>)>, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
