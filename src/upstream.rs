@@ -7,7 +7,6 @@
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
 mod attempt;
-mod backoff;
 mod diagnosis;
 mod handshake;
 mod line;
@@ -87,7 +86,7 @@ pub trait LinkHandler: Send + Sync + 'static {
     /// A text frame came. Of a cable's it is read already, and is never a `welcome`, a `ping`, a `disconnect` or no JSON.
     fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
-    /// What came is where it stays, and nothing else holds it any more.
+    /// What `text` was given has been freed: only copies of the handler's own are left of it.
     fn kept(&self);
 
     /// An attempt failed, or the link is lost.

@@ -59,9 +59,10 @@ impl Wire {
     }
 
     /// From now on a read may wait for so long, or for ever.
-    pub fn be_patient(&mut self, wait: Option<Duration>) -> io::Result<()> {
+    pub fn be_patient(&mut self, wait: Option<Duration>) {
         self.stream.deadline = None;
-        self.socket().read_timeout(wait)
+        // Fails for a time of 0 only.
+        let _ = self.socket().read_timeout(wait);
     }
 
     pub fn socket(&self) -> &Arc<UpstreamSocket> {
@@ -126,8 +127,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// What a message of so many bytes needs, and nothing beyond it: twice that, since where it is kept it is a copy. Short ones
-    /// need nothing: they are what an idle session costs.
+    /// The bytes to count for a message of so many, and what is counted beyond them is given back: twice as many, since it is
+    /// copied to where it is kept. None for a short one, which the cost of an idle session covers.
     fn needs(&mut self, bytes: usize) -> usize {
         let needed = if bytes > GROWN { bytes.saturating_mul(2) } else { 0 };
         if needed < self.share.counted() {
