@@ -10,15 +10,11 @@ use tungstenite::Error;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::CloseFrame;
 
-/// Characters of a `Location` that a sentence repeats.
-const LOCATION_SHOWN: usize = 200;
-
 /// 4xx is what the application says to this client; 408, 429 and all else may pass. `named`: `--host-header` is there.
 pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     let meaning = match (status, location) {
         (300..=399, Some(location)) => of_redirect(location),
-        (404, _) if named => NOT_FOUND_NAMED.to_owned(),
-        _ => of_code(status).to_owned(),
+        _ => of_code(status, named).to_owned(),
     };
     let final_word = (400..500).contains(&status) && status != 408 && status != 429;
     let subject = if final_word {
@@ -33,12 +29,7 @@ pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     if final_word { Down::Denied { status, why } } else { Down::failed(&why) }
 }
 
-/// Rails compares the `Origin` with the `Host` that it is told.
-const NOT_FOUND_NAMED: &str = "Rails says 404 to an Origin that \
-    config.action_cable.allowed_request_origins does not allow, and with --host-header that has to name the site; a router \
-    says it to a Host that it does not know, and Rails to a wrong path in --server";
-
-fn of_code(status: u16) -> &'static str {
+fn of_code(status: u16, named: bool) -> &'static str {
     match status {
         200..=299 => "what answers there is no ActionCable, correct the path in --server",
         300..=399 => {
@@ -53,6 +44,12 @@ fn of_code(status: u16) -> &'static str {
         403 => {
             "a firewall or login before ActionCable says so, or Rails to a Host that config.hosts does not allow (see \
              --host-header)"
+        }
+        // Rails compares the `Origin` with the `Host` that it is told.
+        404 if named => {
+            "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, and with \
+             --host-header that has to name the site; a router says it to a Host that it does not know, and Rails to a wrong \
+             path in --server"
         }
         404 => {
             "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, to a wrong path in \
@@ -80,21 +77,18 @@ fn of_code(status: u16) -> &'static str {
 
 fn of_redirect(location: &[u8]) -> String {
     let end = location.iter().position(|byte| b"?#".contains(byte)).unwrap_or(location.len());
-    let shown: String =
-        location[..end].escape_ascii().to_string().chars().take(LOCATION_SHOWN).collect();
+    let shown = location[..end].escape_ascii().to_string();
     let tls = location.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https://"));
-    if tls {
-        return format!(
-            "its Location is {shown}: config.force_ssl does that where X-Forwarded-Proto is not https, let the proxy before \
-             the bridge set it; if the server itself speaks TLS, write wss:// in --server"
-        );
-    }
-    format!(
-        "its Location is {shown}: a login or a rule of a proxy stands before ActionCable, or the path in --server is another"
-    )
+    let remedy = if tls {
+        "config.force_ssl does that where X-Forwarded-Proto is not https, let the proxy before the bridge set it; if the \
+         server itself speaks TLS, write wss:// in --server"
+    } else {
+        "a login or a rule of a proxy stands before ActionCable, or the path in --server is another"
+    };
+    format!("its Location is {}: {remedy}", short(&shown))
 }
 
-/// As much of a reason as fits a log line and an event: the upstream words it, at any length.
+/// As much of what the upstream words, at any length, as fits a log line and an event.
 pub fn short(reason: &str) -> &str {
     reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
 }

@@ -27,7 +27,6 @@ impl Url {
     /// Reads `ws://` and `wss://` addresses (RFC 6455, section 3): the port defaults to 80 or 443, the
     /// path to `/`. A fragment, a user name and any byte that does not belong into a request line are errors.
     /// Reads `unix:` addresses as nginx and puma write them, too; there the path defaults to `/cable`.
-    /// The text of an error names what is wrong and what to type instead.
     pub fn parse(text: &str) -> Result<Url, Error> {
         if let Some(place) = text.strip_prefix("unix:") {
             return parse_unix(place);
