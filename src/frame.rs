@@ -223,7 +223,6 @@ pub fn is_ping(frame: &str) -> bool {
         message: serde_json::Number,
     }
     // Nearly every frame is no ping, and a ping is short: most are told by their length.
-    // A derived `Deserialize` takes an array for the fields, too.
     frame.len() < PING_BYTES_MAX
         && frame.trim_start().starts_with('{')
         && serde_json::from_str::<Ping<'_>>(frame)

@@ -95,7 +95,6 @@ pub struct Wanted {
 pub struct Plan {
     pub sessions: usize,
     pub connections: usize,
-    /// `--max-memory`, in bytes.
     pub memory: usize,
     pub binding: &'static str,
     /// Whether the machine can hold all of it at once.

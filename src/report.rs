@@ -23,9 +23,6 @@ const LINES_WAITING_MAX: usize = 512;
 /// How long the end of the program waits for the last lines to be written.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(200);
 
-/// How often the same trouble is said.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-
 /// How much is said. `-q` is `Warning`, `-d` is `Debug`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -114,11 +111,11 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
     }
 }
 
-/// Whether it is time to say `event`, which trouble brings again and again: once a minute.
+/// Whether `event`, which trouble brings again and again, is to be said: once a minute.
 pub fn is_due(event: &'static str) -> bool {
     static SAID: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
     let (mut said, now) = (SAID.lock(), Instant::now());
-    let due = said.get(event).is_none_or(|last| now.duration_since(*last) >= SAY_AGAIN);
+    let due = said.get(event).is_none_or(|last| now.duration_since(*last).as_secs() >= 60);
     if due {
         said.insert(event, now);
     }
@@ -177,7 +174,6 @@ impl Error {
         ))
     }
 
-    /// The exit code that tells a script which of the two it was.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,

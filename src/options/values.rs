@@ -118,12 +118,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A whole number from 1 up.
 pub fn count(text: &str) -> Result<usize, String> {
     number(text, "is no whole number in digits, use 1 or more")
 }
 
-/// Plain bytes, from 1 up.
 pub fn bytes(text: &str) -> Result<usize, String> {
     number(text, "is no number of bytes in plain digits, use 1 or more, 1048576 for 1 MiB")
 }
