@@ -1,8 +1,8 @@
 //! What the process has freed, given back to the machine.
 //!
 //! glibc keeps freed memory in its arenas: after a burst through 1,000 sessions 160 MB stayed resident, of which 37 were in
-//! use. `malloc_trim` gives back every whole free page, wherever it lies. glibc maps a large block by itself, and gives it back at
-//! once; but with each such block that is freed it takes larger ones for small: one message of 16 MiB, and after a minute of
+//! use. `malloc_trim` gives back every whole free page, wherever it lies. glibc maps a large block by itself, and gives it back
+//! at once; but with each such block that is freed it takes larger ones for small: one message of 16 MiB, and after a minute of
 //! large bodies 250 MB stayed.
 //! Never: touches what is in use.
 
