@@ -89,8 +89,7 @@ fn main() -> ExitCode {
 
 /// One run, from the options to the end of the drain.
 fn run(config: Config) -> Result<(), Error> {
-    report::set_level(config.level());
-    report::start()?;
+    report::start(config.level())?;
     report_panics();
     let signals = signals()?;
     let server = match config.demo {
@@ -113,8 +112,7 @@ fn run(config: Config) -> Result<(), Error> {
         demo: config.demo,
     })?;
     connector.warn_of_unknown_name();
-    let table =
-        Table::start(rules(&config, &plan), connector).map_err(|error| Error::no_thread(&error))?;
+    let table = Table::start(rules(&config, &plan), connector).map_err(Error::no_thread)?;
     let gates = open_gates(doors, &config, &server, &plan, &table)?;
     if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
@@ -192,15 +190,14 @@ fn signals() -> Result<Receiver<&'static str>, Error> {
     let wait = move || {
         let mut forever = signals.forever();
         let name = forever.next().and_then(low_level::signal_name).unwrap_or("none");
-        // Full: it was told before.
+        // An error: the run has ended by itself.
         let _ = first.send(name);
         forever.next();
         warning!("event=stopped-at-once why=\"a second signal\"");
         report::finish();
         std::process::exit(1);
     };
-    let started = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    started.map_err(|error| Error::no_thread(&error))?;
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(Error::no_thread)?;
     Ok(received)
 }
 

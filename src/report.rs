@@ -33,10 +33,6 @@ pub enum Level {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
-pub fn set_level(level: Level) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
-}
-
 pub fn says(level: Level) -> bool {
     level as u8 >= LEVEL.load(Ordering::Relaxed)
 }
@@ -51,11 +47,11 @@ static JOBS: OnceLock<Sender<LogJob>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the thread that writes. Without it each line is written by the thread that says it.
-pub fn start() -> Result<(), Error> {
+pub fn start(level: Level) -> Result<(), Error> {
+    LEVEL.store(level as u8, Ordering::Relaxed);
     let (jobs, waiting) = bounded(LINES_WAITING_MAX);
     let write = move || write_all(&waiting);
-    let started = thread::Builder::new().name("log".to_owned()).spawn(write);
-    started.map_err(|error| Error::no_thread(&error))?;
+    thread::Builder::new().name("log".to_owned()).spawn(write).map_err(Error::no_thread)?;
     // It is started once.
     let _ = JOBS.set(jobs);
     Ok(())
@@ -168,7 +164,7 @@ pub enum Error {
 
 impl Error {
     /// A thread that the program cannot do without.
-    pub fn no_thread(error: &std::io::Error) -> Error {
+    pub fn no_thread(error: std::io::Error) -> Error {
         Error::Start(format!(
             "no thread to start with ({error}): raise ulimit -u, or pids.max of the cgroup"
         ))
