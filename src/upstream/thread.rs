@@ -125,11 +125,7 @@ impl LinkThread {
     #[inline(never)]
     fn carry(&self, live: Live, failures: &mut u32) -> Option<Down> {
         let Live { socket, rest, protocol, permit, deadline } = live;
-        let Settings { message_max, stale_after, .. } = self.connector.settings;
-        let (share, line) = (self.handler.incoming(), Arc::clone(&self.line));
-        let intake = Intake { message_max, stale_after, share, line };
-        // In a box: this thread has no room for it on its stack.
-        let mut wire = Box::new(Wire::new(socket.clone(), rest, intake, deadline));
+        let mut wire = self.wire(socket.clone(), rest, deadline);
         if self.cable {
             if let Err(LinkEnd { down, .. }) = self.read(&mut wire, false) {
                 return Some(down);
@@ -140,7 +136,7 @@ impl LinkThread {
         // to do.
         let pings =
             self.cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
-        wire.be_patient(pings.then_some(stale_after));
+        wire.be_patient(pings.then_some(self.connector.settings.stale_after));
         let mut ended = Ok(());
         if self.line.up() {
             info!("event=upstream-up session={}", self.name);
@@ -160,6 +156,15 @@ impl LinkThread {
         let last = last.and_then(|(code, reason)| close_frame(code, reason).ok());
         socket.finish(last.as_deref());
         down
+    }
+
+    /// In a box, and not inlined: it would stay on this thread's stack.
+    #[inline(never)]
+    fn wire(&self, socket: Arc<UpstreamSocket>, rest: Vec<u8>, deadline: Instant) -> Box<Wire> {
+        let Settings { message_max, stale_after, .. } = self.connector.settings;
+        let (share, line) = (self.handler.incoming(), Arc::clone(&self.line));
+        let intake = Intake { message_max, stale_after, share, line };
+        Box::new(Wire::new(socket, rest, intake, deadline))
     }
 
     /// Reads messages, up to the `welcome` where the link is not up yet. `Ok`: that came, or `Upstream::close` was called.
