@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_stays_as_it_is() {
+    fn what_is_no_known_option_stays_as_it_is() {
         assert_eq!(evened_out(&["-rl", "-listem=1", "x"]), ["-rl", "-listem=1", "x"]);
     }
 }

@@ -28,8 +28,8 @@ impl Url {
     /// path to `/`. A fragment, a user name and any byte that does not belong into a request line are errors.
     /// Reads `unix:` addresses as nginx and puma write them, too; there the path defaults to `/cable`.
     pub fn parse(text: &str) -> Result<Url, Error> {
-        if let Some(place) = text.strip_prefix("unix:") {
-            return parse_unix(place);
+        if let Some(address) = text.strip_prefix("unix:") {
+            return parse_unix(address);
         }
         if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
             let odd = odd.escape_default();
@@ -68,9 +68,9 @@ impl fmt::Display for Url {
     }
 }
 
-fn parse_unix(place: &str) -> Result<Url, Error> {
-    let place = place.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(place);
-    let (socket, target) = place.split_at(place.find(":/").unwrap_or(place.len()));
+fn parse_unix(text: &str) -> Result<Url, Error> {
+    let text = text.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(text);
+    let (socket, target) = text.split_at(text.find(":/").unwrap_or(text.len()));
     let target = target.strip_prefix(':').unwrap_or("/cable");
     if !socket.starts_with('/') {
         return unreadable("has no absolute path, write it as unix:/run/puma.sock".to_owned());

@@ -153,7 +153,7 @@ fn a_stuck_writer_does_not_hold_it_up() {
 }
 
 #[test]
-fn a_link_that_somebody_keeps_does_not_keep_the_socket() {
+fn a_link_that_is_kept_does_not_keep_the_socket() {
     let server = Server::start();
     let client = server.client();
     let mut web = server.welcome();
