@@ -45,9 +45,22 @@ impl Attempt {
         let key = generate_key();
         let request = request(&self.connector.settings, &self.handshake, &key)?;
         let socket = self.reach().map_err(|error| self.unreachable(&error))?;
-        let (rest, protocol) = self.upgrade(&socket, &request, &key)?;
-        let Attempt { permit, deadline, .. } = self;
-        Ok(Live { socket, rest, protocol, permit, deadline })
+        let failed = |error: io::Error| self.no_answer(&error);
+        socket.send(&request).map_err(failed)?;
+        let named = self.connector.settings.host_header.is_some();
+        let (mut answer, mut step) = (Vec::new(), [0; STEP]);
+        loop {
+            let size = self.read(&socket, &mut step).map_err(failed)?;
+            answer.extend_from_slice(&step[..size]);
+            if let Some((head, protocol)) = reply(&answer, &key, &self.handshake.protocol, named)? {
+                let rest = answer.split_off(head);
+                let Attempt { permit, deadline, .. } = self;
+                return Ok(Live { socket, rest, protocol, permit, deadline });
+            }
+            if size == 0 {
+                return Err(failed(ErrorKind::UnexpectedEof.into()));
+            }
+        }
     }
 
     fn unreachable(&self, error: &io::Error) -> Down {
@@ -99,29 +112,6 @@ impl Attempt {
         let Some((config, name)) = &self.connector.tls else { return Ok(None) };
         let connection = ClientConnection::new(Arc::clone(config), name.clone());
         connection.map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
-    }
-
-    /// Sends the request and reads the answer's head. What was read beyond it is the first of the frames.
-    fn upgrade(
-        &self,
-        socket: &UpstreamSocket,
-        request: &[u8],
-        key: &str,
-    ) -> Result<(Vec<u8>, Option<String>), Down> {
-        let failed = |error: io::Error| self.no_answer(&error);
-        let named = self.connector.settings.host_header.is_some();
-        socket.send(request).map_err(failed)?;
-        let (mut answer, mut step) = (Vec::new(), [0; STEP]);
-        loop {
-            let size = self.read(socket, &mut step).map_err(failed)?;
-            answer.extend_from_slice(&step[..size]);
-            if let Some((head, protocol)) = reply(&answer, key, &self.handshake.protocol, named)? {
-                return Ok((answer.split_off(head), protocol));
-            }
-            if size == 0 {
-                return Err(failed(ErrorKind::UnexpectedEof.into()));
-            }
-        }
     }
 
     fn read(&self, socket: &UpstreamSocket, step: &mut [u8]) -> io::Result<usize> {
