@@ -71,21 +71,18 @@ impl UpstreamSocket {
 
     /// Waits until TCP is connected and, where there is TLS, its handshake is done.
     pub fn connected(&self, tcp_deadline: Instant, deadline: Instant) -> io::Result<()> {
-        self.wait_connected(tcp_deadline)?;
+        if !tcp::wait(&self.tcp, PollFlags::OUT, tcp_deadline)? {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        if let Some(error) = self.tcp.take_error()? {
+            return Err(error);
+        }
+        // Fails where it was cut meanwhile.
+        rustix::net::getpeername(&self.tcp)?;
         self.tcp.set_nonblocking(false)?;
         self.tcp.set_write_timeout(Some(left(deadline)?))?;
         self.shake_hands(deadline)?;
         self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
-    }
-
-    fn wait_connected(&self, deadline: Instant) -> io::Result<()> {
-        if !tcp::wait(&self.tcp, PollFlags::OUT, deadline)? {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        match self.tcp.take_error()? {
-            Some(error) => Err(error),
-            None => rustix::net::getpeername(&self.tcp).map(drop).map_err(io::Error::from),
-        }
     }
 
     fn shake_hands(&self, deadline: Instant) -> io::Result<()> {
