@@ -35,8 +35,8 @@ const _: () = assert!(HEAD_MAX <= u16::MAX as usize);
 impl Head {
     /// Of a GET with these header lines.
     #[cfg(test)]
-    pub fn with(lines: &str) -> Head {
-        parse(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).unwrap()
+    pub fn with(lines: impl AsRef<[u8]>) -> Head {
+        parse(&[b"GET / HTTP/1.1\r\n", lines.as_ref(), b"\r\n"].concat()).unwrap()
     }
 
     /// The target up to its `?`, and what follows that.
@@ -336,6 +336,8 @@ mod tests {
             ("Content-Length: 101", 413),
             ("Content-Length: 99999999999999999999999999", 413),
             ("Content-Length: -1", 400),
+            ("Content-Length: +1", 400),
+            ("Content-Length: 1_0", 400),
             ("Content-Length: 0x1", 400),
             ("Content-Length: 5, 5", 400),
             ("Content-Length:", 400),

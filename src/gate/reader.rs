@@ -207,11 +207,11 @@ fn ended(problem: io::Error, late: &'static str) -> ReadEnd {
     }
 }
 
-/// Hexadecimal digits, then nothing or an extension.
+/// Up to 16 hexadecimal digits and no sign, which std would take; then nothing or an extension.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.split(|&byte| byte == b';').next()?.trim_ascii_end();
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-    u64::from_str_radix(digits, 16).ok()
+    let is_bare = digits.len() <= 16 && !digits.starts_with(b"+");
+    u64::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| is_bare)?, 16).ok()
 }
 
 #[cfg(test)]
@@ -266,6 +266,11 @@ mod tests {
             ("x\r\n", 400),
             ("\r\n", 400),
             ("-1\r\n", 400),
+            ("+1\r\na\r\n0\r\n\r\n", 400),
+            (" 1\r\na\r\n0\r\n\r\n", 400),
+            ("0_1\r\na\r\n0\r\n\r\n", 400),
+            (";x\r\na\r\n0\r\n\r\n", 400),
+            ("00000000000000001\r\na\r\n0\r\n\r\n", 400),
             ("0x1\r\na\r\n", 400),
             ("1 1\r\na\r\n", 400),
             ("1\na\n0\n\n", 400),

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn tags_are_compared_weakly() {
         let ours = etag(b"text");
-        let has = |tags: &str| has_tag(&Head::with(&format!("If-None-Match: {tags}\r\n")), &ours);
+        let has = |tags: &str| has_tag(&Head::with(format!("If-None-Match: {tags}\r\n")), &ours);
 
         assert!(has(&ours));
         assert!(has(&format!("\"a\", {}", &ours[2..])));
