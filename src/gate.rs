@@ -123,12 +123,12 @@ pub trait Serve: Send + Sync + 'static {
 
 /// An open gate. Dropping it closes it.
 pub struct Gate {
-    listener: Arc<ListenSocket>,
     shared: Arc<Shared>,
 }
 
-/// What all connections of one gate have in common.
+/// What all threads of one gate have in common.
 struct Shared {
+    listener: ListenSocket,
     limits: Limits,
     table: Arc<Slots>,
     inner: Arc<Inner>,
@@ -143,31 +143,30 @@ impl Gate {
         limits: Limits,
         inner: &Arc<Inner>,
     ) -> io::Result<Gate> {
-        let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
+            listener,
             limits,
             table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             door,
         });
         let accept = Accept {
-            listener: listener.clone(),
             refuser: Refuser::start(inner, door)?,
             shared: shared.clone(),
         };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
-        Ok(Gate { listener, shared })
+        Ok(Gate { shared })
     }
 
     /// What was bound, port 0 resolved.
     pub fn address(&self) -> &Address {
-        &self.listener.address
+        &self.shared.listener.address
     }
 
     /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
     pub fn close(&self) {
         if self.shared.table.close() {
-            self.listener.shut();
+            self.shared.listener.shut();
         }
     }
 
@@ -183,7 +182,6 @@ impl Drop for Gate {
 }
 
 struct Accept {
-    listener: Arc<ListenSocket>,
     refuser: Refuser,
     shared: Arc<Shared>,
 }
@@ -191,7 +189,7 @@ struct Accept {
 impl Accept {
     fn run(self) {
         loop {
-            let accepted = self.listener.accept();
+            let accepted = self.shared.listener.accept();
             if self.shared.table.is_closing() {
                 return;
             }

@@ -78,7 +78,8 @@ impl Tickets {
     /// The answer to the inner request with this ticket: `handle`'s; a 204 where it hands back what waits; a 500 where it
     /// panics, which is this request's end and no other's. A ticket that is not ours, or was redeemed before, is a 403.
     pub fn answer(&self, ticket: &str, handle: impl FnOnce(Exchange) -> Outcome) -> Answer {
-        let Some(exchange) = self.redeem(ticket) else { return Answer::new(403) };
+        let exchange = self.out.lock().get_mut(ticket).and_then(|progress| progress.waiting.take());
+        let Some(exchange) = exchange else { return Answer::new(403) };
         match catch_unwind(AssertUnwindSafe(|| handle(exchange))) {
             Ok(Outcome::Now(answer)) => answer,
             Ok(Outcome::Later(work)) => {
@@ -92,10 +93,6 @@ impl Tickets {
             }
             Err(_) => failed(),
         }
-    }
-
-    fn redeem(&self, ticket: &str) -> Option<Exchange> {
-        self.out.lock().get_mut(ticket)?.waiting.take()
     }
 
     pub(super) fn issue(&self, exchange: Exchange) -> String {
