@@ -6,11 +6,10 @@
 //! Flow: `accept` -> `table` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
 //! When full: the connection that has rested longest is evicted; if none rests, 503 and close.
 //!
-//! Why a fixed set of inner connections, and no tiny_http in front: bare, it strands connections that arrive
-//! together, and dies of one Content-Length or one EMFILE. A kept inner connection for each client strands in the
-//! same way; a fresh one for each request costs half as much CPU again and needs descriptors at the worst moment.
-//! A set that is opened at start, one connection after the other, has neither trouble, and a client costs one
-//! thread and one descriptor. The figures are in `inner`.
+//! Why a fixed set of inner connections, and no tiny_http in front: of connections that arrive together it leaves some
+//! without a thread for as long as others are open, and one Content-Length or one EMFILE ends it. An inner connection for
+//! each client would arrive with others too; one for each request costs half as much CPU again and needs descriptors when
+//! they are rarest. A set is opened at start, one connection after the other. The figures are in `inner`.
 
 mod address;
 mod answer;
@@ -83,7 +82,7 @@ pub struct Timeouts {
     write: Duration,
     /// For a client to read the last answer before the close.
     linger: Duration,
-    /// For a free inner connection, then 503; and for `http` to answer on it, which never waits: it hangs then.
+    /// For a free inner connection, then 503; and for `http` to answer on it, which waits for locks alone: it hangs then.
     inner: Duration,
     /// Before a connection at rest can be evicted.
     evict: Duration,
@@ -102,8 +101,8 @@ impl Timeouts {
 
 /// What stands behind the gate; `http` implements it, so that the gate need not know tiny_http.
 pub trait Serve: Send + Sync + 'static {
-    /// Starts a server on this listener with `threads` threads that never wait: each takes a request, and answers it with
-    /// what `Tickets::answer` returns for its `TICKET` header. Called again, with another listener, when a connection to the
+    /// Starts a server on this listener with `threads` threads that wait for locks alone: each takes a request, and answers it
+    /// with what `Tickets::answer` returns for its `TICKET` header. Called again, with another listener, when a connection to the
     /// first server breaks. Returns what stops those threads.
     fn serve(
         &self,

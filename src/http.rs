@@ -1,8 +1,8 @@
-//! What a request means: paths, methods, statuses.
+//! What a request means: paths, methods, statuses ("Paths and methods" in `src/api.md`).
 //!
 //! Owns: the HTTP API; `tiny_http` and the few threads that take requests from it.
-//! Never: waits for anything. What waits (an opening session, a stream, a poll, a write to the upstream) is handed to the
-//! client's own thread as a `Later`.
+//! Never: waits for more than a lock of a session. What waits (an opening session, a stream, a poll, a write to the
+//! upstream) is handed to the client's own thread as a `Later`.
 //! Flow: gate, `tiny_http`, `Http::answer`; then at once, or later through `later`.
 
 mod answers;

@@ -55,7 +55,7 @@ impl Client {
         self.answer(answer)
     }
 
-    /// Gives up when the client takes nothing of it for `Timeouts::write`; no time is lost by that but this thread's.
+    /// Gives up when the client takes nothing of it for `Timeouts::write`. No other thread waits for this one.
     fn send<const N: usize>(&self, pieces: [&[u8]; N]) -> io::Result<()> {
         self.socket.write(pieces, self.shared.inner.timeouts.write)
     }

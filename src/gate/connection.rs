@@ -50,7 +50,7 @@ impl Connection {
                 Ok(false) if first.is_some() => Err((None, late().into())),
                 Ok(false) | Err(_) => return,
             };
-            // Until its request is whole it rests: one that drips, its body too, makes room for others.
+            // Until its request is whole, with its body, it rests: one that sends slowly makes room for others.
             if !self.slot.busy() {
                 return;
             }

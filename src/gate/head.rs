@@ -1,4 +1,5 @@
-//! The head of one request: parsed by httparse, then held to the rules that it leaves to us.
+//! The head of one request: parsed by httparse, then held to the rules that it leaves to us ("The bytes of HTTP" in
+//! `src/api.md`).
 //!
 //! Owns: `Head`, what makes one invalid, and how long the body behind it is (`Framing`).
 //! Never: touches a socket. Everything here is bytes in, a verdict out.

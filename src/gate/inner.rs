@@ -2,8 +2,8 @@
 //!
 //! Owns: the set, which all gates share, the order in which it is opened, and its replacement when one of it breaks.
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
-//! When all are lent: the next request waits, at most `Timeouts::inner`, then it is a 503. `http` never waits, so
-//! that is microseconds.
+//! When all are lent: the next request waits, at most `Timeouts::inner`, then it is a 503. `http` waits for locks alone, so
+//! that is microseconds as a rule.
 //!
 //! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and
 //! other work: p50 18 us, p99 96 to 124, CPU 21 to 24. Bare tiny_http, its threads kept: p50 12 to 15 us, CPU 11 to 26.
@@ -25,7 +25,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that never waits.
+/// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that hardly waits.
 const HOPS: usize = 4;
 
 /// Our end, tiny_http's end and its clone of that; the listener and its clone while the set is opened.
@@ -157,7 +157,7 @@ impl Inner {
     }
 
     /// Opens a set under a new name: the connections one after the other, each confirmed by a request before the
-    /// next (tiny_http strands connections that arrive together), then no other connection can come in.
+    /// next (of several at once tiny_http may leave one without a thread), then no other connection can come in.
     fn build(&self) -> io::Result<Arc<Set>> {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;

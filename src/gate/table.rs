@@ -104,7 +104,7 @@ impl Occupancy {
     }
 }
 
-/// The place of one open connection; free again when dropped.
+/// What one open connection takes of the cap, until it is dropped.
 pub(super) struct Slot {
     table: Arc<Slots>,
     /// While it rests.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_came_just_now_or_works_is_not_evicted() {
+    fn a_connection_that_came_just_now_or_works_is_not_evicted() {
         let table = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_cuts_whoever_rests_and_lets_the_others_work() {
+    fn closing_cuts_what_rests_and_lets_the_others_work() {
         let table = Slots::new(8, PATIENCE);
         let now = Instant::now();
         let (rests, _a) = client();

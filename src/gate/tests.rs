@@ -259,7 +259,7 @@ fn a_connection_that_is_idle_for_long_is_closed_in_silence() {
 }
 
 #[test]
-fn a_handler_that_panics_is_a_500_and_hurts_nobody_else() {
+fn a_handler_that_panics_is_a_500_and_hurts_no_other_request() {
     let gate = Web::new().open();
 
     for _ in 0..10 {

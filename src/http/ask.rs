@@ -1,4 +1,5 @@
-//! One request about a session, read: its credentials, what it asks for, from where on.
+//! One request about a session, read: its credentials, what it asks for, from where on ("Query parameters", "What is handed
+//! on" and "Requests that open nothing" in `src/api.md`).
 
 use super::HttpSettings;
 use super::query;
@@ -9,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A poll waits this long when it does not say, and never longer than the other with a forced reply.
+/// Default and maximum of `timeout`; 0 has no maximum.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(3600));
 
 /// Bytes of comment that a client may ask for.
@@ -143,7 +144,7 @@ fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequ
         cookie: joined(head.all("cookie").collect()),
         authorization: joined(head.all("authorization").collect()),
         query: query::passed_on(query, &settings.server_query, protocols.is_some()),
-        origin: settings.origins.effective(head),
+        origin: settings.origins.origin_for_upstream(head),
     };
     let is_get = head.method == "GET";
     let is_stream = is_get && accepts(head, "text/event-stream");

@@ -1,4 +1,5 @@
-//! The body of a POST: an array of requests, each done or refused on its own; for a tunnel, a frame a line.
+//! The body of a POST ("POST" in `src/api.md`): an array of requests, each done or refused on its own; for a tunnel, a frame
+//! a line.
 
 use crate::frame::Identifier;
 use crate::session::Request;

@@ -1,4 +1,4 @@
-//! Where a request comes from: CORS, and the `Origin` that the upstream sees.
+//! Where a request comes from: CORS ("CORS" in `src/api.md`), and the `Origin` that the upstream sees.
 //!
 //! Owns: what is an origin, which ones may use the bridge, and the headers that tell a browser so.
 //! Never: echoes a value that no browser sends: a long one fills the header buffer of a proxy in front, which then takes
@@ -69,7 +69,7 @@ impl Origins {
 
     /// The `Origin` that the upstream sees, and that strict headers compare: the client's; else that of its `Referer`; else
     /// `--origin`, but only where no other site can have made the request.
-    pub fn effective(&self, head: &Head) -> Option<Vec<u8>> {
+    pub fn origin_for_upstream(&self, head: &Head) -> Option<Vec<u8>> {
         if let Some(origin) = head.first("origin") {
             return Some(origin.to_vec());
         }

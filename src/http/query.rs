@@ -1,10 +1,10 @@
-//! The query of a request: what the bridge owns of it, and what goes on to the upstream.
+//! The query of a request: what the bridge owns of it ("Channels in the URL" in `src/api.md`), and what goes on.
 
 use crate::frame::{IDENTIFIER_BYTES_MAX, Identifier, quoted};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// Parameters that are for the bridge and go no further.
+/// Parameters that are for the bridge (`ask` reads them) and go no further.
 const OWNED: [&str; 8] =
     ["timeout", "poll-queue", "after", "lastEventId", "padding", "protocol", "seq", "raw"];
 

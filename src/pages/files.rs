@@ -6,10 +6,10 @@
 use crate::gate::{Answer, Head};
 use std::hash::{DefaultHasher, Hasher};
 
-/// A page that has the old one for so long after an upgrade works: the API is the same.
+/// For ten minutes after an upgrade pages may run the old transport, which works: the API is the same.
 const CACHED: &str = "public, max-age=600";
 
-/// The page that tries the transport runs one that fits it.
+/// Asked for again each time, so that the page and its scripts are of one version.
 const CHECKED: &str = "no-cache";
 
 /// The page loads its own files and connects: to its bridge, and to the WebSocket that is typed in.
@@ -54,8 +54,8 @@ fn offered(page: &str, demo: bool) -> String {
     page.split_inclusive('\n').filter(|line| demo || !line.contains("class=\"demo")).collect()
 }
 
-/// The transport is for the pages of other origins too, also for those that load nothing which does not say so, and
-/// they may see over which HTTP it came: by that it knows how many requests it can hold open.
+/// Pages of other origins load the transport too, also those whose COEP demands a CORP header. With `Timing-Allow-Origin`
+/// it sees the version of HTTP, and by that knows how many requests it can hold open.
 fn script(source: impl Into<String>) -> Answer {
     body("text/javascript", CACHED, source)
         .with("Cross-Origin-Resource-Policy", "cross-origin")

@@ -1,7 +1,7 @@
 //! `/metrics`: Prometheus' text format, version 0.0.4.
 //!
 //! Names are Prometheus' own for a process (`process_…`), else `actioncable_…`; sums end in `_total`, units are bytes and
-//! seconds. The samples of one metric may be added up.
+//! seconds.
 
 use crate::memory::Held;
 use crate::session::Table;

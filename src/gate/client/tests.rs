@@ -252,7 +252,7 @@ fn work_that_fails_closes_the_connection() {
 }
 
 #[test]
-fn a_second_answer_is_an_error_and_reaches_nobody() {
+fn a_second_answer_is_an_error_and_is_not_sent() {
     let (gate, told) = gate_that(Timeouts::USUAL, |client, tell| {
         client.answer(Answer::new(200).body("one"))?;
         tell.send(client.answer(Answer::new(200).body("two")).is_err()).unwrap();
