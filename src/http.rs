@@ -96,7 +96,7 @@ impl Http {
     fn answer(&self, exchange: Exchange) -> Outcome {
         let (door, head) = (exchange.door, Arc::clone(&exchange.head));
         let outcome = match door {
-            Door::Public => self.route(exchange),
+            Door::Public => self.route(&head, exchange),
             Door::Admin => self.admin(&head).map(Outcome::Now),
         };
         let mut outcome = outcome.unwrap_or_else(Outcome::Now);
@@ -115,8 +115,7 @@ impl Http {
     }
 
     /// An error is an answer too.
-    fn route(&self, exchange: Exchange) -> Result<Outcome, Answer> {
-        let head = &*Arc::clone(&exchange.head);
+    fn route(&self, head: &Head, exchange: Exchange) -> Result<Outcome, Answer> {
         let (path, _) = head.path_and_query();
         if origin::is_invalid(head) {
             let why = "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT";

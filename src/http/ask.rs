@@ -7,7 +7,6 @@ use crate::gate::{Answer, Body, Exchange, Head, error};
 use crate::session::{Credentials, JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Protocol, is_token};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Default and maximum of `timeout`; 0 has no maximum.
@@ -39,7 +38,7 @@ impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
     /// sentence for a 400.
     pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
-        let head = Arc::clone(&exchange.head);
+        let head = &exchange.head;
         let (_, query) = head.path_and_query();
         let number = |name: &str| {
             query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
@@ -58,7 +57,7 @@ impl Ask {
             return Err("seq: the first POST of a tunnel is number 1".to_owned());
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
-        let cors = settings.origins.cors(&head);
+        let cors = settings.origins.cors(head);
         // That of a GET is of no use, and a stream is waited for.
         let body = if head.method == "POST" { exchange.body } else { Body::default() };
         let heartbeat = settings.heartbeat;
@@ -120,10 +119,8 @@ pub fn accepts(head: &Head, media_type: &str) -> bool {
 /// the request comes from.
 fn is_of_element(head: &Head) -> bool {
     let kinds: [&[u8]; 4] = [b"image/", b"text/css", b"video/", b"audio/"];
-    let begins = |name: &[u8], kind: &[u8]| {
-        name.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-    };
-    media_types(head).any(|name| kinds.iter().any(|kind| begins(name, kind)))
+    let mut names = media_types(head).map(<[u8]>::to_ascii_lowercase);
+    names.any(|name| kinds.iter().any(|kind| name.starts_with(kind)))
 }
 
 /// What Accept names, without parameters.

@@ -96,14 +96,13 @@ fn normalized(origin: &str) -> Option<String> {
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     // The colons of an IPv6 address are within brackets.
     let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-    let host = &authority[..colon.unwrap_or(authority.len())];
-    let port = match colon {
-        Some(at) => format!(":{}", digits(&authority[at + 1..])?),
-        None => String::new(),
+    let (host, port) = match colon {
+        Some(at) => (&authority[..at], Some(digits(&authority[at + 1..])?)),
+        None => (authority, None),
     };
-    let port = match (scheme, port.as_str()) {
-        ("http", ":80") | ("https", ":443") => "",
-        (_, port) => port,
+    let port = match (scheme, port) {
+        (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
+        (_, Some(port)) => format!(":{port}"),
     };
     (is_scheme && is_host(host)).then(|| format!("{scheme}://{host}{port}"))
 }
