@@ -52,9 +52,7 @@ pub struct ListenSocket {
 pub fn bind(address: &Address) -> io::Result<ListenSocket> {
     match address {
         Address::Tcp { host, port } => bind_tcp(host, *port),
-        Address::Unix(path) => {
-            bind_unix(path).map(|fd| ListenSocket { fd, address: address.clone() })
-        }
+        Address::Unix(path) => bind_unix(path),
     }
 }
 
@@ -124,7 +122,7 @@ fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<ListenSocket>
     Ok(ListenSocket { fd, address: Address::Tcp { host: at.ip().to_string(), port: at.port() } })
 }
 
-fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+fn bind_unix(path: &Path) -> io::Result<ListenSocket> {
     let address = net::SocketAddrUnix::new(path)?;
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     match net::bind(&fd, &address) {
@@ -137,7 +135,7 @@ fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     // Before it listens: until then no client can connect, whatever the mask made of the mode.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     net::listen(&fd, BACKLOG)?;
-    Ok(fd)
+    Ok(ListenSocket { fd, address: Address::Unix(path.to_owned()) })
 }
 
 /// Removes a socket file that its process left behind: the kernel refuses a connection to it.

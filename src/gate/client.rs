@@ -93,8 +93,8 @@ impl Client {
     /// While the guard lives, `wake` is called, once, when the client's FIN, RST or an error is seen; at once if
     /// it is there already; a `cut` counts too. It runs on the one thread that watches all clients: it takes no lock that is
     /// held for long, wakes a thread and returns. One watch at a time: a later one takes the place of an earlier one.
-    pub fn on_disconnect(&self, wake: impl Fn() + Send + Sync + 'static) -> Watch {
-        self.shared.inner.watcher.watch(&self.socket, Arc::new(wake))
+    pub fn on_disconnect(&self, wake: impl FnOnce() + Send + 'static) -> Watch {
+        self.shared.inner.watcher.watch(&self.socket, Box::new(wake))
     }
 
     fn begin_answer(&mut self) -> io::Result<()> {

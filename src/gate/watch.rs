@@ -26,7 +26,7 @@ const ROUND: usize = 64;
 /// Small: it runs what `on_disconnect` was given, which wakes a thread and returns.
 const STACK: usize = 64 * 1024;
 
-type OnLeave = Arc<dyn Fn() + Send + Sync>;
+type OnLeave = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Watcher {
     epoll: OwnedFd,
@@ -86,7 +86,7 @@ impl Watcher {
                 let wake = self.wakes.lock().remove(&number);
                 if let Some(wake) = wake {
                     // A panic is told by the process's hook; the others are watched on.
-                    let _ = catch_unwind(AssertUnwindSafe(|| wake()));
+                    let _ = catch_unwind(AssertUnwindSafe(wake));
                 }
             }
         }
