@@ -11,10 +11,17 @@ const RETRY_FULL: std::ops::RangeInclusive<u32> = 5000..=15_000;
 /// With its charset, which every event stream has: some clients read Latin-1 where none is named.
 pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
+pub const JSON: &str = "application/json";
+
 /// The same whatever the request lacks: which id or credentials would do is not told.
 const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
 
 const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a protocol parameter), not of both: use another id";
+
+/// A 200 of this session.
+pub fn done(content_type: &str, session_id: &str) -> Answer {
+    Answer::new(200).with("Content-Type", content_type).with("X-Session-Id", session_id)
+}
 
 /// An answer to a poll, a POST or a DELETE that gets no session.
 pub fn denied(problem: SessionError) -> Answer {

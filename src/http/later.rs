@@ -1,6 +1,6 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::answers::{EVENT_STREAM, denied, denied_stream};
+use super::answers::{EVENT_STREAM, JSON, denied, denied_stream, done};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
@@ -39,10 +39,7 @@ pub fn stream(
     };
     let _watch = client.on_disconnect(stream.handle.disconnect_hook());
     stream.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", EVENT_STREAM)
-        .with("X-Session-Id", stream.handle.session_id());
-    let head = ask.answer(head);
+    let head = ask.answer(done(EVENT_STREAM, stream.handle.session_id()));
     client.begin(head.status, &head.headers)?;
     let (padding, raw, heartbeat) = (ask.padding, ask.raw, ask.heartbeat);
     // A stream lives for hours: nothing of its request is kept for it.
@@ -73,10 +70,8 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     };
     let watch = client.on_disconnect(poll.handle.disconnect_hook());
     poll.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", poll.handle.session_id());
-    let (head, timeout, heartbeat) = (ask.answer(head), ask.timeout, ask.heartbeat);
+    let head = ask.answer(done(JSON, poll.handle.session_id()));
+    let (timeout, heartbeat) = (ask.timeout, ask.heartbeat);
     // A poll may wait for hours: nothing of its request is kept for it.
     drop(ask);
     let mut begun = false;
@@ -124,10 +119,7 @@ fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
     });
     let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
-    Ok(Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", session.id.as_str())
-        .body(body))
+    Ok(done(JSON, &session.id).body(body))
 }
 
 /// The frames go up in order, all of them or none.
