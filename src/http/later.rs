@@ -84,14 +84,14 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(reply) = reply.filter(|_| !client.handle().has_left()) else {
+    let Some(mut reply) = reply.filter(|_| !client.handle().has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
         client.write_all(reply.json.as_bytes())?;
         client.end()?;
     } else {
-        client.answer(head.body(reply.json.clone()))?;
+        client.answer(head.body(std::mem::take(&mut reply.json)))?;
     }
     poll.written(&reply);
     Ok(())
