@@ -81,8 +81,8 @@ impl Drop for Unheard {
 fn a_log_that_is_not_read_stops_none_of_a_thousand_sessions_and_no_signal() {
     let upstream = FakeUpstream::start();
     let (stderr, _unread) = full();
-    // None of the links is pinged meanwhile.
-    let options = ["-d", "--stale-after", "60s", "-s", &upstream.url()];
+    // No link is pinged meanwhile, and no stream has to be quiet for less than it takes to open all of them.
+    let options = ["-d", "--stale-after", "60s", "--heartbeat", "60s", "-s", &upstream.url()];
     let mut bridge = Unheard::start(&options, stderr.into());
 
     let mut open = Vec::new();
