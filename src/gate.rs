@@ -149,10 +149,7 @@ impl Gate {
             inner: inner.clone(),
             door,
         });
-        let accept = Accept {
-            refuser: Refuser::start(inner, door)?,
-            shared: shared.clone(),
-        };
+        let accept = Accept { refuser: Refuser::start(inner, door)?, shared: shared.clone() };
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
         Ok(Gate { shared })
     }

@@ -13,8 +13,8 @@
 //! | `delivered` | is known to be written to a listener's socket, or acknowledged: a tunnel may forget it |
 //! | `acked` (in `PollState`) | a poll's reply carried, or a poll acknowledged: where the next poll goes on |
 //!
-//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
-//! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
+//! A place is an event's number; a cursor is the last place that its listener has. Resume, acknowledgement, takeover and `dropped`
+//! all ask how many events after a cursor are gone: `oldest - 1 - cursor`, or 0.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 mod log;
@@ -126,7 +126,7 @@ pub struct Mailbox {
     keys: u64,
     /// Bytes of all notices that wait, each listener counted.
     notice_bytes: usize,
-    /// When every listener had what: the ages by which events are forgotten.
+    /// At which time every listener had everything up to which place: the ages by which events are forgotten.
     marks: VecDeque<(Instant, u64)>,
 }
 

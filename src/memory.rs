@@ -41,12 +41,12 @@ pub enum Held {
 }
 
 impl Held {
-    /// What comes in large pieces, and goes by itself.
+    /// What comes in large pieces, and is freed in seconds without being asked.
     fn is_large(self) -> bool {
         matches!(self, Held::Bodies | Held::Answers | Held::Writes | Held::Incoming)
     }
 
-    /// Each with its name in the metrics.
+    /// Each with its name in the metrics. One that is not here would panic when it is counted.
     pub const ALL: [(Held, &'static str); 10] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
@@ -161,8 +161,8 @@ impl Share {
         fits
     }
 
-    /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way
-    /// out: what is large goes on, one at a time.
+    /// The same, but where nothing else of its kind is held it always has room: what is large goes on, one at a time. Messages on
+    /// their way out, in streams and in answers, are one kind here.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
         let goes_out = |kind| matches!(kind, Held::Writes | Held::Answers);
         let is_alike = |kind| kind == self.kind || goes_out(kind) && goes_out(self.kind);

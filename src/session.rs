@@ -4,6 +4,16 @@
 //! Never: touches a socket, or holds its one lock during I/O.
 //! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush` writes what they left in the outbox.
 //! At the limits: see `outbox`, `channels`, `Rules`, and `mailbox` for the messages.
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | `table`, `open` | which sessions there are; which request opens, finds or ends one, and which is a stranger's |
+//! | `join` | what a request asks for, and why there is no session for it |
+//! | `stream`, `poll`, `tunnel` | how a listener of each kind joins, and what it is handed |
+//! | `listeners`, `lock` | which listeners are there; how their threads are woken |
+//! | `channels`, `repeat` | what is subscribed; which commands are sent again, and when |
+//! | `outbox`, `link` | what waits for the upstream; what the upstream's thread brings |
+//! | `ended`, `shares` | what is remembered of the end; what counts towards `--max-memory` |
 
 mod channels;
 mod ended;
@@ -30,7 +40,7 @@ use channels::Channels;
 pub use channels::Request;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
-pub use join::{ClientConnection, Credentials, JoinRequest, Kind, Rules, SessionError, Start};
+pub use join::{Credentials, JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;
@@ -50,13 +60,13 @@ use tunnel::Tunnel;
 pub enum EndReason {
     /// The first attempt was refused, or failed and no stream wanted to wait for another: what those are told that wait for it.
     NotOpened(SessionError),
-    /// By the upstream or by DELETE. Listeners are told this event; clients that come back are told why.
+    /// By the upstream, by DELETE, or a tunnel's end. Listeners are told this event; clients that come back are told why.
     ForGood {
         told: Notice,
         reason: String,
     },
-    /// No client came back in time, or it made room for others, or a reloaded page wanted a new one. There is no listener to be told.
-    Unused,
+    /// Its id opens a new one: for the log, why. A listener that is still there just ends.
+    Dropped(&'static str),
     Drained,
 }
 
@@ -94,7 +104,8 @@ pub struct Session {
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
+    /// Guards all that changes. Held at most while a poll's reply is made or one message is copied, by its clients' threads, its
+    /// upstream's, `sweeper` and `repeats`; never during I/O, never with the table's lock.
     state: Mutex<State>,
 }
 
@@ -281,7 +292,7 @@ impl EndReason {
             EndReason::NotOpened(SessionError::RefusedUpstream(_)) => "denied",
             EndReason::NotOpened(_) => "failed",
             EndReason::ForGood { reason, .. } => reason,
-            EndReason::Unused => "no client came back",
+            EndReason::Dropped(why) => why,
             EndReason::Drained => "the bridge stops",
         }
     }

@@ -1,4 +1,5 @@
-//! What is remembered of sessions that were ended for good, for clients that come back to one of them.
+//! What is remembered of sessions that were ended for good, for clients that come back to one of them
+//! ("Ending" in `src/api.md`).
 //!
 //! Owns: their event ids, what they were told at last, and a hash of the credentials that were refused; each for a while.
 //! Never: knows a living session, or keeps a cookie.
@@ -55,6 +56,10 @@ impl EndedSessions {
     }
 
     pub fn remember(&mut self, secret: u128, ended: Ended) {
+        if self.by_secret.contains_key(&secret) {
+            self.forget(secret);
+            self.order.retain(|other| *other != secret);
+        }
         self.bytes += ended.bytes();
         while self.order.len() >= self.max || !self.share.try_set(self.bytes) {
             let Some(oldest) = self.order.pop_front() else { break };
@@ -123,13 +128,14 @@ mod tests {
 
     fn with(count: u128, shown: Fingerprint, now: Instant) -> EndedSessions {
         let mut sessions = EndedSessions::new(1 << 20, &Budget::new(1 << 30));
-        for secret in 0..count {
-            let (path, refused, reason) = (secret as u64, shown, String::new());
-            let until = now + Duration::from_secs(60);
-            let close = (secret % 2 == 1).then(String::new);
-            sessions.remember(secret, Ended { path, refused, reason, close, until });
-        }
+        (0..count).for_each(|secret| sessions.remember(secret, ended(secret, shown, now)));
         sessions
+    }
+
+    fn ended(secret: u128, refused: Fingerprint, now: Instant) -> Ended {
+        let (path, reason) = (secret as u64, String::new());
+        let until = now + Duration::from_secs(60);
+        Ended { path, refused, reason, close: (secret % 2 == 1).then(String::new), until }
     }
 
     fn time_of(sessions: &EndedSessions, shown: Fingerprint, now: Instant) -> Duration {
@@ -140,6 +146,17 @@ mod tests {
                 assert_eq!(sessions.close(None, path, now).is_some(), secret % 2 == 1);
             }
         })
+    }
+
+    #[test]
+    fn one_that_ends_twice_counts_once() {
+        let (shown, now) = (fingerprint(), Instant::now());
+        let mut sessions = with(2, shown, now);
+        let before = sessions.bytes;
+
+        sessions.remember(0, ended(0, shown, now));
+
+        assert_eq!((sessions.bytes, sessions.order.len()), (before, 2));
     }
 
     #[test]

@@ -15,13 +15,13 @@ pub struct Rules {
     pub reuse: bool,
     pub strict_headers: bool,
     /// How long a session outlives a poll.
-    pub session: Duration,
+    pub poll_window: Duration,
     /// How long a session outlives a stream.
     pub resume_window: Duration,
     pub bounds: Bounds,
     pub channels_max: usize,
     pub sessions_max: usize,
-    /// Bytes that all sessions keep together.
+    /// `--max-memory`, in bytes: all that clients and the upstream make the process hold.
     pub memory_max: usize,
 }
 
@@ -30,7 +30,7 @@ impl Rules {
     pub(super) fn outlives(&self, kind: Kind) -> Duration {
         match kind {
             Kind::Stream => self.resume_window,
-            Kind::Poll => self.session,
+            Kind::Poll => self.poll_window,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Fingerprint {
 }
 
 /// The connection of a listener's client, to be seen and ended from another thread.
-pub trait ClientConnection: Send + Sync {
+pub trait ListenerClient: Send + Sync {
     /// Whether the client has closed it, or it is over. Never waits.
     fn has_left(&self) -> bool;
 
@@ -186,7 +186,7 @@ impl SessionError {
             EndReason::NotOpened(error) => error,
             EndReason::Drained => SessionError::Draining,
             EndReason::ForGood { reason, .. } => SessionError::EndedForGood(reason),
-            EndReason::Unused => {
+            EndReason::Dropped(_) => {
                 let why = "the session was replaced by a newer one, try again";
                 SessionError::Failed(why.to_owned())
             }

@@ -1,11 +1,11 @@
-//! How a request gets its session: found by its path, opened if need be, and joined.
+//! How a request gets its session: found by its path, opened if need be, and joined ("Opening a session" in `src/api.md`).
 //!
 //! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
 //! Never: waits with a lock held.
 //! At the limit: see `table`.
 
 use super::channels::Channels;
-use super::join::{ClientConnection, Fingerprint, JoinRequest, Kind, SessionError, Start};
+use super::join::{Fingerprint, JoinRequest, Kind, ListenerClient, SessionError, Start};
 use super::listeners::{ListenerHandle, Listeners, NotJoined};
 use super::lock::Locked;
 use super::outbox::Outbox;
@@ -87,7 +87,7 @@ impl Table {
         self: &Arc<Self>,
         found: Found,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, SessionError> {
         let join = |session: &Arc<Session>, opened| session.join_stream(request, opened, client);
         let stream = self.settle(found, request, join)?;
@@ -99,7 +99,7 @@ impl Table {
     pub fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, SessionError> {
         let join = |session: &Arc<Session>, opened| session.join_poll(request, opened, client);
         let poll = self.settle(self.find_or_open(request)?, request, join)?;
@@ -134,7 +134,7 @@ impl Table {
                     Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
                     Err(NotJoined::Reload) => {
                         self.measure(request)?;
-                        self.end(session, EndReason::Unused);
+                        self.end(session, EndReason::Dropped("the page was reloaded"));
                     }
                     Err(NotJoined::Gone) => {
                         return Err(SessionError::Gone(session.last_words(request.start)));
@@ -163,7 +163,7 @@ impl Table {
         self.settle(self.find_or_open(request)?, request, |session, _| {
             let mut state = session.lock();
             state.polls.queue = queue;
-            state.listeners.live_for(self.rules.session);
+            state.listeners.live_for(self.rules.poll_window);
             Ok(Arc::clone(session))
         })
     }
@@ -295,7 +295,7 @@ impl JoinRequest {
 impl Session {
     pub(super) fn lock_to_join(
         &self,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Locked<'_>, NotJoined> {
         if client.has_left() {
             return Err(NotJoined::Refused(SessionError::NotFound));

@@ -1,9 +1,9 @@
-//! Polls: how one joins a session, and what its reply carries.
+//! Polls: how one joins a session, and what its reply carries ("Long polls" in `src/api.md`).
 //!
 //! Owns: acknowledgement, `poll-queue`, and how one poll replaces another.
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
-use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{Channels, EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
@@ -14,16 +14,16 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
-/// backlog through in pieces all the same. The next poll brings the rest, at once. What ends with its session comes whole.
+/// backlog through in pieces all the same. The next poll brings the rest, at once. When the session has ended, the answer has everything.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Messages that a session keeps for a poller that does not say (`poll-queue`).
+/// Messages that a poll without `after` returns at most, where no poll has said (`poll-queue`).
 pub const POLL_QUEUE_DEFAULT: usize = 32;
 
 pub(super) struct PollState {
     /// The last place that a reply carried or that was acknowledged.
     pub acked: u64,
-    /// `poll-queue`: how many messages a poll without `after` finds at most.
+    /// `poll-queue`: messages that a poll without `after` returns at most; older ones it reports as dropped.
     pub queue: usize,
     /// The last `upstream` event, until a reply has carried it.
     pub upstream: Option<Notice>,
@@ -32,7 +32,7 @@ pub(super) struct PollState {
 /// One waiting long poll's place in a session.
 pub struct Poll {
     pub handle: ListenerHandle,
-    /// With `after`: the place to go on from. Without: where the last reply ended.
+    /// Where its `after` goes on; `None`: it goes on from `PollState::acked`.
     after: Option<u64>,
     /// What its client had when it joined.
     joined_at: u64,
@@ -219,7 +219,7 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
         let mut state = self.lock_to_join(client)?;

@@ -1,9 +1,9 @@
-//! Streams: how one joins a session, and what its thread is given to write.
+//! Streams: how one joins a session, and what its thread is given to write ("Streams" in `src/api.md`).
 //!
 //! Owns: the first event (`joined`, or a tunnel's `open`), and where a stream starts.
 //! Never: does I/O; `sse` writes what `next` returns.
 
-use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
@@ -101,11 +101,11 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, NotJoined> {
         let mut state = self.lock_to_join(client)?;
         let reuse = self.table.rules.reuse && !self.is_tunnel;
-        // What opens a session goes on from nowhere, whatever it says.
+        // A request that opens a session ignores its `after`.
         let start = if opened { Start::Fresh } else { request.start };
         let skips = state.would_skip(self, start, state.mailbox.handed_out());
         if skips && start != Start::Fresh {

@@ -1,7 +1,7 @@
 //! The table of sessions: by path, opened once, ended once.
 //!
-//! Owns: expiry, what is remembered of sessions that were ended for good, the memory that all of them may keep, and which of
-//! them makes room for a newcomer. Which request may open or use a session is in `open`.
+//! Owns: expiry, what is remembered of sessions that were ended for good, which of them forgets messages over `--max-memory`, and
+//! which makes room for a newcomer. Which request may open or use a session is in `open`.
 //! Never: holds its lock while it waits, or together with a session's; makes room by one that had a listener a moment ago.
 //! At the limits: over `--max-memory` the session that keeps most forgets its oldest message. At `--max-sessions`, where none
 //! can make room, the newcomer is refused.
@@ -77,7 +77,8 @@ impl Table {
         });
         repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
-        let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
+        let pace =
+            (table.rules.poll_window.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
         let run = move || sweep(&swept, pace);
         thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
         Ok(table)
@@ -135,7 +136,7 @@ impl Table {
         if let EndReason::ForGood { told, reason } = &reason {
             let (lasts, close) = match session.is_tunnel {
                 true => (self.rules.resume_window, Some(told.data.to_string())),
-                false => (self.rules.session, None),
+                false => (self.rules.poll_window, None),
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
@@ -175,7 +176,7 @@ impl Table {
         // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
         let reason = match session.is_tunnel {
             true => session.for_good(1013, "others needed the room (--max-sessions)"),
-            false => EndReason::Unused,
+            false => EndReason::Dropped("others needed the room (--max-sessions)"),
         };
         let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
         if ended {
@@ -243,7 +244,7 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
             // No client can come back to it any more.
             let over =
                 |state: &State| state.idle_since().is_some() && state.listeners.alive_until <= now;
-            if session.end_if(EndReason::Unused, over) {
+            if session.end_if(EndReason::Dropped("no client came back"), over) {
                 table.remove(&session);
             }
         }

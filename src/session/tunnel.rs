@@ -1,5 +1,5 @@
-//! Tunnels: sessions that carry a WebSocket's frames as they are, for clients that speak the upstream's protocol
-//! themselves ("Unchanged WebSocket clients" of the API).
+//! Tunnels: sessions that carry a WebSocket's frames as they are, for clients that speak the upstream's protocol themselves
+//! ("Tunnels" in `src/api.md`).
 //!
 //! Owns: what a tunnel has beside the mailbox: its subprotocol, the number of its last POST, its close.
 //! Never: reads a frame's meaning; `link` knows ActionCable's ping, which is of use only while a stream is open.
@@ -96,8 +96,8 @@ impl State {
         self.tunnel().map_or(0, |tunnel| tunnel.posts)
     }
 
-    /// Whether a listener that wants to go on there cannot without missing a frame, in a tunnel. `fresh`: where one that does
-    /// not say would.
+    /// Whether this is a tunnel, which never skips, and a listener that goes on from `start` would miss a frame. `fresh`: where
+    /// one that does not say would go on.
     pub(super) fn would_skip(&self, session: &Session, start: Start, fresh: u64) -> bool {
         let place = match start {
             Start::Fresh => Some(fresh),
