@@ -47,22 +47,14 @@ pub fn run(
     loop {
         match stream.next() {
             Step::Next(next @ (Next::Nothing | Next::NoRoom), _) => {
-                let heartbeat_at = written_at + heartbeat;
-                let called = stream.handle.wait(match next {
-                    Next::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
-                    _ => heartbeat_at,
-                });
-                let quiet = written_at.elapsed();
-                if called && quiet < BUSY_WITHIN {
-                    std::thread::yield_now();
-                }
-                if called || quiet < heartbeat {
+                let pause = matches!(next, Next::NoRoom).then_some(ROOM_PAUSE);
+                if !is_quiet(stream, written_at, heartbeat, pause) {
                     continue;
                 }
                 writer.event(Some("heartbeat"), "{}")?;
             }
             Step::Next(Next::Events { missed, events }, _share) => {
-                writer.events(missed, &events)?
+                writer.events(missed, &events)?;
             }
             Step::Next(Next::Notice { place, notice }, _) => {
                 writer.place = place;
@@ -80,6 +72,23 @@ pub fn run(
         // not silent.
         written_at = Instant::now();
     }
+}
+
+/// Waits for something to write, at most this `pause`, until a heartbeat is due. Whether one is.
+fn is_quiet(
+    stream: &Stream,
+    written_at: Instant,
+    heartbeat: Duration,
+    pause: Option<Duration>,
+) -> bool {
+    let heartbeat_at = written_at + heartbeat;
+    let look_at = pause.map_or(heartbeat_at, |pause| heartbeat_at.min(Instant::now() + pause));
+    let called = stream.handle.wait(look_at);
+    let quiet = written_at.elapsed();
+    if called && quiet < BUSY_WITHIN {
+        std::thread::yield_now();
+    }
+    !called && quiet >= heartbeat
 }
 
 /// The `retry:` that sends a client back after a time of its own, in milliseconds.

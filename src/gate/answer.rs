@@ -3,7 +3,6 @@
 //! Owns: the status line, `Date` and the hop-by-hop headers, which depend on what the client asked and not on `http`.
 //! Never: lets a control character into a header, wherever its value came from (RFC 9110, 5.5).
 
-use super::head::Head;
 use crate::report::clock;
 
 /// A whole answer, sent with its Content-Length.
@@ -59,13 +58,6 @@ pub(super) struct ResponseMode {
 }
 
 impl ResponseMode {
-    /// HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112, 9.3).
-    pub(super) fn of(head: &Head) -> ResponseMode {
-        let says = |token: &[u8]| head.list("connection").any(|it| it.eq_ignore_ascii_case(token));
-        let keep = !says(b"close") && (!head.http10 || says(b"keep-alive"));
-        ResponseMode { http10: head.http10, head_only: head.method == "HEAD", keep }
-    }
-
     /// A whole answer: its head, and what is sent of its body.
     pub(super) fn whole(self, answer: &Answer) -> (Vec<u8>, &[u8]) {
         let Answer { status, headers, body } = answer;

@@ -5,7 +5,7 @@
 //! When anything panics: that client gets a 500 or a close, the log one line, and no other client notices.
 
 use super::Shared;
-use super::answer::{Answer, ResponseMode, error};
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
@@ -87,7 +87,7 @@ impl Connection {
             }
             Err((head, ended)) => (head, Err(ended)),
         };
-        self.client.begin_request(head.as_deref().map(ResponseMode::of).unwrap_or_default());
+        self.client.begin_request(head.as_deref().map(Head::response_mode).unwrap_or_default());
         match outcome {
             Ok(Outcome::Later(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.

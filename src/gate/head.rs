@@ -6,7 +6,7 @@
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
-use super::answer::{Answer, error};
+use super::answer::{Answer, ResponseMode, error};
 use httparse::Error;
 
 /// Bytes of a head, its request line included. One more is a 431.
@@ -64,6 +64,14 @@ impl Head {
     /// The elements of a comma separated header.
     pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.all(name).flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// How its request is answered. HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112,
+    /// 9.3).
+    pub(super) fn response_mode(&self) -> ResponseMode {
+        let says = |token: &[u8]| self.list("connection").any(|it| it.eq_ignore_ascii_case(token));
+        let keep = !says(b"close") && (!self.http10 || says(b"keep-alive"));
+        ResponseMode { http10: self.http10, head_only: self.method == "HEAD", keep }
     }
 }
 

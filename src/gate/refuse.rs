@@ -93,7 +93,7 @@ fn run(queue: &Receiver<Refused>, lingering: &AtomicUsize, door: Door, serve: &d
 fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
     let (mut mode, mut answer) = (ResponseMode::default(), full());
     if let Ok(head) = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT) {
-        mode = ResponseMode { keep: false, ..ResponseMode::of(&head) };
+        mode = ResponseMode { keep: false, ..head.response_mode() };
         answer = serve.refusal(&head).unwrap_or(answer);
         serve.decorate(door, &head, &mut answer);
     }
