@@ -30,7 +30,7 @@ use channels::Channels;
 pub use channels::Request;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
-pub use join::{ClientConnection, Credentials, JoinRequest, Kind, Rules, SessionError, Start};
+pub use join::{Credentials, JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;

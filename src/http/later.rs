@@ -5,12 +5,12 @@ use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client, ClientHandle, error};
-use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
+use crate::session::{Found, ListenerClient, SendFramesError, SessionError, Table};
 use crate::{poll, sse};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-impl ClientConnection for ClientHandle {
+impl ListenerClient for ClientHandle {
     fn has_left(&self) -> bool {
         ClientHandle::has_left(self)
     }
@@ -20,7 +20,7 @@ impl ClientConnection for ClientHandle {
     }
 }
 
-fn connection(client: &Client) -> Arc<dyn ClientConnection> {
+fn connection(client: &Client) -> Arc<dyn ListenerClient> {
     Arc::new(client.handle())
 }
 

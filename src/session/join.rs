@@ -148,7 +148,7 @@ impl Fingerprint {
 }
 
 /// The connection of a listener's client, to be seen and ended from another thread.
-pub trait ClientConnection: Send + Sync {
+pub trait ListenerClient: Send + Sync {
     /// Whether the client has closed it, or it is over. Never waits.
     fn has_left(&self) -> bool;
 

@@ -4,7 +4,7 @@
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 
-use super::join::{ClientConnection, Kind, SessionError, Start};
+use super::join::{Kind, ListenerClient, SessionError, Start};
 use super::{Session, State};
 use crate::mailbox::Key;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -36,7 +36,7 @@ pub(super) struct Listener {
     replaced: OnceLock<Instant>,
     /// A poll that is writing its reply: what it carries is not for the next one, unless the write fails.
     pub answering: AtomicBool,
-    client: Arc<dyn ClientConnection>,
+    client: Arc<dyn ListenerClient>,
     wake: Sender<()>,
 }
 
@@ -203,7 +203,7 @@ impl Session {
         state: &mut State,
         kind: Kind,
         cursor: u64,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
         replaced: Option<Arc<Listener>>,
     ) -> ListenerHandle {
         let are_polls = kind == Kind::Poll && replaced.as_ref().is_some_and(|one| one.kind == kind);
@@ -238,7 +238,7 @@ mod tests {
 
     struct Nobody;
 
-    impl ClientConnection for Nobody {
+    impl ListenerClient for Nobody {
         fn has_left(&self) -> bool {
             false
         }
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn that_a_client_has_left_is_told_while_its_session_is_locked() {
         let session = session();
-        let nobody: Arc<dyn ClientConnection> = Arc::new(Nobody);
+        let nobody: Arc<dyn ListenerClient> = Arc::new(Nobody);
         let handle = session.add(&mut session.lock(), Kind::Stream, 0, &nobody, None);
         let (hook, (tell, told)) = (handle.disconnect_hook(), bounded(1));
 

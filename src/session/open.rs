@@ -5,7 +5,7 @@
 //! At the limit: see `table`.
 
 use super::channels::Channels;
-use super::join::{ClientConnection, Fingerprint, JoinRequest, Kind, SessionError, Start};
+use super::join::{Fingerprint, JoinRequest, Kind, ListenerClient, SessionError, Start};
 use super::listeners::{ListenerHandle, Listeners, NotJoined};
 use super::lock::Locked;
 use super::outbox::Outbox;
@@ -87,7 +87,7 @@ impl Table {
         self: &Arc<Self>,
         found: Found,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, SessionError> {
         let join = |session: &Arc<Session>, opened| session.join_stream(request, opened, client);
         let stream = self.settle(found, request, join)?;
@@ -99,7 +99,7 @@ impl Table {
     pub fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, SessionError> {
         let join = |session: &Arc<Session>, opened| session.join_poll(request, opened, client);
         let poll = self.settle(self.find_or_open(request)?, request, join)?;
@@ -295,7 +295,7 @@ impl JoinRequest {
 impl Session {
     pub(super) fn lock_to_join(
         &self,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Locked<'_>, NotJoined> {
         if client.has_left() {
             return Err(NotJoined::Refused(SessionError::NotFound));

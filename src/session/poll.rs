@@ -3,7 +3,7 @@
 //! Owns: acknowledgement, `poll-queue`, and how one poll replaces another.
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
-use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{Listener, ListenerHandle, ListenerState, NotJoined};
 use super::{Channels, EndReason, Mode, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
@@ -219,7 +219,7 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
         let mut state = self.lock_to_join(client)?;

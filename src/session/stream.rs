@@ -3,7 +3,7 @@
 //! Owns: the first event (`joined`, or a tunnel's `open`), and where a stream starts.
 //! Never: does I/O; `sse` writes what `next` returns.
 
-use super::join::{ClientConnection, JoinRequest, Kind, Start};
+use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{ListenerHandle, ListenerState, NotJoined};
 use super::{EndReason, Mode, Phase, Session, State, tunnel};
 use crate::frame::quoted;
@@ -101,7 +101,7 @@ impl Session {
         self: &Arc<Self>,
         request: &JoinRequest,
         opened: bool,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, NotJoined> {
         let mut state = self.lock_to_join(client)?;
         let reuse = self.table.rules.reuse && !self.is_tunnel;
