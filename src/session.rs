@@ -30,7 +30,7 @@ use channels::Channels;
 pub use channels::Request;
 use crossbeam_channel::Sender;
 use join::Fingerprint;
-pub use join::{Credentials, JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
+pub use join::{JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;
@@ -107,8 +107,6 @@ struct State {
     link: Option<Arc<Link>>,
     /// What the next attempt carries.
     handshake: Arc<Handshake>,
-    /// The credentials in it.
-    shown: Fingerprint,
     outbox: Outbox,
     /// While the link is lost: what a stream that joins is told.
     away: Option<Notice>,
@@ -184,17 +182,17 @@ impl Session {
     }
 
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
-    fn renew_credentials(&self, shown: &Credentials, print: &Fingerprint) {
-        if self.table.rules.strict_headers || print.origin != self.opened_with.origin {
+    fn renew_credentials(&self, newer: &Handshake) {
+        let print = |handshake: &Handshake| Fingerprint::of(handshake, &self.table.keys);
+        if self.table.rules.strict_headers || print(newer).origin != self.opened_with.origin {
             return;
         }
         let mut state = self.lock();
-        let before = state.shown;
-        state.shown.renew(print, shown);
-        if state.shown != before {
-            shown.renew(Arc::make_mut(&mut state.handshake));
-            let bytes = bytes_of(&state.handshake);
-            state.shares.handshake.set(bytes);
+        let mut renewed = Handshake::clone(&state.handshake);
+        join::renew(&mut renewed, newer);
+        if print(&renewed).login != print(&state.handshake).login {
+            state.shares.handshake.set(bytes_of(&renewed));
+            state.handshake = Arc::new(renewed);
             // What was denied was another login.
             state.denied_since = None;
         }

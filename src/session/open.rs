@@ -108,8 +108,7 @@ impl Table {
     }
 
     fn go_on(&self, joined: &ListenerHandle, request: &JoinRequest) {
-        let shown = &request.credentials;
-        joined.session.renew_credentials(shown, &Fingerprint::of(shown, &self.keys));
+        joined.session.renew_credentials(&request.handshake);
         joined.session.flush();
     }
 
@@ -189,10 +188,10 @@ impl Table {
         let (Start::Event { secret, .. }, false) = (request.start, request.tunnel) else {
             return Ok(());
         };
-        let shown = Fingerprint::of(&request.credentials, &self.keys);
+        let login = Fingerprint::of(&request.handshake, &self.keys).login;
         let path = self.keys.hash_one(&*request.path);
         let ended = self.ended.lock();
-        match ended.reason(secret, path, &shown, Instant::now()) {
+        match ended.reason(secret, path, login, Instant::now()) {
             Some(reason) => Err(SessionError::EndedForGood(reason.to_owned())),
             None => Ok(()),
         }
@@ -214,7 +213,7 @@ impl Table {
         request: &JoinRequest,
     ) -> Result<Arc<Session>, SessionError> {
         if self.rules.strict_headers {
-            let shown = Fingerprint::of(&request.credentials, &self.keys);
+            let shown = Fingerprint::of(&request.handshake, &self.keys);
             let first = session.opened_with;
             if (first.cookie, first.origin) != (shown.cookie, shown.origin) {
                 return Err(SessionError::NotYours);
@@ -307,7 +306,6 @@ impl Session {
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
     pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
-        let opened_with = Fingerprint::of(&request.credentials, &table.keys);
         Arc::new_cyclic(|this| Session {
             this: Weak::clone(this),
             table: Arc::clone(table),
@@ -315,18 +313,18 @@ impl Session {
             secret: random(),
             path: (&*request.path).into(),
             is_tunnel: request.tunnel,
-            opened_with,
+            opened_with: Fingerprint::of(&request.handshake, &table.keys),
             opened_by: request.kind,
             came_back: request.came_back,
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
-            state: Mutex::new(State::new(table, request, opened_with)),
+            state: Mutex::new(State::new(table, request)),
         })
     }
 }
 
 impl State {
-    fn new(table: &Table, request: &JoinRequest, opened_with: Fingerprint) -> State {
+    fn new(table: &Table, request: &JoinRequest) -> State {
         let rules = &table.rules;
         let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
         let mode = if request.tunnel {
@@ -343,7 +341,6 @@ impl State {
             upstream: None,
             link: None,
             handshake: Arc::new(request.handshake.clone()),
-            shown: opened_with,
             outbox: Outbox::default(),
             away: None,
             denied_since: None,

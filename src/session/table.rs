@@ -7,7 +7,7 @@
 //! can make room, the newcomer is refused.
 
 use super::ended::{Ended, EndedSessions};
-use super::join::{Kind, Rules};
+use super::join::{Fingerprint, Kind, Rules};
 use super::repeat::{self, Repeats};
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
@@ -139,7 +139,7 @@ impl Table {
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
-                refused: session.lock().shown,
+                refused: Fingerprint::of(&session.lock().handshake, &self.keys).login,
                 reason: reason.clone(),
                 close,
                 until: Instant::now() + lasts,
