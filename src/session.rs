@@ -43,7 +43,6 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 pub use stream::{Step, Stream};
 pub use table::Table;
-pub use tunnel::SendFramesError;
 use tunnel::Tunnel;
 
 #[derive(Clone, Debug)]

@@ -143,6 +143,12 @@ pub enum SessionError {
     EndedForGood(String),
     /// No living tunnel can go on from there. The `close` that ended it, as JSON, if that is known.
     Gone(Option<String>),
+    /// This POST of a tunnel is not the next one, which is number `expected`.
+    Skips {
+        expected: u64,
+    },
+    /// The upstream reads no frames at the moment.
+    Busy,
     /// A tunnel was asked for and a managed session is there, or the other way round.
     WrongKind,
     /// The channels in its URL cannot be had; the sentence says why.

@@ -5,7 +5,7 @@
 //! Never: reads a frame's meaning; `link` knows ActionCable's ping, which is of use only while a stream is open.
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
-use super::join::Start;
+use super::join::{SessionError, Start};
 use super::lock::Locked;
 use super::{EndReason, Mode, Phase, Session, State};
 use crate::frame::quoted;
@@ -30,16 +30,6 @@ pub(super) struct Tunnel {
     pub announced: bool,
     /// The number of the last POST that had one.
     posts: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SendFramesError {
-    /// This POST is not the next one; that would be number `expected`.
-    Skips { expected: u64 },
-    /// The tunnel is closed: `close`, as JSON, where that is known.
-    Closed(Option<String>),
-    /// The upstream does not read.
-    Busy,
 }
 
 impl Tunnel {
@@ -129,18 +119,14 @@ impl State {
 
 impl Session {
     /// Takes the frames of one POST on their way up. `seq`: its number, from 1; one that was taken before is not sent again.
-    pub fn send_frames(
-        &self,
-        seq: Option<u64>,
-        frames: Vec<String>,
-    ) -> Result<(), SendFramesError> {
-        let mut state = self.wait_for_room().map_err(|_| SendFramesError::Busy)?;
+    pub fn send_frames(&self, seq: Option<u64>, frames: Vec<String>) -> Result<(), SessionError> {
+        let mut state = self.wait_for_room().map_err(|_| SessionError::Busy)?;
         if let Some(seq) = seq {
             state = self.await_posts(state, seq.saturating_sub(1));
         }
         if state.is_closed() {
             let close = state.close().map(|close| close.data.to_string());
-            return Err(SendFramesError::Closed(close));
+            return Err(SessionError::Gone(close));
         }
         if let Some(seq) = seq {
             let expected = state.posts() + 1;
@@ -148,7 +134,7 @@ impl Session {
                 return Ok(());
             }
             if seq > expected {
-                return Err(SendFramesError::Skips { expected });
+                return Err(SessionError::Skips { expected });
             }
             state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
         }
