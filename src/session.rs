@@ -54,8 +54,8 @@ pub enum EndReason {
         told: Notice,
         reason: String,
     },
-    /// No client came back in time, or it made room for others, or a reloaded page wanted a new one. There is no listener to be told.
-    Unused,
+    /// Its id opens a new one, so its listeners, if it has any, are told nothing. Why is for the log.
+    Dropped(&'static str),
     Drained,
 }
 
@@ -278,7 +278,7 @@ impl EndReason {
             EndReason::NotOpened(SessionError::RefusedUpstream(_)) => "denied",
             EndReason::NotOpened(_) => "failed",
             EndReason::ForGood { reason, .. } => reason,
-            EndReason::Unused => "no client came back",
+            EndReason::Dropped(why) => why,
             EndReason::Drained => "the bridge stops",
         }
     }

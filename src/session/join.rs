@@ -165,7 +165,7 @@ impl SessionError {
             EndReason::NotOpened(error) => error,
             EndReason::Drained => SessionError::Draining,
             EndReason::ForGood { reason, .. } => SessionError::EndedForGood(reason),
-            EndReason::Unused => {
+            EndReason::Dropped(_) => {
                 let why = "the session was replaced by a newer one, try again";
                 SessionError::Failed(why.to_owned())
             }

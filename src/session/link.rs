@@ -98,7 +98,7 @@ impl LinkHandler for Session {
 
     fn broken(&self) {
         // There would be no messages any more: its listeners are better off with a new one.
-        self.table.end(self, EndReason::Unused);
+        self.table.end(self, EndReason::Dropped("a fault of the bridge"));
     }
 }
 

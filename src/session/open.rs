@@ -133,7 +133,7 @@ impl Table {
                     Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
                     Err(NotJoined::Reload) => {
                         self.measure(request)?;
-                        self.end(session, EndReason::Unused);
+                        self.end(session, EndReason::Dropped("the page was reloaded"));
                     }
                     Err(NotJoined::Gone) => {
                         return Err(SessionError::Gone(session.last_words(request.start)));

@@ -175,7 +175,7 @@ impl Table {
         // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
         let reason = match session.is_tunnel {
             true => session.for_good(1013, "others needed the room (--max-sessions)"),
-            false => EndReason::Unused,
+            false => EndReason::Dropped("it made room for others"),
         };
         let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
         if ended {
@@ -243,7 +243,7 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
             // No client can come back to it any more.
             let over =
                 |state: &State| state.idle_since().is_some() && state.listeners.alive_until <= now;
-            if session.end_if(EndReason::Unused, over) {
+            if session.end_if(EndReason::Dropped("no client came back"), over) {
                 table.remove(&session);
             }
         }
