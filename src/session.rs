@@ -28,13 +28,12 @@ use crate::report::info;
 use crate::upstream::{Handshake, Link, Upstream};
 use channels::Channels;
 pub use channels::Request;
-use crossbeam_channel::Sender;
 use join::Fingerprint;
 pub use join::{JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use poll::PollState;
 pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
@@ -95,6 +94,8 @@ pub struct Session {
     spare: AtomicUsize,
     /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
     state: Mutex<State>,
+    /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
+    changed: Condvar,
 }
 
 struct State {
@@ -116,10 +117,6 @@ struct State {
     is_repeating: bool,
     /// Opened by a GET that has yet to join: others that wait for the session let it go first.
     awaits_opener: bool,
-    /// Threads that wait for the phase, the outbox, the listeners or a tunnel's POSTs to change.
-    waiters: Vec<Sender<()>>,
-    /// One of these changed.
-    changed: bool,
     shares: Shares,
 }
 
@@ -209,7 +206,7 @@ impl Session {
         state.link = None;
         state.outbox.clear();
         state.mailbox.call();
-        state.changed = true;
+        self.changed.notify_all();
         let upstream = state.upstream.take();
         drop(state);
         info!("event=session-ended session={} reason={said:?}", self.name());

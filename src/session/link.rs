@@ -75,7 +75,7 @@ impl LinkHandler for Session {
 
     fn down(&self, down: Down) -> AfterDown {
         let mut state = self.lock();
-        state.changed = true;
+        self.changed.notify_all();
         let inner = &mut *state;
         match (&inner.phase, &mut inner.mode) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
@@ -157,7 +157,7 @@ impl State {
         if matches!(self.phase, Phase::Opening) {
             self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
-            self.changed = true;
+            session.changed.notify_all();
         }
     }
 

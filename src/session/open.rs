@@ -17,7 +17,7 @@ use super::{EndReason, Mode, Phase, Session, Shares, State, bytes_of, random, ra
 use crate::mailbox::Mailbox;
 use crate::report::info;
 use crate::upstream::LinkHandler;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,7 +42,7 @@ impl Drop for Found {
         if self.opened {
             let mut state = self.session.lock();
             state.awaits_opener = false;
-            state.changed = true;
+            self.session.changed.notify_all();
         }
     }
 }
@@ -319,6 +319,7 @@ impl Session {
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             state: Mutex::new(State::new(table, request)),
+            changed: Condvar::new(),
         })
     }
 }
@@ -348,8 +349,6 @@ impl State {
             polls: PollState { acked: 0, queue, upstream: None },
             is_repeating: false,
             awaits_opener: true,
-            waiters: Vec::new(),
-            changed: false,
             shares,
         }
     }

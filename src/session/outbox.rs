@@ -123,7 +123,7 @@ impl Session {
                 debug!("event=upstream-write-failed session={} error=\"{error}\"", self.name());
             }
             state = self.lock();
-            state.changed = true;
+            self.changed.notify_all();
         }
     }
 }

@@ -139,7 +139,7 @@ impl Session {
             state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
         }
         state.outbox.extend(frames);
-        state.changed = true;
+        self.changed.notify_all();
         drop(state);
         self.flush();
         Ok(())
