@@ -115,7 +115,7 @@ struct State {
     polls: PollState,
     /// `repeat` has it on its list.
     is_repeating: bool,
-    /// Opened by a GET that has yet to join: others that wait for the session let it go first.
+    /// The request that opened it has yet to join: no other joins before.
     awaits_opener: bool,
     shares: Shares,
 }
@@ -166,12 +166,12 @@ impl Session {
         }
     }
 
-    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that `opened` the
-    /// session has had its turn.
-    fn await_opening(&self, opened: bool) -> Phase {
+    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that opened the
+    /// session, unless it is this one, has had its turn.
+    fn await_opening(&self, is_opener: bool) -> Phase {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
-            Phase::Open => opened || !state.awaits_opener,
+            Phase::Open => is_opener || !state.awaits_opener,
             Phase::Ended(_) => true,
         };
         self.wait_until(self.lock(), None, ready).phase.clone()
@@ -249,15 +249,15 @@ impl State {
         Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))
     }
 
-    /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.
+    /// Subscribes the channels in the URL of a GET, as a POST would, if it opened the session or joins without resuming.
     /// An error is a sentence for the client; nothing is changed then.
     fn subscribe_from_url(
         &mut self,
         session: &Session,
         request: &JoinRequest,
-        opened: bool,
         resumed: bool,
     ) -> Result<(), NotJoined> {
+        let opened = self.awaits_opener;
         if request.channels.is_empty() || resumed && !opened {
             return Ok(());
         }

@@ -33,13 +33,13 @@ const STRANGER_GRACE: Duration = Duration::from_millis(250);
 /// A session that was found or opened for a request, which has yet to join it.
 pub struct Found {
     session: Arc<Session>,
-    /// For this request, which joins it first: others wait until this is dropped.
-    opened: bool,
+    /// The request opened it, and joins it first: others wait until this is dropped.
+    by_opener: bool,
 }
 
 impl Drop for Found {
     fn drop(&mut self) {
-        if self.opened {
+        if self.by_opener {
             let mut state = self.session.lock();
             state.awaits_opener = false;
             self.session.changed.notify_all();
@@ -53,7 +53,7 @@ impl Table {
     pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
         self.refuse_ended(request)?;
         if let Some(session) = self.find(request)? {
-            return Ok(Found { session, opened: false });
+            return Ok(Found { session, by_opener: false });
         }
         let was_here = !matches!(request.start, Start::Fresh | Start::Number(0));
         if request.tunnel && (was_here || request.came_back) {
@@ -89,8 +89,7 @@ impl Table {
         request: &JoinRequest,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, SessionError> {
-        let join = |session: &Arc<Session>, opened| session.join_stream(request, opened, client);
-        let stream = self.settle(found, request, join)?;
+        let stream = self.settle(found, request, |session| session.join_stream(request, client))?;
         self.go_on(&stream.handle, request);
         Ok(stream)
     }
@@ -101,8 +100,8 @@ impl Table {
         request: &JoinRequest,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, SessionError> {
-        let join = |session: &Arc<Session>, opened| session.join_poll(request, opened, client);
-        let poll = self.settle(self.find_or_open(request)?, request, join)?;
+        let found = self.find_or_open(request)?;
+        let poll = self.settle(found, request, |session| session.join_poll(request, client))?;
         self.go_on(&poll.handle, request);
         Ok(poll)
     }
@@ -112,21 +111,21 @@ impl Table {
         joined.session.flush();
     }
 
-    /// Has a request `join` the session that was found for it, or was opened by it; another one where that ends meanwhile.
+    /// Has a request `join` the session that was found for it; another one where that ends meanwhile.
     fn settle<T>(
         self: &Arc<Self>,
         mut found: Found,
         request: &JoinRequest,
-        join: impl Fn(&Arc<Session>, bool) -> Result<T, NotJoined>,
+        join: impl Fn(&Arc<Session>) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
         for _ in 0..TRIES_MAX {
-            let (session, opened) = (&found.session, found.opened);
-            match session.await_opening(opened) {
-                Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
+            let session = &found.session;
+            match session.await_opening(found.by_opener) {
+                Phase::Ended(reason) if request.wants_this_attempt(&reason, found.by_opener) => {
                     return Err(SessionError::of(reason));
                 }
                 Phase::Ended(_) => self.remove(session),
-                _ => match join(session, opened) {
+                _ => match join(session) {
                     Ok(joined) => return Ok(joined),
                     Err(NotJoined::Taken(present))
                         if session.loses_within(&present, STRANGER_GRACE) => {}
@@ -159,7 +158,7 @@ impl Table {
     /// The session of a POST; with a `poll-queue` it is opened if there is none.
     pub fn for_post(self: &Arc<Self>, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let Some(queue) = request.queue else { return self.existing(request) };
-        self.settle(self.find_or_open(request)?, request, |session, _| {
+        self.settle(self.find_or_open(request)?, request, |session| {
             let mut state = session.lock();
             state.polls.queue = queue;
             state.listeners.live_for(self.rules.session);
@@ -242,7 +241,7 @@ impl Table {
         if let Some(session) = sessions.get(&*request.path).cloned() {
             drop(sessions);
             let session = self.admit(session, request)?;
-            return Ok(Some(Found { session, opened: false }));
+            return Ok(Some(Found { session, by_opener: false }));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
         if self.draining.load(Ordering::Relaxed) {
@@ -253,7 +252,7 @@ impl Table {
         }
         sessions.insert((&*request.path).into(), Arc::clone(&session));
         drop(sessions);
-        let found = Found { session, opened: true };
+        let found = Found { session, by_opener: true };
         self.connect(&found.session)?;
         Ok(Some(found))
     }
@@ -283,9 +282,9 @@ impl Table {
 impl JoinRequest {
     /// Whether the end of the attempt that it waited for is the answer to it. A stream that did not open the session tries
     /// for itself.
-    fn wants_this_attempt(&self, reason: &EndReason, opened: bool) -> bool {
+    fn wants_this_attempt(&self, reason: &EndReason, by_opener: bool) -> bool {
         match self.kind {
-            Kind::Stream => opened,
+            Kind::Stream => by_opener,
             Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
         }
     }

@@ -214,11 +214,10 @@ impl Session {
         json
     }
 
-    /// Joins a poll. `opened`: the session, by this request.
+    /// Joins a poll.
     pub(super) fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        opened: bool,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
@@ -239,7 +238,7 @@ impl Session {
             _ => proven,
         };
         let goes_on = acknowledged.is_some() && start != Start::Number(0);
-        state.subscribe_from_url(self, request, opened, goes_on)?;
+        state.subscribe_from_url(self, request, goes_on)?;
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         acknowledged.into_iter().for_each(|place| state.acknowledge(place));
         let after = (start != Start::Fresh).then_some(acknowledged.unwrap_or(0));
