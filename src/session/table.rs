@@ -35,7 +35,8 @@ const FORGET_ROUNDS: usize = 64;
 /// A session without a listener for longer makes room: its client is not on its way back, or can wait no longer than others.
 const IDLE_FOR: Duration = Duration::from_secs(5);
 
-/// Between two searches that find none, where a session that was busy may be one.
+/// Between two searches for a session that makes room, where the first finds none: a crowd of newcomers must not search through all
+/// sessions each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
@@ -52,7 +53,6 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
-    /// Until then no session can make room: a crowd of newcomers must not search through all sessions each time.
     no_room_until: Mutex<Option<Instant>>,
     pub(super) repeats: Repeats,
 }
@@ -154,22 +154,12 @@ impl Table {
         if self.no_room_until.lock().is_some_and(|until| now < until) {
             return false;
         }
-        let mut next = now + IDLE_FOR;
-        let mut longest: Option<((bool, Instant), Arc<Session>)> = None;
-        for session in self.all() {
-            let Some(state) = session.state.try_lock() else {
-                next = next.min(now + LOOK_AGAIN);
-                continue;
-            };
-            let Some(idle) = state.idle_since() else { continue };
-            drop(state);
-            next = next.min(idle.1 + IDLE_FOR);
-            if idle.1 + IDLE_FOR <= now && longest.as_ref().is_none_or(|(least, _)| idle < *least) {
-                longest = Some((idle, session));
-            }
-        }
-        let Some((_, session)) = longest else {
-            *self.no_room_until.lock() = Some(next);
+        // One that is locked is in use.
+        let idle_since = |session: &Session| session.state.try_lock()?.idle_since();
+        let idle = self.all().into_iter().filter_map(|one| Some((idle_since(&one)?, one)));
+        let long_idle = idle.filter(|((_, since), _)| *since + IDLE_FOR <= now);
+        let Some((_, session)) = long_idle.min_by_key(|(idle, _)| *idle) else {
+            *self.no_room_until.lock() = Some(now + LOOK_AGAIN);
             return false;
         };
         // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
