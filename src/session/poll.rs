@@ -81,7 +81,8 @@ impl Poll {
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
             let from = (self.cursor(&state), self.start(&state));
-            let events = if busy { Vec::new() } else { state.answer(from.1, bytes_max) };
+            let news = state.mailbox.first_after(from.1, bytes_max);
+            let events: Vec<_> = news.filter(|_| !busy).collect();
             let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
             else {
                 return PollStep::Wait(Some(now + ROOM_PAUSE));
@@ -250,17 +251,6 @@ impl Session {
 }
 
 impl State {
-    /// What an answer carries of the messages after `start`: so many bytes, or one message.
-    fn answer(&self, start: u64, bytes_max: usize) -> Vec<Placed<'_>> {
-        let mut size = 0;
-        let fits = |(_, event): &Placed<'_>| {
-            let is_first = size == 0;
-            size += event.len();
-            is_first || size <= bytes_max
-        };
-        self.mailbox.after(start).take_while(fits).collect()
-    }
-
     /// A poll's client has everything up to `place`. Where only polls listen it is forgotten at once; a stream may still
     /// have to come back for it.
     fn acknowledge(&mut self, place: u64) {
