@@ -148,7 +148,10 @@ impl Session {
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
     /// An error is a sentence for the client, and the `chan_id` if there is one.
     pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
-        let mut state = self.wait_for_room().map_err(|why| (why, None))?;
+        let Some(mut state) = self.wait_for_room() else {
+            let why = "the upstream takes no commands at the moment, send this item again later";
+            return Err((why.to_owned(), None));
+        };
         let ended = matches!(state.phase, Phase::Ended(_));
         // What takes nothing gives back, and passes.
         let bytes = request.bytes();
@@ -230,12 +233,6 @@ impl Session {
             r#"{{"type":"disconnected","session_id":"{id}","reason":{reason},"reconnect":{reconnect}}}"#
         );
         Notice { name: Some("upstream"), data: data.into() }
-    }
-
-    /// A tunnel never skips: one that lost a frame is closed.
-    fn end_skipping(&self) {
-        let reason = "frames would have been lost".to_owned();
-        self.table.end(self, EndReason::ForGood { told: tunnel::overflowed(), reason });
     }
 }
 

@@ -58,12 +58,8 @@ impl LinkHandler for Session {
             None if is_ping(text) => state.mailbox.tell(&Notice { name: None, data: text.into() }),
             None => state.mailbox.push(&[text]),
         }
-        let skipped = state.has_skipped();
         let has_commands = !state.outbox.is_empty();
-        drop(state);
-        if skipped {
-            self.end_skipping();
-        }
+        self.end_if_skipped(state);
         if has_commands {
             self.flush();
         }

@@ -86,20 +86,18 @@ impl State {
 }
 
 impl Session {
-    /// Locks the session when its outbox has room.
-    pub(super) fn wait_for_room(&self) -> Result<Locked<'_>, String> {
+    /// Locks the session when its outbox has room; `None`: it has none for too long.
+    pub(super) fn wait_for_room(&self) -> Option<Locked<'_>> {
         let deadline = Instant::now() + WAIT;
         let has_room = |state: &State| state.outbox.has_room(self.table.rules.bounds.bytes);
         loop {
             let may_go_on = |state: &State| has_room(state) || !state.outbox.flushing;
             let state = self.wait_until(self.lock(), Some(deadline), may_go_on);
             if has_room(&state) {
-                return Ok(state);
+                return Some(state);
             }
             if state.outbox.flushing {
-                let why =
-                    "the upstream takes no commands at the moment, send this item again later";
-                return Err(why.to_owned());
+                return None;
             }
             drop(state);
             self.flush();

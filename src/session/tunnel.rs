@@ -98,12 +98,6 @@ impl State {
         self.tunnel().is_some() && !place.is_some_and(resumes)
     }
 
-    /// Whether this is a tunnel that has dropped a frame which no listener had been given.
-    pub(super) fn has_skipped(&self) -> bool {
-        let given = self.mailbox.delivered().max(self.polls.acked);
-        self.tunnel().is_some() && self.mailbox.missed(given) > 0
-    }
-
     /// What a tunnel's listeners are told at its end, if it has come.
     fn close(&self) -> Option<&Notice> {
         match &self.phase {
@@ -120,7 +114,7 @@ impl State {
 impl Session {
     /// Takes the frames of one POST on their way up. `seq`: its number, from 1; one that was taken before is not sent again.
     pub fn send_frames(&self, seq: Option<u64>, frames: Vec<String>) -> Result<(), SessionError> {
-        let mut state = self.wait_for_room().map_err(|_| SessionError::Busy)?;
+        let mut state = self.wait_for_room().ok_or(SessionError::Busy)?;
         if let Some(seq) = seq {
             state = self.await_posts(state, seq.saturating_sub(1));
         }
@@ -198,6 +192,17 @@ impl Session {
             self.end_closed();
         }
         close.map(|notice| notice.data.to_string())
+    }
+
+    /// Ends a tunnel that has dropped a frame which no listener had been given: it never skips.
+    pub(super) fn end_if_skipped(&self, state: Locked<'_>) {
+        let given = state.mailbox.delivered().max(state.polls.acked);
+        let has_skipped = self.is_tunnel && state.mailbox.missed(given) > 0;
+        drop(state);
+        if has_skipped {
+            let reason = "frames would have been lost".to_owned();
+            self.table.end(self, EndReason::ForGood { told: overflowed(), reason });
+        }
     }
 
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
