@@ -26,8 +26,8 @@ use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
 use crate::report::info;
 use crate::upstream::{Handshake, Link, Upstream};
-use channels::Channels;
-pub use channels::Request;
+pub use channels::Item;
+use channels::{Channels, ItemResult};
 use join::Fingerprint;
 pub use join::{JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
@@ -146,26 +146,25 @@ impl Session {
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
-    /// An error is a sentence for the client, and the `chan_id` if there is one.
-    pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
+    pub fn run(&self, item: Item) -> ItemResult {
         let Some(mut state) = self.wait_for_room() else {
             let why = "the upstream takes no commands at the moment, send this item again later";
             return Err((why.to_owned(), None));
         };
-        let ended = matches!(state.phase, Phase::Ended(_));
         // What takes nothing gives back, and passes.
-        let bytes = request.bytes();
+        let bytes = item.bytes();
         if bytes > 0 && !self.table.budget.fits(bytes) {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
+        let ended = matches!(state.phase, Phase::Ended(_));
         let Some((channels, mut out)) = state.effects(self).filter(|_| !ended) else {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         };
-        match request {
-            Request::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
-            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
-            Request::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
+        match item {
+            Item::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
+            Item::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
+            Item::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
         }
     }
 
