@@ -54,7 +54,11 @@ impl EndedSessions {
         }
     }
 
+    /// Only the first end counts.
     pub fn remember(&mut self, secret: u128, ended: Ended) {
+        if self.by_secret.contains_key(&secret) {
+            return;
+        }
         self.bytes += ended.bytes();
         while self.order.len() >= self.max || !self.share.try_set(self.bytes) {
             let Some(oldest) = self.order.pop_front() else { break };
@@ -131,6 +135,22 @@ mod tests {
                 assert_eq!(sessions.close(None, path, now).is_some(), secret % 2 == 1);
             }
         })
+    }
+
+    #[test]
+    fn one_that_is_remembered_twice_is_counted_once() {
+        let (budget, now) = (Budget::new(1 << 30), Instant::now());
+        let mut sessions = EndedSessions::new(10, &budget);
+
+        for reason in ["x".repeat(10_000), "y".repeat(10_000)] {
+            let until = now + Duration::from_secs(60);
+            sessions.remember(1, Ended { path: 2, refused: LOGIN, reason, close: None, until });
+        }
+
+        let held = budget.held();
+        sessions.forget_expired(now);
+        assert_eq!(budget.held(), held);
+        assert!(sessions.reason(1, 2, LOGIN, now).unwrap().starts_with('x'));
     }
 
     #[test]

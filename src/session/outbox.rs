@@ -133,6 +133,31 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
+    fn there_is_room_below_256_frames() {
+        let mut outbox = Outbox::default();
+        (1..256).for_each(|_| outbox.push("frame".to_owned()));
+        assert!(outbox.has_room(usize::MAX));
+
+        outbox.push("frame".to_owned());
+
+        assert!(!outbox.has_room(usize::MAX));
+        assert!(outbox.pop().is_some() && outbox.has_room(usize::MAX));
+    }
+
+    #[test]
+    fn there_is_room_below_so_many_bytes_for_one_frame_of_any_size() {
+        let mut outbox = Outbox::default();
+        outbox.push("x".repeat(9));
+        assert!(outbox.has_room(10));
+
+        outbox.push("x".repeat(100));
+
+        assert!(!outbox.has_room(10) && outbox.bytes() == 109);
+        assert!(outbox.pop().is_some() && !outbox.has_room(10));
+        assert!(outbox.pop().is_some() && outbox.has_room(10));
+    }
+
+    #[test]
     fn after_a_write_that_panics_another_thread_may_write() {
         let session = session();
         session.lock().outbox.flushing = true;
