@@ -1,4 +1,4 @@
-//! A mailbox: the events one session keeps for listeners that come and go.
+//! A mailbox: the events one session keeps for listeners that come and go ("What is kept" in `src/api.md`).
 //!
 //! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor.
 //! Never: does I/O, starts a thread, or looks inside an event.
@@ -13,8 +13,8 @@
 //! | `delivered` | is known to be written to a listener's socket, or acknowledged: a tunnel may forget it |
 //! | `acked` (in `PollState`) | a poll's reply carried, or a poll acknowledged: where the next poll goes on |
 //!
-//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
-//! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
+//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has. Where `oldest - 1` is over the cursor,
+//! the difference is what the listener missed, told as `dropped`; it goes on after the higher of the two.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 mod log;
@@ -112,7 +112,7 @@ pub struct Mailbox {
     keys: u64,
     /// Bytes of all notices that wait, each listener counted.
     notice_bytes: usize,
-    /// When every listener had what: the ages by which events are forgotten.
+    /// Up to which place every listener had everything at which time, the oldest first: by this events are forgotten by age.
     marks: VecDeque<(Instant, u64)>,
 }
 

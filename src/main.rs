@@ -129,7 +129,7 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
     Rules {
         reuse: config.reuse,
         strict_headers: config.strict_headers,
-        session: config.session,
+        poll_window: config.session,
         resume_window: config.resume_window,
         bounds: Bounds { events: config.max_queue, bytes: config.max_queue_bytes },
         channels_max: config.max_channels,

@@ -1,9 +1,19 @@
 //! A session: one upstream WebSocket, and everything that is remembered for it between requests.
 //!
-//! Owns: the session's phase, and its parts: the mailbox, the channels or the tunnel, the outbox, the listeners, the polls.
+//! | file | decides |
+//! | --- | --- |
+//! | `table` | which session makes room, forgets messages, is over |
+//! | `open`, `join` | which request finds or opens a session; what it says, and the reasons for a no |
+//! | `listeners`, `stream`, `poll` | whose place a newcomer takes, where it starts, what it is given |
+//! | `channels`, `repeat` | what an item of a POST does; what is sent upstream again |
+//! | `tunnel` | the same for unchanged WebSocket clients |
+//! | `link`, `outbox` | what it means that a link comes or goes; in which order, and when, frames go up |
+//! | `ended` | what is remembered of sessions that were ended for good |
+//! | `lock`, `shares` | which threads a change wakes; what a session holds of `--max-memory` |
+//!
 //! Never: touches a socket, or holds its one lock during I/O.
-//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush` writes what they left in the outbox.
-//! At the limits: see `outbox`, `channels`, `Rules`, and `mailbox` for the messages.
+//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush`
+//! writes what they left in the outbox.
 
 mod channels;
 mod ended;
@@ -92,7 +102,8 @@ pub struct Session {
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
+    /// Guards all that changes. Taken by the upstream's thread, by those of requests (also to build a poll's answer, or to copy the
+    /// next messages of a stream), and by the sweeper; never held during I/O, never with the table's lock.
     state: Mutex<State>,
     /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
     changed: Condvar,

@@ -1,4 +1,5 @@
-//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
+//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does ("Subscriptions" in
+//! `src/api.md`).
 //!
 //! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.

@@ -14,14 +14,14 @@ pub struct Rules {
     /// `-r`: any number of streams share a session.
     pub reuse: bool,
     pub strict_headers: bool,
-    /// How long a session outlives a poll.
-    pub session: Duration,
+    /// `-S`: how long a session outlives a poll.
+    pub poll_window: Duration,
     /// How long a session outlives a stream.
     pub resume_window: Duration,
     pub bounds: Bounds,
     pub channels_max: usize,
     pub sessions_max: usize,
-    /// Bytes that all sessions keep together.
+    /// Bytes that clients and the upstream may make the process hold.
     pub memory_max: usize,
 }
 
@@ -30,7 +30,7 @@ impl Rules {
     pub(super) fn outlives(&self, kind: Kind) -> Duration {
         match kind {
             Kind::Stream => self.resume_window,
-            Kind::Poll => self.session,
+            Kind::Poll => self.poll_window,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the upstream's thread tells a session, and what that means for it.
+//! What the upstream's thread tells a session, and what that means for it ("The upstream goes away" in `src/api.md`).
 //!
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.

@@ -1,4 +1,4 @@
-//! How a request gets its session: found by its path, opened if need be, and joined.
+//! How a request gets its session: found by its path, opened if need be, and joined ("Opening a session" in `src/api.md`).
 //!
 //! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
 //! Never: waits with a lock held.
@@ -161,7 +161,7 @@ impl Table {
         self.settle(self.find_or_open(request)?, request, |session| {
             let mut state = session.lock();
             state.polls.queue = queue;
-            state.listeners.live_for(self.rules.session);
+            state.listeners.live_for(self.rules.poll_window);
             Ok(Arc::clone(session))
         })
     }

@@ -1,4 +1,4 @@
-//! Polls: how one joins a session, and what its reply carries.
+//! Polls: how one joins a session, and what its reply carries ("Long polls" in `src/api.md`).
 //!
 //! Owns: acknowledgement, `poll-queue`, and how one poll replaces another.
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
-/// backlog through in pieces all the same. The next poll brings the rest, at once. What ends with its session comes whole.
+/// Bytes of messages in one answer, the first message whatever its size; the next poll brings the rest, at once. A network that
+/// cuts long answers would else never let a backlog through. The last answer of a session has all that there is.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Messages that a session keeps for a poller that does not say (`poll-queue`).
+/// `poll-queue` where no poll says one.
 pub const POLL_QUEUE_DEFAULT: usize = 32;
 
 pub(super) struct PollState {
@@ -32,7 +32,7 @@ pub(super) struct PollState {
 /// One waiting long poll's place in a session.
 pub struct Poll {
     pub handle: ListenerHandle,
-    /// With `after`: the place to go on from. Without: where the last reply ended.
+    /// Where it goes on; `None`, without `after`: at `PollState::acked`.
     after: Option<u64>,
     /// What its client had when it joined.
     joined_at: u64,

@@ -1,4 +1,4 @@
-//! Streams: how one joins a session, and what its thread is given to write.
+//! Streams: how one joins a session, and what its thread is given to write ("Streams" in `src/api.md`).
 //!
 //! Owns: the first event (`joined`, or a tunnel's `open`), and where a stream starts.
 //! Never: does I/O; `sse` writes what `next` returns.
@@ -111,7 +111,7 @@ impl Session {
             return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
-        let present = state.listeners.first().cloned();
+        let present = state.listeners.current().cloned();
         if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
             return Err(NotJoined::Taken(Arc::clone(present)));
         }

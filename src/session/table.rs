@@ -1,7 +1,7 @@
-//! The table of sessions: by path, opened once, ended once.
+//! The table of sessions: by path, opened once, ended once ("Ending" and "Limits" in `src/api.md`).
 //!
-//! Owns: expiry, what is remembered of sessions that were ended for good, the memory that all of them may keep, and which of
-//! them makes room for a newcomer. Which request may open or use a session is in `open`.
+//! Owns: expiry, what is remembered of sessions that were ended for good, the memory of the process (`--max-memory`), and which
+//! session makes room for a newcomer. Which request may open or use one is in `open`.
 //! Never: holds its lock while it waits, or together with a session's; makes room by one that had a listener a moment ago.
 //! At the limits: over `--max-memory` the session that keeps most forgets its oldest message. At `--max-sessions`, where none
 //! can make room, the newcomer is refused.
@@ -77,7 +77,8 @@ impl Table {
         });
         repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
-        let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
+        let pace =
+            (table.rules.poll_window.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
         let run = move || sweep(&swept, pace);
         thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
         Ok(table)
@@ -135,7 +136,7 @@ impl Table {
         if let EndReason::ForGood { told, reason } = &reason {
             let (lasts, close) = match session.is_tunnel {
                 true => (self.rules.resume_window, Some(told.data.to_string())),
-                false => (self.rules.session, None),
+                false => (self.rules.poll_window, None),
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
@@ -190,8 +191,9 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where all that are not the newest are too little
-    /// to matter, its newest too. A little more than must be, so that not every message has to look for it.
+    /// Over `--max-memory` the session that has most beside its newest message forgets its oldest ones. Where that is too little to
+    /// matter, the session that keeps most forgets its newest too. Each forgets a little more than it must, so that not every
+    /// message begins a search.
     pub(super) fn keep_within_memory(&self) {
         let stock = self.budget.max() / 64;
         for _ in 0..FORGET_ROUNDS {

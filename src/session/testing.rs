@@ -19,7 +19,7 @@ pub fn session() -> Arc<Session> {
     let rules = Rules {
         reuse: false,
         strict_headers: false,
-        session: LONG,
+        poll_window: LONG,
         resume_window: LONG,
         bounds: Bounds { events: 10, bytes: 1000 },
         channels_max: 10,

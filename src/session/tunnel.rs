@@ -1,5 +1,5 @@
 //! Tunnels: sessions that carry a WebSocket's frames as they are, for clients that speak the upstream's protocol
-//! themselves ("Unchanged WebSocket clients" of the API).
+//! themselves ("Tunnels" in `src/api.md`).
 //!
 //! Owns: what a tunnel has beside the mailbox: its subprotocol, the number of its last POST, its close.
 //! Never: reads a frame's meaning; `link` knows ActionCable's ping, which is of use only while a stream is open.
@@ -86,8 +86,8 @@ impl State {
         self.tunnel().map_or(0, |tunnel| tunnel.posts)
     }
 
-    /// Whether a listener that wants to go on there cannot without missing a frame, in a tunnel. `fresh`: where one that does
-    /// not say would.
+    /// Whether this is a tunnel in which a listener cannot start there without missing a frame: its client speaks a protocol that
+    /// breaks with one frame lost. `fresh`: where one that does not say starts.
     pub(super) fn would_skip(&self, session: &Session, start: Start, fresh: u64) -> bool {
         let place = match start {
             Start::Fresh => Some(fresh),
