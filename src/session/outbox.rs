@@ -107,8 +107,8 @@ impl Session {
     /// Writes what is in the outbox, in order, unless another thread is at it. May wait for the upstream as long as one write
     /// may take.
     pub fn flush(&self) {
-        self.watch_answers();
         let mut state = self.lock();
+        self.watch_answers(&mut state);
         if state.outbox.flushing || state.outbox.is_empty() {
             return;
         }
