@@ -68,7 +68,7 @@ pub enum EndReason {
     Drained,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Phase {
     /// The first attempt is under way.
     Opening,
@@ -181,13 +181,17 @@ impl Session {
 
     /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that opened the
     /// session, unless it is this one, has had its turn.
-    fn await_opening(&self, is_opener: bool) -> Phase {
+    fn await_opening(&self, is_opener: bool) -> Result<(), EndReason> {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
             Phase::Open => is_opener || !state.awaits_opener,
             Phase::Ended(_) => true,
         };
-        self.wait_until(self.lock(), None, ready).phase.clone()
+        let state = self.wait_until(self.lock(), None, ready);
+        match &state.phase {
+            Phase::Ended(reason) => Err(reason.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.

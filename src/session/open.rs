@@ -16,7 +16,6 @@ use super::tunnel::Tunnel;
 use super::{EndReason, Mode, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
-use crate::upstream::LinkHandler;
 use parking_lot::{Condvar, Mutex};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,26 +119,27 @@ impl Table {
     ) -> Result<T, SessionError> {
         for _ in 0..TRIES_MAX {
             let session = &found.session;
-            match session.await_opening(found.by_opener) {
-                Phase::Ended(reason) if request.wants_this_attempt(&reason, found.by_opener) => {
+            let joined = match session.await_opening(found.by_opener) {
+                Ok(()) => join(session),
+                Err(reason) if request.wants_this_attempt(&reason, found.by_opener) => {
                     return Err(SessionError::of(reason));
                 }
-                Phase::Ended(_) => self.remove(session),
-                _ => match join(session) {
-                    Ok(joined) => return Ok(joined),
-                    Err(NotJoined::Taken(present))
-                        if session.loses_within(&present, STRANGER_GRACE) => {}
-                    Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
-                    Err(NotJoined::Reload) => {
-                        self.measure(request)?;
-                        self.end(session, EndReason::Dropped("the page was reloaded"));
-                    }
-                    Err(NotJoined::Gone) => {
-                        return Err(SessionError::Gone(session.last_words(request.start)));
-                    }
-                    Err(NotJoined::Refused(why)) => return Err(why),
-                    Err(NotJoined::Over) => self.remove(session),
-                },
+                Err(_) => Err(NotJoined::Over),
+            };
+            match joined {
+                Ok(joined) => return Ok(joined),
+                Err(NotJoined::Taken(present))
+                    if session.loses_within(&present, STRANGER_GRACE) => {}
+                Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
+                Err(NotJoined::Reload) => {
+                    self.measure(request)?;
+                    self.end(session, EndReason::Dropped("the page was reloaded"));
+                }
+                Err(NotJoined::Gone) => {
+                    return Err(SessionError::Gone(session.last_words(request.start)));
+                }
+                Err(NotJoined::Refused(why)) => return Err(why),
+                Err(NotJoined::Over) => self.remove(session),
             }
             found = self.find_or_open(request)?;
         }
@@ -227,10 +227,8 @@ impl Table {
     /// A session that is there, after its first attempt.
     fn existing(&self, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let session = self.find(request)?.ok_or(SessionError::NotFound)?;
-        match session.await_opening(false) {
-            Phase::Ended(_) => Err(SessionError::NotFound),
-            _ => Ok(session),
-        }
+        session.await_opening(false).map_err(|_| SessionError::NotFound)?;
+        Ok(session)
     }
 
     /// Opens a session, unless another request was quicker; `None`: there are as many as there may be.
@@ -258,24 +256,20 @@ impl Table {
     }
 
     fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
-        let owner: Arc<dyn LinkHandler> = Arc::clone(session) as Arc<dyn LinkHandler>;
-        match self.connector.start(session.name(), owner) {
-            Ok(upstream) => {
-                info!("event=session-opened session={}", session.name());
-                let mut state = session.lock();
-                // Of a session that has ended meanwhile it is dropped.
-                if !matches!(state.phase, Phase::Ended(_)) {
-                    state.upstream = Some(upstream);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.count_refusal(&format_args!("no thread for one more: {error}"));
-                let why = SessionError::Failed("no thread for one more session".to_owned());
-                self.end(session, EndReason::NotOpened(why));
-                Err(SessionError::Full)
-            }
+        let handler = Arc::clone(session);
+        let upstream = self.connector.start(session.name(), handler).map_err(|error| {
+            self.count_refusal(&format_args!("no thread for one more: {error}"));
+            let why = SessionError::Failed("no thread for one more session".to_owned());
+            self.end(session, EndReason::NotOpened(why));
+            SessionError::Full
+        })?;
+        info!("event=session-opened session={}", session.name());
+        let mut state = session.lock();
+        // Of a session that has ended meanwhile it is dropped.
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.upstream = Some(upstream);
         }
+        Ok(())
     }
 }
 
