@@ -1,4 +1,4 @@
-//! A mailbox: the events one session keeps for listeners that come and go.
+//! A mailbox: the events one session keeps for listeners that come and go ("What is kept" in `src/api.md`).
 //!
 //! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor.
 //! Never: does I/O, starts a thread, or looks inside an event.
@@ -13,8 +13,8 @@
 //! | `delivered` | is known to be written to a listener's socket, or acknowledged: a tunnel may forget it |
 //! | `acked` (in `PollState`) | a poll's reply carried, or a poll acknowledged: where the next poll goes on |
 //!
-//! A place is an event's number; a cursor is the last place that its listener has. Resume, acknowledgement, takeover and `dropped`
-//! all ask how many events after a cursor are gone: `oldest - 1 - cursor`, or 0.
+//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has. Where `oldest - 1` is over the cursor,
+//! the difference is what the listener missed, told as `dropped`; it goes on after the higher of the two.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 mod log;
@@ -54,42 +54,28 @@ pub struct Notice {
 
 pub type Placed<'a> = (u64, &'a str);
 
-#[derive(Debug, Default)]
+/// Copies of events whose places follow each other.
+#[derive(Debug)]
 pub struct Batch {
-    text: String,
-    /// Each event's place, and where it ends in the text.
-    ends: Vec<(u64, usize)>,
+    first: u64,
+    events: Log,
 }
 
 impl Batch {
-    /// The events that fit, one at least, of those that are there.
-    fn of<'a>(events: impl Iterator<Item = Placed<'a>>) -> Batch {
-        let mut batch = Batch::default();
-        for (place, event) in events {
-            if !batch.is_empty() && batch.text.len() + event.len() > BATCH_BYTES {
-                break;
-            }
-            batch.text.push_str(event);
-            batch.ends.push((place, batch.text.len()));
-        }
-        batch
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = Placed<'_>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, (place, end))| (*place, &self.text[start..*end]))
+        (self.first..).zip(self.events.after(0))
     }
 
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.events.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len() == 0
     }
 
     pub fn bytes(&self) -> usize {
-        self.text.len()
+        self.events.bytes()
     }
 }
 
@@ -126,7 +112,7 @@ pub struct Mailbox {
     keys: u64,
     /// Bytes of all notices that wait, each listener counted.
     notice_bytes: usize,
-    /// At which time every listener had everything up to which place: the ages by which events are forgotten.
+    /// Up to which place every listener had everything at which time, the oldest first: by this events are forgotten by age.
     marks: VecDeque<(Instant, u64)>,
 }
 
@@ -206,11 +192,24 @@ impl Mailbox {
     }
 
     /// The kept events after `cursor`, oldest first.
-    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + '_ {
+    fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + Clone {
         let skipped = (cursor + 1).saturating_sub(self.oldest);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
         let first = self.oldest + skipped as u64;
         (first..).zip(self.log.after(skipped))
+    }
+
+    /// The first of them: so many bytes, or one event.
+    pub fn first_after(
+        &self,
+        cursor: u64,
+        bytes_max: usize,
+    ) -> impl Iterator<Item = Placed<'_>> + Clone {
+        let (mut is_first, mut bytes) = (true, 0);
+        self.after(cursor).take_while(move |(_, event)| {
+            bytes += event.len();
+            std::mem::take(&mut is_first) || bytes <= bytes_max
+        })
     }
 
     /// Adds a listener that has everything up to `cursor`.
@@ -239,21 +238,20 @@ impl Mailbox {
         let Some(listener) = self.listener(key) else { return Next::Nothing };
         let missed = gone.saturating_sub(listener.cursor);
         let cursor = listener.cursor.max(gone);
-        let until = match listener.notices.front() {
-            Some((place, _)) if *place <= cursor && missed == 0 => {
-                let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
-                self.notice_bytes -= notice.data.len();
-                return Next::Notice { place: cursor, notice };
-            }
-            Some((place, _)) => *place,
-            None => last,
-        };
-        let mut events = self.after(cursor).take_while(|(place, _)| *place <= until).peekable();
-        let bytes = events.peek().map_or(0, |(_, event)| event.len());
+        // A notice comes after the events before it.
+        let until = listener.notices.front().map_or(last, |(place, _)| *place);
+        if until <= cursor && missed == 0 {
+            let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
+            self.notice_bytes -= notice.data.len();
+            return Next::Notice { place: cursor, notice };
+        }
+        let next = self.first_after(cursor, BATCH_BYTES);
+        let next = next.take_while(|(place, _)| *place <= until).map(|(_, event)| event);
+        let bytes = next.clone().map(str::len).sum();
         if bytes > BATCH_BYTES && !has_room(bytes) {
             return Next::NoRoom;
         }
-        let events = Batch::of(events);
+        let events = Batch { first: cursor + 1, events: Log::of(bytes, next) };
         if events.is_empty() && missed == 0 {
             return Next::Nothing;
         }

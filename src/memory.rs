@@ -41,12 +41,12 @@ pub enum Held {
 }
 
 impl Held {
-    /// What comes in large pieces, and is freed in seconds without being asked.
+    /// What comes in large pieces, and is given back as soon as it is read or written.
     fn is_large(self) -> bool {
         matches!(self, Held::Bodies | Held::Answers | Held::Writes | Held::Incoming)
     }
 
-    /// Each with its name in the metrics. One that is not here would panic when it is counted.
+    /// All of them in their order, with their names in the metrics. One that is missing here panics when it is first counted.
     pub const ALL: [(Held, &'static str); 10] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
@@ -161,8 +161,8 @@ impl Share {
         fits
     }
 
-    /// The same, but where nothing else of its kind is held it always has room: what is large goes on, one at a time. Messages on
-    /// their way out, in streams and in answers, are one kind here.
+    /// The same, but beyond the bound too where next to nothing else of its kind is held (answers and writes are one kind here): so
+    /// large ones go on one at a time, however little room there is.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
         let goes_out = |kind| matches!(kind, Held::Writes | Held::Answers);
         let is_alike = |kind| kind == self.kind || goes_out(kind) && goes_out(self.kind);

@@ -1,4 +1,4 @@
-//! One long poll: how it waits for its answer.
+//! One long poll: how it waits for its answer ("Long polls" in `src/api.md`).
 //!
 //! Owns: the wait, and the signs of life on a connection that waits for long.
 //! Never: keeps state between requests; what a poll goes on from is in the session.

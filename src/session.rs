@@ -1,19 +1,19 @@
 //! A session: one upstream WebSocket, and everything that is remembered for it between requests.
 //!
-//! Owns: the session's phase, and its parts: the mailbox, the channels or the tunnel, the outbox, the listeners, the polls.
-//! Never: touches a socket, or holds its one lock during I/O.
-//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush` writes what they left in the outbox.
-//! At the limits: see `outbox`, `channels`, `Rules`, and `mailbox` for the messages.
-//!
 //! | file | decides |
 //! | --- | --- |
-//! | `table`, `open` | which sessions there are; which request opens, finds or ends one, and which is a stranger's |
-//! | `join` | what a request asks for, and why there is no session for it |
-//! | `stream`, `poll`, `tunnel` | how a listener of each kind joins, and what it is handed |
-//! | `listeners`, `lock` | which listeners are there; how their threads are woken |
-//! | `channels`, `repeat` | what is subscribed; which commands are sent again, and when |
-//! | `outbox`, `link` | what waits for the upstream; what the upstream's thread brings |
-//! | `ended`, `shares` | what is remembered of the end; what counts towards `--max-memory` |
+//! | `table` | which session makes room, forgets messages, is over |
+//! | `open`, `join` | which request finds or opens a session; what it says, and the reasons for a no |
+//! | `listeners`, `stream`, `poll` | whose place a newcomer takes, where it starts, what it is given |
+//! | `channels`, `repeat` | what an item of a POST does; what is sent upstream again |
+//! | `tunnel` | the same for unchanged WebSocket clients |
+//! | `link`, `outbox` | what it means that a link comes or goes; in which order, and when, frames go up |
+//! | `ended` | what is remembered of sessions that were ended for good |
+//! | `lock`, `shares` | which threads a change wakes; what a session holds of `--max-memory` |
+//!
+//! Never: touches a socket, or holds its one lock during I/O.
+//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush`
+//! writes what they left in the outbox.
 
 mod channels;
 mod ended;
@@ -36,15 +36,14 @@ use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
 use crate::report::info;
 use crate::upstream::{Handshake, Link, Upstream};
-use channels::Channels;
-pub use channels::Request;
-use crossbeam_channel::Sender;
+pub use channels::Item;
+use channels::{Channels, ItemResult};
 use join::Fingerprint;
-pub use join::{Credentials, JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
+pub use join::{JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use poll::PollState;
 pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
@@ -53,7 +52,6 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 pub use stream::{Step, Stream};
 pub use table::Table;
-pub use tunnel::SendFramesError;
 use tunnel::Tunnel;
 
 #[derive(Clone, Debug)]
@@ -65,12 +63,12 @@ pub enum EndReason {
         told: Notice,
         reason: String,
     },
-    /// Its id opens a new one: for the log, why. A listener that is still there just ends.
+    /// Its id opens a new one, so its listeners, if it has any, are told nothing. Why is for the log.
     Dropped(&'static str),
     Drained,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Phase {
     /// The first attempt is under way.
     Opening,
@@ -104,9 +102,11 @@ pub struct Session {
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    /// Guards all that changes. Held at most while a poll's reply is made or one message is copied, by its clients' threads, its
-    /// upstream's, `sweeper` and `repeats`; never during I/O, never with the table's lock.
+    /// Guards all that changes. Taken by the upstream's thread, by those of requests (also to build a poll's answer, or to copy the
+    /// next messages of a stream), and by the sweeper; never held during I/O, never with the table's lock.
     state: Mutex<State>,
+    /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
+    changed: Condvar,
 }
 
 struct State {
@@ -118,8 +118,6 @@ struct State {
     link: Option<Arc<Link>>,
     /// What the next attempt carries.
     handshake: Arc<Handshake>,
-    /// The credentials in it.
-    shown: Fingerprint,
     outbox: Outbox,
     /// While the link is lost: what a stream that joins is told.
     away: Option<Notice>,
@@ -128,12 +126,8 @@ struct State {
     polls: PollState,
     /// `repeat` has it on its list.
     is_repeating: bool,
-    /// Opened by a GET that has yet to join: others that wait for the session let it go first.
+    /// The request that opened it has yet to join: no other joins before.
     awaits_opener: bool,
-    /// Threads that wait for the phase, the outbox, the listeners or a tunnel's POSTs to change.
-    waiters: Vec<Sender<()>>,
-    /// One of these changed.
-    changed: bool,
     shares: Shares,
 }
 
@@ -163,49 +157,55 @@ impl Session {
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
-    /// An error is a sentence for the client, and the `chan_id` if there is one.
-    pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
-        let mut state = self.wait_for_room().map_err(|why| (why, None))?;
-        let ended = matches!(state.phase, Phase::Ended(_));
+    pub fn run(&self, item: Item) -> ItemResult {
+        let Some(mut state) = self.wait_for_room() else {
+            let why = "the upstream takes no commands at the moment, send this item again later";
+            return Err((why.to_owned(), None));
+        };
         // What takes nothing gives back, and passes.
-        let bytes = request.bytes();
+        let bytes = item.bytes();
         if bytes > 0 && !self.table.budget.fits(bytes) {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
+        let ended = matches!(state.phase, Phase::Ended(_));
         let Some((channels, mut out)) = state.effects(self).filter(|_| !ended) else {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         };
-        match request {
-            Request::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
-            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
-            Request::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
+        match item {
+            Item::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
+            Item::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
+            Item::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
         }
     }
 
-    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that `opened` the
-    /// session has had its turn.
-    fn await_opening(&self, opened: bool) -> Phase {
+    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that opened the
+    /// session, unless it is this one, has had its turn.
+    fn await_opening(&self, is_opener: bool) -> Result<(), EndReason> {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
-            Phase::Open => opened || !state.awaits_opener,
+            Phase::Open => is_opener || !state.awaits_opener,
             Phase::Ended(_) => true,
         };
-        self.wait_until(self.lock(), None, ready).phase.clone()
+        let state = self.wait_until(self.lock(), None, ready);
+        match &state.phase {
+            Phase::Ended(reason) => Err(reason.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
-    fn renew_credentials(&self, shown: &Credentials, print: &Fingerprint) {
-        if self.table.rules.strict_headers || print.origin != self.opened_with.origin {
+    fn renew_credentials(&self, newer: &Handshake) {
+        let print = |handshake: &Handshake| Fingerprint::of(handshake, &self.table.keys);
+        if self.table.rules.strict_headers || print(newer).origin != self.opened_with.origin {
             return;
         }
         let mut state = self.lock();
-        let before = state.shown;
-        state.shown.renew(print, shown);
-        if state.shown != before {
-            shown.renew(Arc::make_mut(&mut state.handshake));
-            let bytes = bytes_of(&state.handshake);
-            state.shares.handshake.set(bytes);
+        let mut renewed = Handshake::clone(&state.handshake);
+        join::renew(&mut renewed, newer);
+        if print(&renewed).login != print(&state.handshake).login {
+            state.shares.handshake.set(bytes_of(&renewed));
+            state.handshake = Arc::new(renewed);
             // What was denied was another login.
             state.denied_since = None;
         }
@@ -223,7 +223,7 @@ impl Session {
         state.link = None;
         state.outbox.clear();
         state.mailbox.call();
-        state.changed = true;
+        self.changed.notify_all();
         let upstream = state.upstream.take();
         drop(state);
         info!("event=session-ended session={} reason={said:?}", self.name());
@@ -248,12 +248,6 @@ impl Session {
         );
         Notice { name: Some("upstream"), data: data.into() }
     }
-
-    /// A tunnel never skips: one that lost a frame is closed.
-    fn end_skipping(&self) {
-        let reason = "frames would have been lost".to_owned();
-        self.table.end(self, EndReason::ForGood { told: tunnel::overflowed(), reason });
-    }
 }
 
 impl State {
@@ -266,15 +260,15 @@ impl State {
         Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))
     }
 
-    /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.
+    /// Subscribes the channels in the URL of a GET, as a POST would, if it opened the session or joins without resuming.
     /// An error is a sentence for the client; nothing is changed then.
     fn subscribe_from_url(
         &mut self,
         session: &Session,
         request: &JoinRequest,
-        opened: bool,
         resumed: bool,
     ) -> Result<(), NotJoined> {
+        let opened = self.awaits_opener;
         if request.channels.is_empty() || resumed && !opened {
             return Ok(());
         }

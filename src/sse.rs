@@ -1,8 +1,8 @@
-//! One SSE stream: how events are written, and the loop that writes them.
+//! One SSE stream: how events are written, and the loop that writes them ("Streams" in `src/api.md`).
 //!
 //! Owns: the event-stream format (HTML standard, 9.2.5), heartbeats, the order in which a stream begins and ends.
 //! Never: knows paths or the upstream; it gets a `Write`.
-//! At the limit: a write may wait for `gate::Timeouts::write`, then its connection ends; its mailbox goes on without it.
+//! At the limit: a write may wait for `gate::Timeouts::write`; its mailbox goes on without it.
 
 mod raw;
 

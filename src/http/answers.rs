@@ -23,7 +23,7 @@ pub fn done(content_type: &str, session_id: &str) -> Answer {
     Answer::new(200).with("Content-Type", content_type).with("X-Session-Id", session_id)
 }
 
-/// An answer to a poll, a POST or a DELETE that gets no session.
+/// An answer to a poll, a POST or a DELETE that gets no session, or to frames that it does not take.
 pub fn denied(problem: SessionError) -> Answer {
     match problem {
         SessionError::NotFound => {
@@ -41,6 +41,14 @@ pub fn denied(problem: SessionError) -> Answer {
             let why =
                 quoted("no living tunnel can go on from there: open a new one under a new id");
             error(410, "").body(format!("{{\"error\":{why},\"close\":{close}}}\n"))
+        }
+        SessionError::Skips { expected } => {
+            let next = format!("the next POST of this tunnel is number {expected}");
+            error(409, &format!("seq: {next}, send that first"))
+        }
+        SessionError::Busy => {
+            error(503, "the upstream takes no frames at the moment, send them again")
+                .with("Retry-After", "2")
         }
         SessionError::Channels(why) => error(400, &why),
         SessionError::WrongKind => error(409, WRONG_KIND),

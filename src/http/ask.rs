@@ -4,9 +4,8 @@
 use super::HttpSettings;
 use super::query;
 use crate::gate::{Answer, Body, Exchange, Head, error};
-use crate::session::{Credentials, JoinRequest, Kind, Start};
+use crate::session::{JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Protocol, is_token};
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Default and maximum of `timeout`; 0 has no maximum.
@@ -136,13 +135,6 @@ fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequ
     let came_back = last.is_some();
     let start = last.map_or_else(|| after(query), Ok)?;
     let protocols = protocols(query)?;
-    let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
-    let credentials = Credentials {
-        cookie: joined(head.all("cookie").collect()),
-        authorization: joined(head.all("authorization").collect()),
-        query: query::passed_on(query, &settings.server_query, protocols.is_some()),
-        origin: settings.origins.origin_for_upstream(head),
-    };
     let is_get = head.method == "GET";
     let is_stream = is_get && accepts(head, "text/event-stream");
     let with_channels = is_get && protocols.is_none();
@@ -154,22 +146,20 @@ fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequ
         tunnel: protocols.is_some(),
         queue: None,
         channels: if with_channels { query::channels(query)? } else { Vec::new() },
-        handshake: handshake(head, exchange.peer, &credentials, protocols),
-        credentials,
+        handshake: handshake(exchange, settings, protocols),
     })
 }
 
 /// What the upstream's handshake carries of this request.
-fn handshake(
-    head: &Head,
-    peer: Option<IpAddr>,
-    credentials: &Credentials,
-    protocols: Option<String>,
-) -> Handshake {
+fn handshake(exchange: &Exchange, settings: &HttpSettings, protocols: Option<String>) -> Handshake {
+    let head = &exchange.head;
+    let (_, query) = head.path_and_query();
+    let query = query::passed_on(query, &settings.server_query, protocols.is_some());
     let mut headers = Vec::new();
     // HTTP/2 sends cookies in pieces (RFC 9113, 8.2.3), and Rails wants them whole.
-    if let Some(cookie) = &credentials.cookie {
-        headers.push(("Cookie".to_owned(), cookie.clone()));
+    let cookies: Vec<&[u8]> = head.all("cookie").collect();
+    if !cookies.is_empty() {
+        headers.push(("Cookie".to_owned(), cookies.join(&b"; "[..])));
     }
     for (name, value) in head.headers() {
         let lower = name.to_ascii_lowercase();
@@ -178,16 +168,16 @@ fn handshake(
             headers.push((name.to_owned(), value.to_vec()));
         }
     }
-    if let Some(origin) = &credentials.origin {
-        headers.push(("Origin".to_owned(), origin.clone()));
+    if let Some(origin) = settings.origins.origin_for_upstream(head) {
+        headers.push(("Origin".to_owned(), origin));
     }
-    let peer = peer.map(|peer| peer.to_string().into_bytes());
+    let peer = exchange.peer.map(|peer| peer.to_string().into_bytes());
     let hops: Vec<&[u8]> = head.all("x-forwarded-for").chain(peer.as_deref()).collect();
     if !hops.is_empty() {
         headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
     }
     let protocol = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
-    Handshake { query: credentials.query.clone(), headers, protocol }
+    Handshake { query, headers, protocol }
 }
 
 /// The event id that a client comes back with: `Last-Event-ID`, or else `lastEventId` in the query, by which those send it

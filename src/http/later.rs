@@ -5,7 +5,7 @@ use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client, ClientHandle, error};
-use crate::session::{Found, ListenerClient, SendFramesError, SessionError, Table};
+use crate::session::{Found, ListenerClient, SessionError, Table};
 use crate::{poll, sse};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -129,17 +129,7 @@ fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
         return Err(denied(SessionError::WrongKind));
     }
     let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
-    session.send_frames(ask.seq, frames).map_err(|problem| match problem {
-        SendFramesError::Skips { expected } => {
-            let next = format!("the next POST of this tunnel is number {expected}");
-            error(409, &format!("seq: {next}, send that first"))
-        }
-        SendFramesError::Closed(close) => denied(SessionError::Gone(close)),
-        SendFramesError::Busy => {
-            error(503, "the upstream takes no frames at the moment, send them again")
-                .with("Retry-After", "2")
-        }
-    })?;
+    session.send_frames(ask.seq, frames).map_err(denied)?;
     Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
 

@@ -16,6 +16,13 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// These events, whose texts have so many bytes.
+    pub fn of<'a>(bytes: usize, events: impl Iterator<Item = &'a str>) -> Log {
+        let mut log = Log { text: String::with_capacity(bytes), ..Log::default() };
+        events.for_each(|event| log.push(&[event]));
+        log
+    }
+
     pub fn len(&self) -> usize {
         self.lengths.len()
     }
@@ -54,7 +61,7 @@ impl Log {
     }
 
     /// The events behind the first `skipped`.
-    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> {
+    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> + Clone {
         let skipped = skipped.min(self.lengths.len());
         // From the nearer end: a listener is nearly always at the newest.
         let lengths = |range: std::ops::Range<usize>| -> usize {

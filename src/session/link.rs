@@ -1,4 +1,4 @@
-//! What the upstream's thread tells a session, and what that means for it.
+//! What the upstream's thread tells a session, and what that means for it ("The upstream goes away" in `src/api.md`).
 //!
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
@@ -58,12 +58,8 @@ impl LinkHandler for Session {
             None if is_ping(text) => state.mailbox.tell(&Notice { name: None, data: text.into() }),
             None => state.mailbox.push(&[text]),
         }
-        let skipped = state.has_skipped();
         let has_commands = !state.outbox.is_empty();
-        drop(state);
-        if skipped {
-            self.end_skipping();
-        }
+        self.end_if_skipped(state);
         if has_commands {
             self.flush();
         }
@@ -75,7 +71,7 @@ impl LinkHandler for Session {
 
     fn down(&self, down: Down) -> AfterDown {
         let mut state = self.lock();
-        state.changed = true;
+        self.changed.notify_all();
         let inner = &mut *state;
         match (&inner.phase, &mut inner.mode) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
@@ -157,7 +153,7 @@ impl State {
         if matches!(self.phase, Phase::Opening) {
             self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
-            self.changed = true;
+            session.changed.notify_all();
         }
     }
 

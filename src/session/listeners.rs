@@ -1,6 +1,6 @@
-//! The listeners of one session, and which of them have to go ("One listener or many" in `src/api.md`).
+//! The listeners of one session: which are there, and which have to go ("One listener or many" in `src/api.md`).
 //!
-//! Owns: which listeners are there, and for how long the session outlives them. Which may join is decided in `stream` and `poll`.
+//! Owns: their places, and for how long the session outlives them; which may join is in `stream` and `poll`.
 //! Never: does I/O; a `Stream` or a `Poll` is a place in the mailbox that its own thread reads and gives back by dropping it.
 //! At the limit: without `-r` there is one listener, with it any number of streams and one poll.
 
@@ -82,7 +82,7 @@ impl Listeners {
     }
 
     /// The listener whose place a newcomer needs, if there is one.
-    pub fn first(&self) -> Option<&Arc<Listener>> {
+    pub fn current(&self) -> Option<&Arc<Listener>> {
         self.list.iter().find(|listener| listener.is_here())
     }
 
@@ -166,7 +166,7 @@ impl Drop for ListenerHandle {
         state.listeners.live_for(self.session.table.rules.outlives(self.listener.kind));
         // A poll that waits for this one's reply looks again.
         state.mailbox.call();
-        state.changed = true;
+        self.session.changed.notify_all();
     }
 }
 
@@ -236,9 +236,9 @@ mod tests {
     use crate::session::testing::session;
     use std::thread;
 
-    struct Nobody;
+    struct Client;
 
-    impl ListenerClient for Nobody {
+    impl ListenerClient for Client {
         fn has_left(&self) -> bool {
             false
         }
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn that_a_client_has_left_is_told_while_its_session_is_locked() {
         let session = session();
-        let nobody: Arc<dyn ListenerClient> = Arc::new(Nobody);
-        let handle = session.add(&mut session.lock(), Kind::Stream, 0, &nobody, None);
+        let client: Arc<dyn ListenerClient> = Arc::new(Client);
+        let handle = session.add(&mut session.lock(), Kind::Stream, 0, &client, None);
         let (hook, (tell, told)) = (handle.disconnect_hook(), bounded(1));
 
         let state = session.lock();
@@ -260,7 +260,7 @@ mod tests {
         });
 
         assert!(told.recv_timeout(Duration::from_secs(5)).is_ok(), "it waits for the lock");
-        assert!(state.listeners.first().is_none());
+        assert!(state.listeners.current().is_none());
         assert!(handle.wait(Instant::now()));
         drop(state);
         watcher.unwrap().join().unwrap();

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
-/// backlog through in pieces all the same. The next poll brings the rest, at once. When the session has ended, the answer has everything.
+/// Bytes of messages in one answer, the first message whatever its size; the next poll brings the rest, at once. A network that
+/// cuts long answers would else never let a backlog through. The last answer of a session has all that there is.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Messages that a poll without `after` returns at most, where no poll has said (`poll-queue`).
+/// `poll-queue` where no poll says one.
 pub const POLL_QUEUE_DEFAULT: usize = 32;
 
 pub(super) struct PollState {
@@ -32,7 +32,7 @@ pub(super) struct PollState {
 /// One waiting long poll's place in a session.
 pub struct Poll {
     pub handle: ListenerHandle,
-    /// Where its `after` goes on; `None`: it goes on from `PollState::acked`.
+    /// Where it goes on; `None`, without `after`: at `PollState::acked`.
     after: Option<u64>,
     /// What its client had when it joined.
     joined_at: u64,
@@ -81,7 +81,8 @@ impl Poll {
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
             let from = (self.cursor(&state), self.start(&state));
-            let events = if busy { Vec::new() } else { state.answer(from.1, bytes_max) };
+            let news = state.mailbox.first_after(from.1, bytes_max);
+            let events: Vec<_> = news.filter(|_| !busy).collect();
             let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
             else {
                 return PollStep::Wait(Some(now + ROOM_PAUSE));
@@ -214,11 +215,10 @@ impl Session {
         json
     }
 
-    /// Joins a poll. `opened`: the session, by this request.
+    /// Joins a poll.
     pub(super) fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        opened: bool,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
@@ -239,7 +239,7 @@ impl Session {
             _ => proven,
         };
         let goes_on = acknowledged.is_some() && start != Start::Number(0);
-        state.subscribe_from_url(self, request, opened, goes_on)?;
+        state.subscribe_from_url(self, request, goes_on)?;
         state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         acknowledged.into_iter().for_each(|place| state.acknowledge(place));
         let after = (start != Start::Fresh).then_some(acknowledged.unwrap_or(0));
@@ -251,17 +251,6 @@ impl Session {
 }
 
 impl State {
-    /// What an answer carries of the messages after `start`: so many bytes, or one message.
-    fn answer(&self, start: u64, bytes_max: usize) -> Vec<Placed<'_>> {
-        let mut size = 0;
-        let fits = |(_, event): &Placed<'_>| {
-            let is_first = size == 0;
-            size += event.len();
-            is_first || size <= bytes_max
-        };
-        self.mailbox.after(start).take_while(fits).collect()
-    }
-
     /// A poll's client has everything up to `place`. Where only polls listen it is forgotten at once; a stream may still
     /// have to come back for it.
     fn acknowledge(&mut self, place: u64) {

@@ -96,23 +96,22 @@ impl State {
 }
 
 impl Session {
-    /// Joins a stream. One that proves by its event id that the place is its own takes it over. `opened`: by this request.
+    /// Joins a stream. One that proves by its event id that the place is its own takes it over.
     pub(super) fn join_stream(
         self: &Arc<Self>,
         request: &JoinRequest,
-        opened: bool,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, NotJoined> {
         let mut state = self.lock_to_join(client)?;
         let reuse = self.table.rules.reuse && !self.is_tunnel;
         // A request that opens a session ignores its `after`.
-        let start = if opened { Start::Fresh } else { request.start };
+        let start = if state.awaits_opener { Start::Fresh } else { request.start };
         let skips = state.would_skip(self, start, state.mailbox.handed_out());
         if skips && start != Start::Fresh {
             return Err(NotJoined::Gone);
         }
         let proven = self.own_place(start, &state);
-        let present = state.listeners.first().cloned();
+        let present = state.listeners.current().cloned();
         if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
             return Err(NotJoined::Taken(Arc::clone(present)));
         }
@@ -129,7 +128,7 @@ impl Session {
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());
         let goes_on = known.is_some() && start != Start::Number(0);
-        state.subscribe_from_url(self, request, opened, goes_on)?;
+        state.subscribe_from_url(self, request, goes_on)?;
         let fresh = if resumed.is_some() { 0 } else { state.mailbox.handed_out() };
         let cursor = known.unwrap_or(fresh);
         let dropped = state.mailbox.missed(cursor);

@@ -1,13 +1,13 @@
-//! The table of sessions: by path, opened once, ended once.
+//! The table of sessions: by path, opened once, ended once ("Ending" and "Limits" in `src/api.md`).
 //!
-//! Owns: expiry, what is remembered of sessions that were ended for good, which of them forgets messages over `--max-memory`, and
-//! which makes room for a newcomer. Which request may open or use a session is in `open`.
+//! Owns: expiry, what is remembered of sessions that were ended for good, the memory of the process (`--max-memory`), and which
+//! session makes room for a newcomer. Which request may open or use one is in `open`.
 //! Never: holds its lock while it waits, or together with a session's; makes room by one that had a listener a moment ago.
 //! At the limits: over `--max-memory` the session that keeps most forgets its oldest message. At `--max-sessions`, where none
 //! can make room, the newcomer is refused.
 
 use super::ended::{Ended, EndedSessions};
-use super::join::{Kind, Rules};
+use super::join::{Fingerprint, Kind, Rules};
 use super::repeat::{self, Repeats};
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
@@ -35,7 +35,8 @@ const FORGET_ROUNDS: usize = 64;
 /// A session without a listener for longer makes room: its client is not on its way back, or can wait no longer than others.
 const IDLE_FOR: Duration = Duration::from_secs(5);
 
-/// Between two searches that find none, where a session that was busy may be one.
+/// Between two searches for a session that makes room, where the first finds none: a crowd of newcomers must not search through all
+/// sessions each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
@@ -52,7 +53,6 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
-    /// Until then no session can make room: a crowd of newcomers must not search through all sessions each time.
     no_room_until: Mutex<Option<Instant>>,
     pub(super) repeats: Repeats,
 }
@@ -140,7 +140,7 @@ impl Table {
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
-                refused: session.lock().shown,
+                refused: Fingerprint::of(&session.lock().handshake, &self.keys).login,
                 reason: reason.clone(),
                 close,
                 until: Instant::now() + lasts,
@@ -155,28 +155,18 @@ impl Table {
         if self.no_room_until.lock().is_some_and(|until| now < until) {
             return false;
         }
-        let mut next = now + IDLE_FOR;
-        let mut longest: Option<((bool, Instant), Arc<Session>)> = None;
-        for session in self.all() {
-            let Some(state) = session.state.try_lock() else {
-                next = next.min(now + LOOK_AGAIN);
-                continue;
-            };
-            let Some(idle) = state.idle_since() else { continue };
-            drop(state);
-            next = next.min(idle.1 + IDLE_FOR);
-            if idle.1 + IDLE_FOR <= now && longest.as_ref().is_none_or(|(least, _)| idle < *least) {
-                longest = Some((idle, session));
-            }
-        }
-        let Some((_, session)) = longest else {
-            *self.no_room_until.lock() = Some(next);
+        // One that is locked is in use.
+        let idle_since = |session: &Session| session.state.try_lock()?.idle_since();
+        let idle = self.all().into_iter().filter_map(|one| Some((idle_since(&one)?, one)));
+        let long_idle = idle.filter(|((_, since), _)| *since + IDLE_FOR <= now);
+        let Some((_, session)) = long_idle.min_by_key(|(idle, _)| *idle) else {
+            *self.no_room_until.lock() = Some(now + LOOK_AGAIN);
             return false;
         };
         // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
         let reason = match session.is_tunnel {
             true => session.for_good(1013, "others needed the room (--max-sessions)"),
-            false => EndReason::Dropped("others needed the room (--max-sessions)"),
+            false => EndReason::Dropped("it made room for others"),
         };
         let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
         if ended {
@@ -201,8 +191,9 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where all that are not the newest are too little
-    /// to matter, its newest too. A little more than must be, so that not every message has to look for it.
+    /// Over `--max-memory` the session that has most beside its newest message forgets its oldest ones. Where that is too little to
+    /// matter, the session that keeps most forgets its newest too. Each forgets a little more than it must, so that not every
+    /// message begins a search.
     pub(super) fn keep_within_memory(&self) {
         let stock = self.budget.max() / 64;
         for _ in 0..FORGET_ROUNDS {

@@ -1,6 +1,6 @@
 //! A session for tests: nothing has come of its first attempt, and no thread is behind it.
 
-use super::{Credentials, JoinRequest, Kind, Rules, Session, Start, Table};
+use super::{JoinRequest, Kind, Rules, Session, Start, Table};
 use crate::mailbox::Bounds;
 use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
 use std::sync::Arc;
@@ -29,7 +29,6 @@ pub fn session() -> Arc<Session> {
     let table = Table::start(rules, Connector::new(settings).unwrap()).unwrap();
     let request = JoinRequest {
         path: "/a".to_owned(),
-        credentials: Credentials::default(),
         start: Start::Fresh,
         kind: Kind::Stream,
         tunnel: false,
