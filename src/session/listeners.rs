@@ -233,18 +233,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::testing::session;
+    use crate::session::testing::{Client, session};
     use std::thread;
-
-    struct Client;
-
-    impl ListenerClient for Client {
-        fn has_left(&self) -> bool {
-            false
-        }
-
-        fn cut(&self) {}
-    }
 
     #[test]
     fn that_a_client_has_left_is_told_while_its_session_is_locked() {

@@ -54,8 +54,8 @@ pub struct PollReply {
     /// Of these messages.
     bytes: u64,
     dropped: u64,
-    /// The `upstream` event is in it.
-    told: bool,
+    /// The `upstream` event that is in it.
+    told: Option<Arc<str>>,
     _share: Share,
 }
 
@@ -107,9 +107,11 @@ impl Poll {
         let mut state = session.lock();
         state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.announced = true);
         state.polls.acked = state.polls.acked.max(reply.carried);
-        if reply.told {
-            state.polls.upstream = None;
-        }
+        // One that came meanwhile is for the next reply.
+        let told = |notice: &mut Notice| {
+            reply.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &notice.data))
+        };
+        state.polls.upstream.take_if(told);
         if self.after.is_none() {
             // Of a poll with `after` only what it acknowledges counts.
             state.mailbox.set_delivered(reply.carried);
@@ -134,7 +136,7 @@ impl Poll {
     fn replaced(&self, state: &State) -> PollReply {
         let share = self.handle.session.table.budget.share(Held::Answers);
         let empty = self.reply(state, (self.joined_at, self.joined_at), &[], share);
-        PollReply { carried: 0, told: false, ..empty }
+        PollReply { carried: 0, told: None, ..empty }
     }
 
     /// Room for an answer with so many bytes of messages, which is copied once on its way out.
@@ -175,7 +177,7 @@ impl Poll {
             messages: events.len() as u64,
             bytes,
             dropped,
-            told: state.polls.upstream.is_some(),
+            told: state.polls.upstream.as_ref().map(|notice| Arc::clone(&notice.data)),
             _share: share,
         }
     }
@@ -259,5 +261,33 @@ impl State {
         if !self.listeners.had_stream {
             self.mailbox.forget_through(place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::{Client, session};
+
+    #[test]
+    fn an_upstream_event_that_comes_while_a_reply_is_written_is_for_the_next_one() {
+        let session = session();
+        let client: Arc<dyn ListenerClient> = Arc::new(Client);
+        let handle = session.add(&mut session.lock(), Kind::Poll, 0, &client, None);
+        let poll = Poll { handle, after: None, joined_at: 0 };
+        let comes = |reason| {
+            session.lock().polls.upstream = Some(session.lost_notice(reason, true));
+        };
+
+        let now = Instant::now();
+        comes("first");
+        let PollStep::Answer(reply) = poll.look(now, Some(now)) else {
+            panic!("a poll whose time is up has an answer");
+        };
+        comes("second");
+        poll.written(&reply);
+
+        let left = session.lock().polls.upstream.clone();
+        assert!(left.is_some_and(|notice| notice.data.contains("second")));
     }
 }

@@ -1,6 +1,6 @@
-//! A session for tests: nothing has come of its first attempt, and no thread is behind it.
+//! A session for tests: nothing has come of its first attempt, and no thread is behind it. And a client that stays.
 
-use super::{JoinRequest, Kind, Rules, Session, Start, Table};
+use super::{JoinRequest, Kind, ListenerClient, Rules, Session, Start, Table};
 use crate::mailbox::Bounds;
 use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
 use std::sync::Arc;
@@ -42,4 +42,14 @@ pub fn session() -> Arc<Session> {
         },
     };
     Session::new(&table, &request)
+}
+
+pub struct Client;
+
+impl ListenerClient for Client {
+    fn has_left(&self) -> bool {
+        false
+    }
+
+    fn cut(&self) {}
 }
