@@ -21,11 +21,14 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
 pub(super) const BRISK: Timeouts = Timeouts {
+    first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
+    lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
+    confirm: Duration::from_secs(2),
     evict: Duration::from_millis(250),
 };
 
@@ -75,7 +78,7 @@ impl Serve for Web {
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
+    ) -> io::Result<Box<dyn FnOnce() + Send>> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("a test asked for it"));
         }
@@ -103,7 +106,7 @@ impl Serve for Web {
     }
 
     fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
-        answer.headers.push_str("X-Decorated: yes\r\n");
+        answer.headers.push(("X-Decorated", "yes".to_owned()));
     }
 }
 
@@ -137,7 +140,7 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
         "/later" => return Outcome::Later(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Outcome::Now(Answer::new(200).body(body))
+    Answer::new(200).body(body).into()
 }
 
 fn garbage(request: Request) {

@@ -1,5 +1,4 @@
-//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does ("Subscriptions" in
-//! `src/api.md`).
+//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
 //!
 //! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.
@@ -32,8 +31,7 @@ const REPEAT_MAX: Duration = Duration::from_secs(10);
 /// How long an `unsubscribe` waits for the answer to the `subscribe` before it. Rails never answers one for an unknown channel.
 const UNSUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-/// An item of a POST.
-pub enum Item {
+pub enum Request {
     Subscribe(Identifier),
     Unsubscribe(Identifier),
     /// The object to be sent, its text unchanged.
@@ -122,16 +120,15 @@ pub struct Channels {
     held_bytes: usize,
 }
 
-/// The `chan_id`; or a sentence for the client, and the `chan_id` if there is one.
-pub type ItemResult = Result<String, (String, Option<String>)>;
+type ItemResult = Result<String, (String, Option<String>)>;
 
-impl Item {
+impl Request {
     /// What it may take of the memory, about: a `send` is quoted.
     pub fn bytes(&self) -> usize {
         match self {
-            Item::Subscribe(identifier) => identifier.bytes(),
-            Item::Unsubscribe(_) => 0,
-            Item::Send(_, data) => 2 * data.len(),
+            Request::Subscribe(identifier) => identifier.bytes(),
+            Request::Unsubscribe(_) => 0,
+            Request::Send(_, data) => 2 * data.len(),
         }
     }
 }

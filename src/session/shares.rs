@@ -58,6 +58,10 @@ impl Session {
             state.mailbox.forget_through(last);
         }
         state.mailbox.call();
-        self.end_if_skipped(state);
+        let skipped = state.has_skipped();
+        drop(state);
+        if skipped {
+            self.end_skipping();
+        }
     }
 }
