@@ -147,4 +147,16 @@ mod tests {
 
         assert!(!session.lock().outbox.flushing);
     }
+
+    #[test]
+    fn it_has_room_until_it_has_256_frames_or_its_bytes() {
+        let mut outbox = Outbox::default();
+        (1..FRAMES_MAX).for_each(|_| outbox.push("12".to_owned()));
+        assert!(outbox.has_room(1000));
+        assert!(!outbox.has_room(510));
+
+        outbox.push(String::new());
+
+        assert!(!outbox.has_room(1000));
+    }
 }

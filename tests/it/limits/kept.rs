@@ -339,8 +339,7 @@ fn a_reader_that_stops_does_not_hold_up_the_upstreams_reader() {
     let (_upstream, _bridge, stream, mut link) = opened(&["--max-queue", "4"]);
     let start = Instant::now();
 
-    // More than the sockets between take.
-    sent_big(&mut link, 150, 100_000);
+    sent_big(&mut link, 300, 100_000);
 
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     drop(stream);

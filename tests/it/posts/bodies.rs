@@ -62,6 +62,20 @@ fn ten_megabytes_are_413_and_ten_that_are_allowed_are_read() {
 }
 
 #[test]
+fn ten_thousand_items_are_answered_and_one_more_is_a_400() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::start(&upstream);
+    let (_stream, _link) = bridge.open(&upstream, "/a");
+    let post = |items| bridge.post("/a", &format!("[{}]", vec!["{}"; items].join(","))).send();
+
+    let taken = post(10_000);
+
+    assert_eq!(taken.status, 200);
+    assert_eq!(taken.text().matches(r#""error":""#).count(), 10_000);
+    post(10_001).refused(400);
+}
+
+#[test]
 fn half_a_million_items_in_a_megabyte_do_not_cost_hundreds() {
     let (_, mut bridge, mut stream, mut link) = opened(&[]);
 
