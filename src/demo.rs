@@ -15,7 +15,7 @@ use crossbeam_channel::{after, bounded, tick};
 use room::{DemoRoom, Member, Peer};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 use tungstenite::Message;
@@ -36,16 +36,15 @@ pub fn start() -> io::Result<Url> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("ws://{}/cable", listener.local_addr()?);
     let room = Arc::new(DemoRoom::default());
-    let weak = Arc::downgrade(&room);
+    let clocks = Arc::clone(&room);
     let thread = |name: &str| Builder::new().name(name.to_owned()).stack_size(WRITER_STACK);
-    thread("demo-clock").spawn(move || run_clock(&weak))?;
+    thread("demo-clock").spawn(move || run_clock(&clocks))?;
     thread("demo-accept").spawn(move || accept(&listener, &room))?;
     Ok(Url::parse(&url).expect("an address and a path make a URL"))
 }
 
-fn run_clock(room: &Weak<DemoRoom>) {
+fn run_clock(room: &DemoRoom) {
     for _ in tick(Duration::from_secs(1)) {
-        let Some(room) = room.upgrade() else { return };
         let now = clock();
         room.tell("ClockChannel", &wire::time(now));
         room.tell("Turbo::StreamsChannel", &wire::turbo_time(now));
@@ -78,7 +77,7 @@ fn serve(number: usize, socket: &DemoSocket, room: &DemoRoom) -> io::Result<()> 
     let writing = socket.clone();
     let writer = Builder::new().name(format!("demo-write-{number}")).stack_size(WRITER_STACK);
     writer.spawn(move || wire::write(writing, &outgoing))?;
-    let mut member = Member::enter(room, Peer { number, queue, socket: socket.clone() });
+    let mut member = Member::enter(room, Peer { queue, socket: socket.clone() });
     loop {
         match incoming.read().map_err(io::Error::other)? {
             Message::Text(text) => member.obey(&text),

@@ -88,24 +88,20 @@ impl<'a> Frame<'a> {
         let wire: CableJson<'a> = serde_json::from_str(frame).ok()?;
         let echo = wire.identifier.map(|raw| Echo(raw.get()));
         let kind = wire.kind.and_then(text);
-        Some(match (kind.as_deref(), echo) {
-            (Some("welcome"), _) => Frame::Welcome,
-            (Some("ping"), _) => Frame::Ping,
-            (Some("disconnect"), _) => Frame::Disconnect {
+        Some(match (kind.as_deref(), echo, wire.message) {
+            (Some("welcome"), ..) => Frame::Welcome,
+            (Some("ping"), ..) => Frame::Ping,
+            (Some("disconnect"), ..) => Frame::Disconnect {
                 reason: wire.reason.and_then(text).map(Cow::into_owned),
                 reconnect: wire.reconnect.is_none_or(|raw| raw.get() != "false"),
             },
-            (Some("confirm_subscription"), Some(identifier)) => Frame::Confirm { identifier },
-            (Some("reject_subscription"), Some(identifier)) => Frame::Reject { identifier },
-            (_, Some(identifier)) if wire.message.is_some() => {
-                Frame::Message { identifier, message: wire.message? }
-            }
+            (Some("confirm_subscription"), Some(identifier), _) => Frame::Confirm { identifier },
+            (Some("reject_subscription"), Some(identifier), _) => Frame::Reject { identifier },
+            (_, Some(identifier), Some(message)) => Frame::Message { identifier, message },
             _ => Frame::Other,
         })
     }
-}
 
-impl Frame<'_> {
     /// What the log calls it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -223,7 +219,6 @@ pub fn is_ping(frame: &str) -> bool {
         message: serde_json::Number,
     }
     // Nearly every frame is no ping, and a ping is short: most are told by their length.
-    // A derived `Deserialize` takes an array for the fields, too.
     frame.len() < PING_BYTES_MAX
         && frame.trim_start().starts_with('{')
         && serde_json::from_str::<Ping<'_>>(frame)

@@ -24,10 +24,11 @@ Poll instead of streaming:
   curl 'http://HOST/ID?channel=ChatChannel&timeout=25'
 ";
 
-/// The page at this path, if there is one; `host` is how the client calls the bridge, `demo` what it was started with.
-pub fn page(path: &str, host: &str, head: &Head, demo: bool) -> Option<Answer> {
+/// The page at this path, if there is one; `demo` is what the bridge was started with.
+pub fn page(path: &str, head: &Head, demo: bool) -> Option<Answer> {
+    let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
     match path {
-        "/" => Some(text(HINT.replace("HOST", host))),
+        "/" => Some(text(HINT.replace("HOST", host.unwrap_or("localhost")))),
         "/-/health" => Some(text("ok\n")),
         _ => files::file(path, head, demo),
     }

@@ -1,12 +1,12 @@
-//! One SSE stream: how events are written, and the loop that writes them.
+//! One SSE stream: how events are written, and the loop that writes them ("Streams" in `src/api.md`).
 //!
 //! Owns: the event-stream format (HTML standard, 9.2.5), heartbeats, the order in which a stream begins and ends.
 //! Never: knows paths or the upstream; it gets a `Write`.
-//! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
+//! At the limit: a write may wait for `gate::Timeouts::write`; its mailbox goes on without it.
 
 mod raw;
 
-use crate::mailbox::{Batch, Notice};
+use crate::mailbox::{Batch, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
 use raw::Raw;
@@ -46,23 +46,17 @@ pub fn run(
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
-            step @ (Step::Nothing | Step::NoRoom) => {
-                let heartbeat_at = written_at + heartbeat;
-                let called = stream.handle.wait(match step {
-                    Step::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
-                    _ => heartbeat_at,
-                });
-                let quiet = written_at.elapsed();
-                if called && quiet < BUSY_WITHIN {
-                    std::thread::yield_now();
-                }
-                if called || quiet < heartbeat {
+            Step::Next(next @ (Next::Nothing | Next::NoRoom), _) => {
+                let pause = matches!(next, Next::NoRoom).then_some(ROOM_PAUSE);
+                if !is_quiet(stream, written_at, heartbeat, pause) {
                     continue;
                 }
                 writer.event(Some("heartbeat"), "{}")?;
             }
-            Step::Events { missed, events, share: _share } => writer.events(missed, &events)?,
-            Step::Notice(place, notice) => {
+            Step::Next(Next::Events { missed, events }, _share) => {
+                writer.events(missed, &events)?;
+            }
+            Step::Next(Next::Notice { place, notice }, _) => {
                 writer.place = place;
                 writer.notice(&notice)?;
             }
@@ -78,6 +72,23 @@ pub fn run(
         // not silent.
         written_at = Instant::now();
     }
+}
+
+/// Waits for something to write, at most this `pause`, until a heartbeat is due. Whether one is.
+fn is_quiet(
+    stream: &Stream,
+    written_at: Instant,
+    heartbeat: Duration,
+    pause: Option<Duration>,
+) -> bool {
+    let heartbeat_at = written_at + heartbeat;
+    let look_at = pause.map_or(heartbeat_at, |pause| heartbeat_at.min(Instant::now() + pause));
+    let called = stream.handle.wait(look_at);
+    let quiet = written_at.elapsed();
+    if called && quiet < BUSY_WITHIN {
+        std::thread::yield_now();
+    }
+    !called && quiet >= heartbeat
 }
 
 /// The `retry:` that sends a client back after a time of its own, in milliseconds.

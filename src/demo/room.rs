@@ -21,22 +21,17 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
+/// And the identifier as this one spells it.
+type Subscriber = (Arc<Peer>, Identifier);
+
 #[derive(Default)]
 pub struct DemoRoom {
     /// Held for looking up and for queueing, never for I/O that could block.
     channels: Mutex<HashMap<Identifier, Vec<Subscriber>>>,
 }
 
-#[derive(Clone)]
-struct Subscriber {
-    peer: Arc<Peer>,
-    /// As this one spells it.
-    identifier: Identifier,
-}
-
-/// One connection, as others see it. `number` is its own for ever.
+/// One connection, as others see it.
 pub struct Peer {
-    pub number: usize,
     pub queue: Sender<Message>,
     pub socket: DemoSocket,
 }
@@ -54,7 +49,7 @@ impl DemoRoom {
         let message = format!(r#""message":{json}"#);
         let channels = self.channels.lock();
         let named = channels.iter().filter(|(key, _)| key.channel() == channel);
-        for Subscriber { peer, identifier } in named.flat_map(|(_, subscribers)| subscribers) {
+        for (peer, identifier) in named.flat_map(|(_, subscribers)| subscribers) {
             peer.offer(wire::frame(identifier, &message));
         }
     }
@@ -99,17 +94,15 @@ impl Member<'_> {
         if identifier.channel() == "RejectedChannel" {
             return self.tell(wire::frame(&identifier, r#""type":"reject_subscription""#));
         }
-        let known = self.subscribed.contains(&identifier);
-        if !known && self.subscribed.len() == CHANNELS_MAX {
-            return;
-        }
         let confirm = wire::frame(&identifier, r#""type":"confirm_subscription""#);
-        if known {
+        if self.subscribed.contains(&identifier) {
             return self.tell(confirm);
         }
+        if self.subscribed.len() == CHANNELS_MAX {
+            return;
+        }
         self.subscribed.push(identifier.clone());
-        let subscriber =
-            Subscriber { peer: Arc::clone(&self.peer), identifier: identifier.clone() };
+        let subscriber = (Arc::clone(&self.peer), identifier.clone());
         // Queued under the lock: no message comes before the confirmation, and none after it is missed.
         let mut channels = self.room.channels.lock();
         channels.entry(identifier).or_default().push(subscriber);
@@ -123,7 +116,7 @@ impl Member<'_> {
     fn forget(&self, identifier: &Identifier) {
         let mut channels = self.room.channels.lock();
         if let Some(subscribers) = channels.get_mut(identifier) {
-            subscribers.retain(|subscriber| subscriber.peer.number != self.peer.number);
+            subscribers.retain(|(peer, _)| !Arc::ptr_eq(peer, &self.peer));
             if subscribers.is_empty() {
                 channels.remove(identifier);
             }
@@ -136,9 +129,9 @@ impl Member<'_> {
         }
         let message = format!(r#""message":{data}"#);
         let subscribers = self.room.channels.lock().get(identifier).cloned();
-        for Subscriber { peer, identifier } in subscribers.unwrap_or_default() {
+        for (peer, identifier) in subscribers.unwrap_or_default() {
             let frame = wire::frame(&identifier, &message);
-            if peer.number == self.peer.number { self.tell(frame) } else { peer.offer(frame) }
+            if Arc::ptr_eq(&peer, &self.peer) { self.tell(frame) } else { peer.offer(frame) }
         }
     }
 }

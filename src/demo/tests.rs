@@ -178,7 +178,7 @@ fn everyone_is_pinged_with_the_time_in_seconds() {
 }
 
 #[test]
-fn who_unsubscribed_hears_no_more() {
+fn a_client_that_unsubscribed_hears_no_more() {
     let url = start().unwrap();
     let mut one = Client::subscribed(&url, CHAT);
     let mut two = Client::subscribed(&url, CHAT);
@@ -223,7 +223,7 @@ fn an_identifier_as_deep_as_the_bridge_takes_is_taken() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_and_is_cut_off() {
+fn a_client_that_does_not_read_is_cut_off_and_holds_up_no_other() {
     let url = start().unwrap();
     let mut slow = Client::subscribed(&url, CHAT);
     let mut quick = Client::subscribed(&url, CHAT);
@@ -269,7 +269,7 @@ fn a_ping_is_answered_and_a_close_too() {
 }
 
 #[test]
-fn who_sends_no_handshake_disturbs_nobody() {
+fn a_connection_without_a_handshake_disturbs_no_other() {
     let url = start().unwrap();
     let mut other = TcpStream::connect((url.host.as_str(), url.port)).unwrap();
     other.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -280,13 +280,12 @@ fn who_sends_no_handshake_disturbs_nobody() {
 }
 
 #[test]
-fn who_left_is_forgotten() {
+fn a_client_that_left_is_forgotten() {
     let room = DemoRoom::default();
     let (queue, messages) = bounded(QUEUE_MAX);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut member =
-        Member::enter(&room, Peer { number: 0, queue, socket: DemoSocket::new(socket).unwrap() });
+    let mut member = Member::enter(&room, Peer { queue, socket: DemoSocket::new(socket).unwrap() });
     member.obey(&json!({ "command": "subscribe", "identifier": CHAT }).to_string());
     assert_eq!(messages.len(), 2);
 

@@ -4,7 +4,7 @@
 //! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
 //! Flow: `head`, then `body` with the framing that the head gave.
 
-use super::answer::Refusal;
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
@@ -31,19 +31,8 @@ pub(super) struct Reader {
     start: usize,
 }
 
-#[derive(Debug)]
-pub(super) enum ReadEnd {
-    /// The client is told, then the connection closes.
-    Refused(Refusal),
-    /// There is no client to tell, or nothing to say.
-    Gone,
-}
-
-impl From<Refusal> for ReadEnd {
-    fn from(refusal: Refusal) -> ReadEnd {
-        ReadEnd::Refused(refusal)
-    }
-}
+/// What the client is told before the connection closes. None: it has gone, or there is nothing to say.
+pub(super) type ReadEnd = Option<Answer>;
 
 impl Reader {
     pub(super) fn new(socket: Arc<Socket>) -> Reader {
@@ -56,7 +45,7 @@ impl Reader {
             return Ok(true);
         }
         self.release();
-        self.socket.readable(deadline).map_err(|_| ReadEnd::Gone)
+        self.socket.readable(deadline).map_err(|_| None)
     }
 
     /// Gives the memory back, as far as nothing waits in it: a connection may now rest or stream for hours.
@@ -84,13 +73,13 @@ impl Reader {
             }
             self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
                 // Some clients send an empty line after a body; that begins no request.
-                [] | b"\r" => ReadEnd::Gone,
+                [] | b"\r" => None,
                 _ => ended(error, "the request's head did not come in time"),
             })?;
         };
         if blank + end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
-            return Err(Refusal::new(431, text).into());
+            return Err(error(431, &text).into());
         }
         let head = head::parse(&self.unused()[..end])?;
         self.start += end;
@@ -110,7 +99,6 @@ impl Reader {
         deadline: Instant,
     ) -> Result<(), ReadEnd> {
         match framing {
-            Framing::Nothing => Ok(()),
             Framing::Length(length) => self.take(length, body, deadline),
             Framing::Chunked => self.chunks(body, max, deadline),
         }
@@ -179,7 +167,7 @@ impl Reader {
 
     /// Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head. Anything else that
     /// begins no method is no HTTP.
-    fn skip_blank_lines(&mut self) -> Result<usize, Refusal> {
+    fn skip_blank_lines(&mut self) -> Result<usize, Answer> {
         let blank = 2 * self.unused().chunks(2).take_while(|two| *two == b"\r\n").count();
         self.start += blank;
         match self.unused() {
@@ -212,21 +200,18 @@ impl Reader {
     }
 }
 
-fn ended(error: io::Error, late: &'static str) -> ReadEnd {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Refusal::new(408, format!("{late}: send it again")).into(),
-        _ => ReadEnd::Gone,
+fn ended(problem: io::Error, late: &'static str) -> ReadEnd {
+    match problem.kind() {
+        io::ErrorKind::TimedOut => error(408, &format!("{late}: send it again")).into(),
+        _ => None,
     }
 }
 
-/// Hexadecimal digits, then nothing or an extension.
+/// Up to 16 hexadecimal digits and no sign, which std would take; then nothing or an extension.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    if !(1..=16).contains(&digits) || !(rest.is_empty() || rest.starts_with(b";")) {
-        return None;
-    }
-    u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()
+    let digits = line.split(|&byte| byte == b';').next()?.trim_ascii_end();
+    let is_bare = digits.len() <= 16 && !digits.starts_with(b"+");
+    u64::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| is_bare)?, 16).ok()
 }
 
 #[cfg(test)]
@@ -256,8 +241,8 @@ mod tests {
         let mut body = Body::default();
         match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
-            Err(ReadEnd::Refused(refusal)) => Err(refusal.status),
-            Err(ReadEnd::Gone) => Err(0),
+            Err(Some(refusal)) => Err(refusal.status),
+            Err(None) => Err(0),
         }
     }
 
@@ -281,6 +266,11 @@ mod tests {
             ("x\r\n", 400),
             ("\r\n", 400),
             ("-1\r\n", 400),
+            ("+1\r\na\r\n0\r\n\r\n", 400),
+            (" 1\r\na\r\n0\r\n\r\n", 400),
+            ("0_1\r\na\r\n0\r\n\r\n", 400),
+            (";x\r\na\r\n0\r\n\r\n", 400),
+            ("00000000000000001\r\na\r\n0\r\n\r\n", 400),
             ("0x1\r\na\r\n", 400),
             ("1 1\r\na\r\n", 400),
             ("1\na\n0\n\n", 400),
@@ -323,8 +313,8 @@ mod tests {
 
             let status = match reader.head(soon()) {
                 Ok(_) => 200,
-                Err(ReadEnd::Refused(refusal)) => refusal.status,
-                Err(ReadEnd::Gone) => 0,
+                Err(Some(refusal)) => refusal.status,
+                Err(None) => 0,
             };
 
             assert_eq!(status, if fits { 200 } else { 431 });
@@ -336,7 +326,7 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all("\r\n".repeat(HEAD_MAX / 2).as_bytes()).unwrap();
 
-        let Err(ReadEnd::Refused(refusal)) = reader.head(soon()) else { panic!("not refused") };
+        let Err(Some(refusal)) = reader.head(soon()) else { panic!("not refused") };
 
         assert_eq!(refusal.status, 431);
     }

@@ -4,7 +4,7 @@
 //! which there is no thread are answered by it: what they wanted decides how.
 //! When `REFUSED_MAX` of them linger: the next one is closed at once; what its client sends after that is a reset.
 
-use super::answer::{Refusal, ResponseMode};
+use super::answer::{Answer, ResponseMode, busy};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::{Door, Inner, Serve};
@@ -36,8 +36,8 @@ pub(super) struct Refuser {
 enum Refused {
     /// It has its answer and may read it until then.
     Linger(Arc<Socket>, Instant),
-    /// It is told this, or what `Serve::refusal` says.
-    Tell(Arc<Socket>, Refusal),
+    /// It is told `full`, or what `Serve::refusal` says.
+    Tell(Arc<Socket>),
 }
 
 impl Refuser {
@@ -52,9 +52,8 @@ impl Refuser {
     }
 
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
-    pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Refusal) {
-        let bytes = ResponseMode::UNKNOWN.whole(&why.answer());
-        if socket.write_all(&bytes, Duration::ZERO).is_err() {
+    pub(super) fn refuse(&self, socket: Arc<Socket>) {
+        if write(&socket, ResponseMode::default(), &full()).is_err() {
             return;
         }
         let refused = Refused::Linger(Arc::clone(&socket), Instant::now() + self.linger);
@@ -67,9 +66,9 @@ impl Refuser {
     }
 
     /// Hands on a socket whose request will be read and refused in the way that its client understands.
-    pub(super) fn refuse_politely(&self, socket: Arc<Socket>, why: Refusal) {
-        if self.queue.try_send(Refused::Tell(Arc::clone(&socket), why.clone())).is_err() {
-            self.refuse(socket, &why);
+    pub(super) fn refuse_politely(&self, socket: Arc<Socket>) {
+        if self.queue.try_send(Refused::Tell(Arc::clone(&socket))).is_err() {
+            self.refuse(socket);
         }
     }
 }
@@ -83,24 +82,30 @@ fn run(queue: &Receiver<Refused>, lingering: &AtomicUsize, door: Door, serve: &d
                 drop(socket);
                 lingering.fetch_sub(1, Ordering::Relaxed);
             }
-            Refused::Tell(socket, why) => {
-                tell(&socket, &why, door, serve);
+            Refused::Tell(socket) => {
+                tell(&socket, door, serve);
                 socket.finish(Instant::now());
             }
         }
     }
 }
 
-fn tell(socket: &Arc<Socket>, why: &Refusal, door: Door, serve: &dyn Serve) {
-    let head = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT);
-    let bytes = match head {
-        Ok(head) => {
-            let mut answer = serve.refusal(&head).unwrap_or_else(|| why.answer());
-            serve.decorate(door, &head, &mut answer);
-            ResponseMode::of(&head).closing().whole(&answer)
-        }
-        Err(_) => ResponseMode::UNKNOWN.whole(&why.answer()),
-    };
+fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
+    let (mut mode, mut answer) = (ResponseMode::default(), full());
+    if let Ok(head) = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT) {
+        mode = ResponseMode { keep: false, ..head.response_mode() };
+        answer = serve.refusal(&head).unwrap_or(answer);
+        serve.decorate(door, &head, &mut answer);
+    }
     // Its client may have gone: there is nothing to tell then.
-    let _ = socket.write_all(&bytes, Duration::ZERO);
+    let _ = write(socket, mode, &answer);
+}
+
+fn write(socket: &Socket, mode: ResponseMode, answer: &Answer) -> io::Result<()> {
+    let (head, body) = mode.whole(answer);
+    socket.write([&head, body], Duration::ZERO)
+}
+
+fn full() -> Answer {
+    busy("there are as many connections as there may be: try again in a moment")
 }

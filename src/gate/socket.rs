@@ -5,7 +5,7 @@
 
 use crate::tcp;
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 use std::io::{self, IoSlice};
@@ -14,10 +14,6 @@ use std::time::{Duration, Instant};
 
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;
-
-/// A FIN counts as leaving: a client that closes its sending side has gone.
-const LEFT: PollFlags =
-    PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR).union(PollFlags::NVAL);
 
 pub(super) struct Socket {
     fd: OwnedFd,
@@ -51,17 +47,13 @@ impl Socket {
         }
     }
 
-    /// Writes all of it. `TimedOut` when the client took nothing for as long as `stuck`.
-    pub(super) fn write_all(&self, bytes: &[u8], stuck: Duration) -> io::Result<()> {
-        self.write_pieces(&mut [IoSlice::new(bytes)], stuck)
-    }
-
-    /// As `write_all`, the pieces one behind the other.
-    pub(super) fn write_pieces(
+    /// Writes all of it, the pieces one behind the other. `TimedOut` when the client took nothing for as long as `stuck`.
+    pub(super) fn write<const N: usize>(
         &self,
-        mut pieces: &mut [IoSlice<'_>],
+        pieces: [&[u8]; N],
         stuck: Duration,
     ) -> io::Result<()> {
+        let mut pieces = &mut pieces.map(IoSlice::new)[..];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // Takes the empty ones away.
         IoSlice::advance_slices(&mut pieces, 0);
@@ -80,13 +72,10 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the client's FIN or RST is here. Never waits.
+    /// Whether the client's FIN or RST is here. A FIN counts as leaving: a client that closes its sending side has gone.
+    /// Never waits.
     pub(super) fn has_left(&self) -> bool {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(_) => fds[0].revents().intersects(LEFT),
-            Err(_) => false,
-        }
+        tcp::wait(self, PollFlags::RDHUP, Instant::now()).unwrap_or(false)
     }
 
     /// Ends both directions at once; a read or a write that waits in another thread ends too.

@@ -21,14 +21,11 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
 pub(super) const BRISK: Timeouts = Timeouts {
-    first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
-    lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
-    confirm: Duration::from_secs(2),
     evict: Duration::from_millis(250),
 };
 
@@ -78,7 +75,7 @@ impl Serve for Web {
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn FnOnce() + Send>> {
+    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("a test asked for it"));
         }
@@ -106,7 +103,7 @@ impl Serve for Web {
     }
 
     fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
-        answer.headers.push(("X-Decorated", "yes".to_owned()));
+        answer.headers.push_str("X-Decorated: yes\r\n");
     }
 }
 
@@ -140,7 +137,7 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
         "/later" => return Outcome::Later(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Answer::new(200).body(body).into()
+    Outcome::Now(Answer::new(200).body(body))
 }
 
 fn garbage(request: Request) {

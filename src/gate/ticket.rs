@@ -4,7 +4,7 @@
 //! for one. A ticket's name is random: another local process, which may find the inner listener, has none.
 //! Never: lets a ticket be redeemed twice.
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::client::Client;
 use super::head::Head;
@@ -45,12 +45,6 @@ pub enum Outcome {
     Later(Later),
 }
 
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Outcome {
-        Outcome::Now(answer)
-    }
-}
-
 /// One request as the client sent it.
 pub struct Exchange {
     pub door: Door,
@@ -62,10 +56,11 @@ pub struct Exchange {
 }
 
 /// How far the exchange of one ticket is.
-pub(super) enum Progress {
-    Waiting(Exchange),
-    Redeemed,
-    Later(Later),
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Until `http` takes it.
+    pub(super) waiting: Option<Exchange>,
+    pub(super) later: Option<Later>,
 }
 
 pub struct Tickets {
@@ -83,55 +78,47 @@ impl Tickets {
     /// The answer to the inner request with this ticket: `handle`'s; a 204 where it hands back what waits; a 500 where it
     /// panics, which is this request's end and no other's. A ticket that is not ours, or was redeemed before, is a 403.
     pub fn answer(&self, ticket: &str, handle: impl FnOnce(Exchange) -> Outcome) -> Answer {
-        let Some(exchange) = self.redeem(ticket) else { return Answer::new(403) };
+        let exchange = self.out.lock().get_mut(ticket).and_then(|progress| progress.waiting.take());
+        let Some(exchange) = exchange else { return Answer::new(403) };
         match catch_unwind(AssertUnwindSafe(|| handle(exchange))) {
             Ok(Outcome::Now(answer)) => answer,
             Ok(Outcome::Later(work)) => {
                 // Where the gate gave up meanwhile, the work is dropped, and not under the lock.
                 let mut out = self.out.lock();
                 if let Some(progress) = out.get_mut(ticket) {
-                    *progress = Progress::Later(work);
+                    progress.later = Some(work);
                 }
                 drop(out);
                 Answer::new(204)
             }
-            Err(_) => failed().answer(),
-        }
-    }
-
-    fn redeem(&self, ticket: &str) -> Option<Exchange> {
-        let mut out = self.out.lock();
-        let progress = out.get_mut(ticket).filter(|it| matches!(it, Progress::Waiting(_)))?;
-        match std::mem::replace(progress, Progress::Redeemed) {
-            Progress::Waiting(exchange) => Some(exchange),
-            _ => None,
+            Err(_) => failed(),
         }
     }
 
     pub(super) fn issue(&self, exchange: Exchange) -> String {
         let ticket = format!("{}-{}", self.secret, self.next.fetch_add(1, Ordering::Relaxed));
-        self.out.lock().insert(ticket.clone(), Progress::Waiting(exchange));
+        let progress = Progress { waiting: Some(exchange), later: None };
+        self.out.lock().insert(ticket.clone(), progress);
         ticket
     }
 
     pub(super) fn is_waiting(&self, ticket: &str) -> bool {
-        matches!(self.out.lock().get(ticket), Some(Progress::Waiting(_)))
+        self.out.lock().get(ticket).is_some_and(|progress| progress.waiting.is_some())
     }
 
-    pub(super) fn settle(&self, ticket: &str) -> Option<Progress> {
-        self.out.lock().remove(ticket)
+    pub(super) fn settle(&self, ticket: &str) -> Progress {
+        self.out.lock().remove(ticket).unwrap_or_default()
     }
 }
 
-pub(super) fn failed() -> Refusal {
-    Refusal::new(500, "this request failed inside, the log has a line about it: try again")
+pub(super) fn failed() -> Answer {
+    error(500, "this request failed inside, the log has a line about it: try again")
 }
 
 /// 128 random bits in hexadecimal.
 pub(super) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let random = || getrandom::u64().map_err(io::Error::other);
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
 }
 
 #[cfg(test)]
@@ -145,7 +132,7 @@ mod tests {
     }
 
     fn status(tickets: &Tickets, ticket: &str) -> u16 {
-        tickets.answer(ticket, |_| Answer::new(200).into()).status
+        tickets.answer(ticket, |_| Outcome::Now(Answer::new(200))).status
     }
 
     #[test]
@@ -176,7 +163,7 @@ mod tests {
         let answer = tickets.answer(&ticket, |_| Outcome::Later(Box::new(|_| Ok(()))));
 
         assert_eq!(answer.status, 204);
-        assert!(matches!(tickets.settle(&ticket), Some(Progress::Later(_))));
-        assert!(tickets.settle(&ticket).is_none());
+        assert!(tickets.settle(&ticket).later.is_some());
+        assert!(tickets.settle(&ticket).later.is_none());
     }
 }

@@ -1,16 +1,16 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::answers::{EVENT_STREAM, denied, denied_stream, error};
+use super::answers::{EVENT_STREAM, JSON, denied, denied_stream, done};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, ClientHandle};
-use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
+use crate::gate::{Answer, Client, ClientHandle, error};
+use crate::session::{Found, ListenerClient, SessionError, Table};
 use crate::{poll, sse};
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
-impl ClientConnection for ClientHandle {
+impl ListenerClient for ClientHandle {
     fn has_left(&self) -> bool {
         ClientHandle::has_left(self)
     }
@@ -20,7 +20,7 @@ impl ClientConnection for ClientHandle {
     }
 }
 
-fn connection(client: &Client) -> Arc<dyn ClientConnection> {
+fn connection(client: &Client) -> Arc<dyn ListenerClient> {
     Arc::new(client.handle())
 }
 
@@ -39,18 +39,14 @@ pub fn stream(
     };
     let _watch = client.on_disconnect(stream.handle.disconnect_hook());
     stream.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", EVENT_STREAM)
-        .with("X-Session-Id", stream.handle.session_id());
-    let head = ask.answer(head);
-    // A client that is half open would rest on it.
-    client.close_after();
+    let head = ask.answer(done(EVENT_STREAM, stream.handle.session_id()));
     client.begin(head.status, &head.headers)?;
     let (padding, raw, heartbeat) = (ask.padding, ask.raw, ask.heartbeat);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
     if sse::run(&mut stream, client, padding, heartbeat, raw)? == sse::End::Orderly {
-        client.end()?;
+        // A client that is half open would rest on a connection that is kept.
+        client.end_last()?;
     }
     Ok(())
 }
@@ -62,7 +58,6 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
     if answer.status != 200 {
         return client.answer(answer);
     }
-    client.close_after();
     client.begin(answer.status, &answer.headers)?;
     client.write_all(&answer.body)
 }
@@ -75,10 +70,8 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     };
     let watch = client.on_disconnect(poll.handle.disconnect_hook());
     poll.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", poll.handle.session_id());
-    let (head, timeout, heartbeat) = (ask.answer(head), ask.timeout, ask.heartbeat);
+    let head = ask.answer(done(JSON, poll.handle.session_id()));
+    let (timeout, heartbeat) = (ask.timeout, ask.heartbeat);
     // A poll may wait for hours: nothing of its request is kept for it.
     drop(ask);
     let mut begun = false;
@@ -91,14 +84,14 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(reply) = reply.filter(|_| !client.handle().has_left()) else {
+    let Some(mut reply) = reply.filter(|_| !client.handle().has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
         client.write_all(reply.json.as_bytes())?;
         client.end()?;
     } else {
-        client.answer(head.body(reply.json.clone()))?;
+        client.answer(head.body(std::mem::take(&mut reply.json)))?;
     }
     poll.written(&reply);
     Ok(())
@@ -106,12 +99,8 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
 pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
-        ask.join.tunnel = true;
-        frames(table, &ask)
-    } else {
-        items(table, &ask)
-    };
+    ask.join.tunnel |= ask.seq.is_some() || table.is_tunnel(&ask.join.path);
+    let answer = if ask.join.tunnel { frames(table, &ask) } else { items(table, &ask) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
@@ -130,10 +119,7 @@ fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
     });
     let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
-    Ok(Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", session.id.as_str())
-        .body(body))
+    Ok(done(JSON, &session.id).body(body))
 }
 
 /// The frames go up in order, all of them or none.
@@ -143,17 +129,7 @@ fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
         return Err(denied(SessionError::WrongKind));
     }
     let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
-    session.send_frames(ask.seq, frames).map_err(|problem| match problem {
-        SendFramesError::Skips { expected } => {
-            let next = format!("the next POST of this tunnel is number {expected}");
-            error(409, &format!("seq: {next}, send that first"))
-        }
-        SendFramesError::Closed(close) => denied(SessionError::Gone(close)),
-        SendFramesError::Busy => {
-            error(503, "the upstream takes no frames at the moment, send them again")
-                .with("Retry-After", "2")
-        }
-    })?;
+    session.send_frames(ask.seq, frames).map_err(denied)?;
     Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
 

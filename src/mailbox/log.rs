@@ -16,20 +16,27 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub fn len(&self) -> usize {
-        self.lengths.len()
+    /// These events, whose texts have so many bytes.
+    pub fn of<'a>(bytes: usize, events: impl Iterator<Item = &'a str>) -> Log {
+        let mut log = Log { text: String::with_capacity(bytes), ..Log::default() };
+        events.for_each(|event| log.push(&[event]));
+        log
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.lengths.is_empty()
+    pub fn len(&self) -> usize {
+        self.lengths.len()
     }
 
     pub fn newest(&self) -> Option<usize> {
         self.lengths.back().map(|length| *length as usize)
     }
 
-    /// Adds an event, and returns how long it is.
-    pub fn push(&mut self, parts: &[&str]) -> usize {
+    /// Of the kept events' texts.
+    pub fn bytes(&self) -> usize {
+        self.text.len() - self.gone
+    }
+
+    pub fn push(&mut self, parts: &[&str]) {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         if self.text.len() + length > self.text.capacity() {
             // Not doubled: what is kept is bounded, and the room for it should be near that.
@@ -38,24 +45,23 @@ impl Log {
         parts.iter().for_each(|part| self.text.push_str(part));
         // An event is smaller than `--max-message`, some 16 MiB.
         self.lengths.push_back(u32::try_from(length).unwrap_or(u32::MAX));
-        length
     }
 
-    /// Forgets the oldest event, and returns how long it was.
-    pub fn pop(&mut self) -> Option<usize> {
-        let length = self.lengths.pop_front()? as usize;
-        self.gone += length;
+    /// Forgets the oldest event. Whether there was one.
+    pub fn pop(&mut self) -> bool {
+        let Some(length) = self.lengths.pop_front() else { return false };
+        self.gone += length as usize;
         if self.lengths.is_empty() {
             *self = Log::default();
         } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
             self.text.drain(..self.gone);
             self.gone = 0;
         }
-        Some(length)
+        true
     }
 
     /// The events behind the first `skipped`.
-    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> {
+    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> + Clone {
         let skipped = skipped.min(self.lengths.len());
         // From the nearer end: a listener is nearly always at the newest.
         let lengths = |range: std::ops::Range<usize>| -> usize {

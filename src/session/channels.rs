@@ -1,4 +1,5 @@
-//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
+//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does ("Subscriptions" in
+//! `src/api.md`).
 //!
 //! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.
@@ -31,7 +32,8 @@ const REPEAT_MAX: Duration = Duration::from_secs(10);
 /// How long an `unsubscribe` waits for the answer to the `subscribe` before it. Rails never answers one for an unknown channel.
 const UNSUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-pub enum Request {
+/// An item of a POST.
+pub enum Item {
     Subscribe(Identifier),
     Unsubscribe(Identifier),
     /// The object to be sent, its text unchanged.
@@ -120,15 +122,16 @@ pub struct Channels {
     held_bytes: usize,
 }
 
-type ItemResult = Result<String, (String, Option<String>)>;
+/// The `chan_id`; or a sentence for the client, and the `chan_id` if there is one.
+pub type ItemResult = Result<String, (String, Option<String>)>;
 
-impl Request {
+impl Item {
     /// What it may take of the memory, about: a `send` is quoted.
     pub fn bytes(&self) -> usize {
         match self {
-            Request::Subscribe(identifier) => identifier.bytes(),
-            Request::Unsubscribe(_) => 0,
-            Request::Send(_, data) => 2 * data.len(),
+            Item::Subscribe(identifier) => identifier.bytes(),
+            Item::Unsubscribe(_) => 0,
+            Item::Send(_, data) => 2 * data.len(),
         }
     }
 }

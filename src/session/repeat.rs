@@ -5,7 +5,7 @@
 //! A write that blocks would hold up the repeats of other sessions, for as long as one write may take. It hardly can: a `subscribe`
 //! is short, and where a socket takes no more another thread is in the middle of a write, which leaves this one nothing to do.
 
-use super::{Phase, Session, Table};
+use super::{Phase, Session, State, Table};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::io;
@@ -18,7 +18,7 @@ const PACE: Duration = Duration::from_millis(100);
 
 /// Sessions with an unanswered command, each once.
 pub(super) struct Repeats {
-    /// Held for a push or a swap, never together with another lock.
+    /// Held for a push or a swap; no other lock is taken meanwhile.
     waiting: Mutex<Vec<Weak<Session>>>,
     /// The list is not empty any more.
     begun: Sender<()>,
@@ -76,14 +76,11 @@ impl Session {
     }
 
     /// Puts the session on the list if it waits for an answer and is not there yet.
-    pub(super) fn watch_answers(&self) {
-        let mut state = self.lock();
-        let is_new = !state.is_repeating
-            && state.effects(self).is_some_and(|(channels, _)| channels.await_answers());
-        state.is_repeating |= is_new;
-        drop(state);
-        if let Some(table) = self.table.upgrade().filter(|_| is_new) {
-            table.repeats.add(Weak::clone(&self.this));
+    pub(super) fn watch_answers(&self, state: &mut State) {
+        let awaits = state.effects(self).is_some_and(|(channels, _)| channels.await_answers());
+        if awaits && !state.is_repeating {
+            state.is_repeating = true;
+            self.table.repeats.add(Weak::clone(&self.this));
         }
     }
 }

@@ -58,10 +58,6 @@ impl Session {
             state.mailbox.forget_through(last);
         }
         state.mailbox.call();
-        let skipped = state.has_skipped();
-        drop(state);
-        if skipped {
-            self.end_skipping();
-        }
+        self.end_if_skipped(state);
     }
 }

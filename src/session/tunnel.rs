@@ -1,14 +1,14 @@
 //! Tunnels: sessions that carry a WebSocket's frames as they are, for clients that speak the upstream's protocol
-//! themselves ("Unchanged WebSocket clients" of the API).
+//! themselves ("Tunnels" in `src/api.md`).
 //!
 //! Owns: what a tunnel has beside the mailbox: its subprotocol, the number of its last POST, its close.
-//! Never: reads a frame's meaning, but for ActionCable's ping, which is of use only while a stream is open.
+//! Never: reads a frame's meaning; `link` knows ActionCable's ping, which is of use only while a stream is open.
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
-use super::join::Start;
+use super::join::{SessionError, Start};
 use super::lock::Locked;
 use super::{EndReason, Mode, Phase, Session, State};
-use crate::frame::{is_ping, quoted};
+use crate::frame::quoted;
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
 use std::fmt::Write;
@@ -30,16 +30,6 @@ pub(super) struct Tunnel {
     pub announced: bool,
     /// The number of the last POST that had one.
     posts: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SendFramesError {
-    /// This POST is not the next one; that would be number `expected`.
-    Skips { expected: u64 },
-    /// The tunnel is closed: `close`, as JSON, where that is known.
-    Closed(Option<String>),
-    /// The upstream does not read.
-    Busy,
 }
 
 impl Tunnel {
@@ -96,8 +86,8 @@ impl State {
         self.tunnel().map_or(0, |tunnel| tunnel.posts)
     }
 
-    /// Whether a listener that wants to go on there cannot without missing a frame, in a tunnel. `fresh`: where one that does
-    /// not say would.
+    /// Whether this is a tunnel in which a listener cannot start there without missing a frame: its client speaks a protocol that
+    /// breaks with one frame lost. `fresh`: where one that does not say starts.
     pub(super) fn would_skip(&self, session: &Session, start: Start, fresh: u64) -> bool {
         let place = match start {
             Start::Fresh => Some(fresh),
@@ -106,22 +96,6 @@ impl State {
         };
         let resumes = |place| place <= self.mailbox.last() && self.mailbox.missed(place) == 0;
         self.tunnel().is_some() && !place.is_some_and(resumes)
-    }
-
-    /// One frame came. Whether it could be kept without losing another that no listener was given.
-    pub(super) fn carry(&mut self, frame: &str) -> bool {
-        if is_ping(frame) {
-            self.mailbox.tell(&Notice { name: None, data: frame.into() });
-            return true;
-        }
-        self.mailbox.push(&[frame]);
-        !self.has_skipped()
-    }
-
-    /// Whether this is a tunnel that has dropped a frame which no listener had been given.
-    pub(super) fn has_skipped(&self) -> bool {
-        let given = self.mailbox.delivered().max(self.polls.acked);
-        self.tunnel().is_some() && self.mailbox.missed(given) > 0
     }
 
     /// What a tunnel's listeners are told at its end, if it has come.
@@ -139,18 +113,14 @@ impl State {
 
 impl Session {
     /// Takes the frames of one POST on their way up. `seq`: its number, from 1; one that was taken before is not sent again.
-    pub fn send_frames(
-        &self,
-        seq: Option<u64>,
-        frames: Vec<String>,
-    ) -> Result<(), SendFramesError> {
-        let mut state = self.wait_for_room().map_err(|_| SendFramesError::Busy)?;
+    pub fn send_frames(&self, seq: Option<u64>, frames: Vec<String>) -> Result<(), SessionError> {
+        let mut state = self.wait_for_room().ok_or(SessionError::Busy)?;
         if let Some(seq) = seq {
             state = self.await_posts(state, seq.saturating_sub(1));
         }
         if state.is_closed() {
             let close = state.close().map(|close| close.data.to_string());
-            return Err(SendFramesError::Closed(close));
+            return Err(SessionError::Gone(close));
         }
         if let Some(seq) = seq {
             let expected = state.posts() + 1;
@@ -158,12 +128,12 @@ impl Session {
                 return Ok(());
             }
             if seq > expected {
-                return Err(SendFramesError::Skips { expected });
+                return Err(SessionError::Skips { expected });
             }
             state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
         }
         state.outbox.extend(frames);
-        state.changed = true;
+        self.changed.notify_all();
         drop(state);
         self.flush();
         Ok(())
@@ -224,14 +194,23 @@ impl Session {
         close.map(|notice| notice.data.to_string())
     }
 
+    /// Ends a tunnel that has dropped a frame which no listener had been given: it never skips.
+    pub(super) fn end_if_skipped(&self, state: Locked<'_>) {
+        let given = state.mailbox.delivered().max(state.polls.acked);
+        let has_skipped = self.is_tunnel && state.mailbox.missed(given) > 0;
+        drop(state);
+        if has_skipped {
+            let reason = "frames would have been lost".to_owned();
+            self.table.end(self, EndReason::ForGood { told: overflowed(), reason });
+        }
+    }
+
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
     pub(super) fn end_closed(&self) {
         let told = self.lock().tunnel().and_then(|tunnel| tunnel.close.clone());
-        if let (Some(told), Some(table)) = (told, self.table.upgrade()) {
-            table.end(
-                self,
-                EndReason::ForGood { told, reason: "closed by the upstream".to_owned() },
-            );
+        if let Some(told) = told {
+            let reason = "closed by the upstream".to_owned();
+            self.table.end(self, EndReason::ForGood { told, reason });
         }
     }
 }

@@ -1,19 +1,20 @@
-//! What a status in place of the 101 usually means, and what to do about it.
+//! What a status in place of the 101 usually means, and the end of a link, and what to do about it.
 //!
 //! Owns: the sentence for each status that Rails, puma, or a proxy or router in front of them is known to give, and which are
-//! final. Never: shows the query of a `Location`: it is the client's, with its token.
+//! final; the reason of a link that was lost. Never: shows the query of a `Location`: it is the client's, with its token.
 
-use super::Down;
-
-/// Characters of a `Location` that a sentence repeats.
-const LOCATION_SHOWN: usize = 200;
+use super::socket::brief;
+use super::{Down, Settings};
+use std::io::ErrorKind;
+use tungstenite::Error;
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::CloseFrame;
 
 /// 4xx is what the application says to this client; 408, 429 and all else may pass. `named`: `--host-header` is there.
 pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     let meaning = match (status, location) {
         (300..=399, Some(location)) => of_redirect(location),
-        (404, _) if named => NOT_FOUND_NAMED.to_owned(),
-        _ => of_code(status).to_owned(),
+        _ => of_code(status, named).to_owned(),
     };
     let final_word = (400..500).contains(&status) && status != 408 && status != 429;
     let subject = if final_word {
@@ -28,12 +29,7 @@ pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     if final_word { Down::Denied { status, why } } else { Down::failed(&why) }
 }
 
-/// Rails compares the `Origin` with the `Host` that it is told.
-const NOT_FOUND_NAMED: &str = "Rails says 404 to an Origin that \
-    config.action_cable.allowed_request_origins does not allow, and with --host-header that has to name the site; a router \
-    says it to a Host that it does not know, and Rails to a wrong path in --server";
-
-fn of_code(status: u16) -> &'static str {
+fn of_code(status: u16, named: bool) -> &'static str {
     match status {
         200..=299 => "what answers there is no ActionCable, correct the path in --server",
         300..=399 => {
@@ -48,6 +44,12 @@ fn of_code(status: u16) -> &'static str {
         403 => {
             "a firewall or login before ActionCable says so, or Rails to a Host that config.hosts does not allow (see \
              --host-header)"
+        }
+        // Rails compares the `Origin` with the `Host` that it is told.
+        404 if named => {
+            "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, and with \
+             --host-header that has to name the site; a router says it to a Host that it does not know, and Rails to a wrong \
+             path in --server"
         }
         404 => {
             "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, to a wrong path in \
@@ -75,16 +77,61 @@ fn of_code(status: u16) -> &'static str {
 
 fn of_redirect(location: &[u8]) -> String {
     let end = location.iter().position(|byte| b"?#".contains(byte)).unwrap_or(location.len());
-    let shown: String =
-        location[..end].escape_ascii().to_string().chars().take(LOCATION_SHOWN).collect();
+    let shown = location[..end].escape_ascii().to_string();
     let tls = location.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https://"));
-    if tls {
-        return format!(
-            "its Location is {shown}: config.force_ssl does that where X-Forwarded-Proto is not https, let the proxy before \
-             the bridge set it; if the server itself speaks TLS, write wss:// in --server"
-        );
+    let remedy = if tls {
+        "config.force_ssl does that where X-Forwarded-Proto is not https, let the proxy before the bridge set it; if the \
+         server itself speaks TLS, write wss:// in --server"
+    } else {
+        "a login or a rule of a proxy stands before ActionCable, or the path in --server is another"
+    };
+    format!("its Location is {}: {remedy}", short(&shown))
+}
+
+/// As much of what the upstream words, at any length, as fits a log line and an event.
+pub fn short(reason: &str) -> &str {
+    reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
+}
+
+pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
+    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
+    let reason = reason.map_or("no reason given", short).to_owned();
+    if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
+}
+
+/// What a close frame means. One without a code counts as 1005 (RFC 6455, section 7.1.5).
+pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
+    let (reason, close) = match frame {
+        None => ("closed by the upstream".to_owned(), (1005, String::new())),
+        Some(CloseFrame { code, reason }) => {
+            let code = u16::from(code);
+            let space = if reason.is_empty() { "" } else { " " };
+            let text = format!("closed by the upstream ({code}{space}{reason})");
+            (text, (code, reason.to_string()))
+        }
+    };
+    Down::Lost { reason, was_up, close: Some(close) }
+}
+
+/// Why the link is lost, and the code of the close frame that we say so with (RFC 6455, section 7.4.1): none to one that has gone.
+/// `silent` is the reason where nothing came in time.
+pub fn broken_off(error: &Error, settings: &Settings, silent: String) -> (String, Option<u16>) {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            let max = settings.message_max;
+            (format!("a message over --max-message ({max} bytes)"), Some(1009))
+        }
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            ("closed by the upstream".to_owned(), None)
+        }
+        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            (silent, None)
+        }
+        Error::Io(error) => (brief(error), None),
+        Error::Protocol(error) => (format!("broken WebSocket frame: {error}"), Some(1002)),
+        Error::Utf8(_) => ("a text frame that is not UTF-8".to_owned(), Some(1007)),
+        error => (error.to_string(), None),
     }
-    format!(
-        "its Location is {shown}: a login or a rule of a proxy stands before ActionCable, or the path in --server is another"
-    )
 }

@@ -20,9 +20,6 @@ pub type Tls = (Arc<ClientConfig>, ServerName<'static>);
 const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORY: &str = "SSL_CERT_DIR";
 
-/// As much of the names in a certificate as a sentence repeats, in characters.
-const NAMES_SHOWN: usize = 80;
-
 pub fn tls(roots: RootCertStore, url: &Url) -> Result<Tls, report::Error> {
     let start = |why: String| report::Error::Start(format!("--server: {url}: {why}"));
     let name = ServerName::try_from(url.host.clone())
@@ -122,10 +119,9 @@ pub fn explain(error: &io::Error) -> String {
     if !named.is_empty() {
         // rustls writes them as `DnsName("a.example")`.
         let names = named.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-        let names: String =
-            names.collect::<Vec<_>>().join(", ").chars().take(NAMES_SHOWN).collect();
+        let names = names.collect::<Vec<_>>().join(", ");
         return format!(
-            "the upstream's certificate is for {names}: write a name that it has in --server, or make one whose \
+            "the upstream's certificate is for {names:.80}: write a name that it has in --server, or make one whose \
                  subjectAltName has the name in --server"
         );
     }
