@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as later } from "node:timers/promises";
 import { Browser } from "../parts/browsers.js";
 import { TABS, nineTabs } from "../parts/crowd.js";
+import { News } from "../parts/news.js";
 import { useOwnPage } from "../parts/own-page.js";
 import { Program, answers } from "../parts/processes.js";
 import { Rails } from "../parts/rails.js";
@@ -27,6 +28,7 @@ const AWAY_MS = 10_000;
 const BACK_MS = 10_000;
 const MOVED_MS = 5_000;
 const NEWS_MS = 20_000;
+const TALK_MS = 250;
 /** On one bridge of two are all of them once in 2^15 times. */
 const CROWD = 16;
 
@@ -108,10 +110,12 @@ if (proxy in HEADINGS) {
     const lost = onSecond();
     assert.ok(lost > 0 && lost < tabs.length, `${lost} of ${tabs.length} are on the second bridge`);
 
+    // nginx tells a browser that a stream of HTTP/2 broke with its next words on that connection: news that come to the others.
+    const news = News.start(rails, "moved", TALK_MS);
     await second.kill();
 
     const back = async () => sum(await Promise.all(tabs.map((tab) => tab.run(() => window.chat.count("chat", "connected")))));
-    await until(`${lost} of ${tabs.length} are back`, MOVED_MS, async () => (await back()) === tabs.length + lost);
+    await until(`${lost} of ${tabs.length} are back`, MOVED_MS, async () => (await back()) === tabs.length + lost).finally(() => news.stop());
     await allHear("moved", tabs);
   });
 }
