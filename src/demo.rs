@@ -77,7 +77,7 @@ fn serve(number: usize, socket: &DemoSocket, room: &DemoRoom) -> io::Result<()> 
     let writing = socket.clone();
     let writer = Builder::new().name(format!("demo-write-{number}")).stack_size(WRITER_STACK);
     writer.spawn(move || wire::write(writing, &outgoing))?;
-    let mut member = Member::enter(room, Peer { queue, socket: socket.clone() });
+    let member = Member::enter(room, Peer { queue, socket: socket.clone() });
     loop {
         match incoming.read().map_err(io::Error::other)? {
             Message::Text(text) => member.obey(&text),

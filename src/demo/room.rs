@@ -10,7 +10,6 @@ use crate::frame::Identifier;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::Message;
@@ -21,13 +20,10 @@ const CHANNELS_MAX: usize = 4096;
 /// How long a client that sends may leave its own queue full before it is cut off.
 const OWN_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// And the identifier as this one spells it.
-type Subscriber = (Arc<Peer>, Identifier);
-
 #[derive(Default)]
 pub struct DemoRoom {
-    /// Held for looking up and for queueing, never for I/O that could block.
-    channels: Mutex<HashMap<Identifier, Vec<Subscriber>>>,
+    /// Each with the identifier as its client spells it. Held for looking up and for queueing, never for I/O that could block.
+    subscriptions: Mutex<Vec<(Arc<Peer>, Identifier)>>,
 }
 
 /// One connection, as others see it.
@@ -40,23 +36,22 @@ pub struct Peer {
 pub struct Member<'a> {
     room: &'a DemoRoom,
     peer: Arc<Peer>,
-    subscribed: Vec<Identifier>,
 }
 
 impl DemoRoom {
     /// Sends a JSON value to all subscribers of a channel of this name.
     pub fn tell(&self, channel: &str, json: &str) {
         let message = format!(r#""message":{json}"#);
-        let channels = self.channels.lock();
-        let named = channels.iter().filter(|(key, _)| key.channel() == channel);
-        for (peer, identifier) in named.flat_map(|(_, subscribers)| subscribers) {
-            peer.offer(wire::frame(identifier, &message));
+        for (peer, identifier) in self.subscriptions.lock().iter() {
+            if identifier.channel() == channel {
+                peer.offer(wire::frame(identifier, &message));
+            }
         }
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.channels.lock().is_empty()
+        self.subscriptions.lock().is_empty()
     }
 }
 
@@ -64,21 +59,20 @@ impl Member<'_> {
     /// Lets a peer in; the welcome is the first that it hears.
     pub fn enter(room: &DemoRoom, peer: Peer) -> Member<'_> {
         peer.offer(Message::text(wire::WELCOME));
-        Member { room, peer: Arc::new(peer), subscribed: Vec::new() }
+        Member { room, peer: Arc::new(peer) }
     }
 
     /// Does what one text frame of the client asks for.
-    pub fn obey(&mut self, text: &str) {
+    pub fn obey(&self, text: &str) {
         let Ok(command) = serde_json::from_str::<Command<'_>>(text) else { return };
         let Some(identifier) = command.identifier() else { return };
         match &*command.command {
             "subscribe" => self.subscribe(identifier),
-            "unsubscribe" => {
-                // Rails confirms none.
-                self.subscribed.retain(|subscribed| *subscribed != identifier);
-                self.forget(&identifier);
+            // Rails confirms none.
+            "unsubscribe" => self.leave(|subscribed| *subscribed == identifier),
+            "message" if serde_json::from_str::<IgnoredAny>(&command.data).is_ok() => {
+                self.send_back(&identifier, &command.data)
             }
-            "message" if is_json(&command.data) => self.send_back(&identifier, &command.data),
             _ => {}
         }
     }
@@ -90,46 +84,43 @@ impl Member<'_> {
         }
     }
 
-    fn subscribe(&mut self, identifier: Identifier) {
+    fn subscribe(&self, identifier: Identifier) {
         if identifier.channel() == "RejectedChannel" {
             return self.tell(wire::frame(&identifier, r#""type":"reject_subscription""#));
         }
         let confirm = wire::frame(&identifier, r#""type":"confirm_subscription""#);
-        if self.subscribed.contains(&identifier) {
-            return self.tell(confirm);
-        }
-        if self.subscribed.len() == CHANNELS_MAX {
-            return;
-        }
-        self.subscribed.push(identifier.clone());
-        let subscriber = (Arc::clone(&self.peer), identifier.clone());
         // Queued under the lock: no message comes before the confirmation, and none after it is missed.
-        let mut channels = self.room.channels.lock();
-        channels.entry(identifier).or_default().push(subscriber);
+        let mut subscriptions = self.room.subscriptions.lock();
+        let own = subscriptions.iter().filter(|(peer, _)| Arc::ptr_eq(peer, &self.peer));
+        let own: Vec<_> = own.map(|(_, subscribed)| subscribed).collect();
+        if !own.contains(&&identifier) {
+            if own.len() == CHANNELS_MAX {
+                return;
+            }
+            subscriptions.push((Arc::clone(&self.peer), identifier));
+        }
         let queued = self.peer.queue.try_send(confirm);
-        drop(channels);
+        drop(subscriptions);
         if let Err(unsent) = queued {
             self.tell(unsent.into_inner());
         }
     }
 
-    fn forget(&self, identifier: &Identifier) {
-        let mut channels = self.room.channels.lock();
-        if let Some(subscribers) = channels.get_mut(identifier) {
-            subscribers.retain(|(peer, _)| !Arc::ptr_eq(peer, &self.peer));
-            if subscribers.is_empty() {
-                channels.remove(identifier);
-            }
-        }
+    fn leave(&self, which: impl Fn(&Identifier) -> bool) {
+        let mut subscriptions = self.room.subscriptions.lock();
+        subscriptions.retain(|(peer, of)| !Arc::ptr_eq(peer, &self.peer) || !which(of));
     }
 
     fn send_back(&self, identifier: &Identifier, data: &str) {
-        if !self.subscribed.contains(identifier) {
+        let message = format!(r#""message":{data}"#);
+        let subscriptions = self.room.subscriptions.lock();
+        let subscribers = subscriptions.iter().filter(|(_, subscribed)| subscribed == identifier);
+        let subscribers: Vec<_> = subscribers.cloned().collect();
+        drop(subscriptions);
+        if !subscribers.iter().any(|(peer, _)| Arc::ptr_eq(peer, &self.peer)) {
             return;
         }
-        let message = format!(r#""message":{data}"#);
-        let subscribers = self.room.channels.lock().get(identifier).cloned();
-        for (peer, identifier) in subscribers.unwrap_or_default() {
+        for (peer, identifier) in subscribers {
             let frame = wire::frame(&identifier, &message);
             if Arc::ptr_eq(&peer, &self.peer) { self.tell(frame) } else { peer.offer(frame) }
         }
@@ -138,12 +129,8 @@ impl Member<'_> {
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        self.subscribed.iter().for_each(|identifier| self.forget(identifier));
+        self.leave(|_| true);
     }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 impl Peer {

@@ -285,7 +285,7 @@ fn a_client_that_left_is_forgotten() {
     let (queue, messages) = bounded(QUEUE_MAX);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut member = Member::enter(&room, Peer { queue, socket: DemoSocket::new(socket).unwrap() });
+    let member = Member::enter(&room, Peer { queue, socket: DemoSocket::new(socket).unwrap() });
     member.obey(&json!({ "command": "subscribe", "identifier": CHAT }).to_string());
     assert_eq!(messages.len(), 2);
 
