@@ -18,7 +18,7 @@ use crate::report::info;
 use crate::session::{Kind, SessionError, Table};
 use answers::denied_stream;
 use ask::Ask;
-pub use origin::Origins;
+pub use origin::{Origins, host_and_port, normalized};
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;

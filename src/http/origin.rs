@@ -6,6 +6,7 @@
 
 use crate::gate::Head;
 use crate::upstream::is_token;
+use std::net::Ipv6Addr;
 
 /// Bytes of a host name (RFC 1035, 2.3.4).
 const HOST_MAX: usize = 253;
@@ -88,36 +89,39 @@ fn is_null(origin: &str) -> bool {
 }
 
 /// An origin in the spelling by which two of them are compared (RFC 6454, 6.2): small letters, no default port.
-fn normalized(origin: &str) -> Option<String> {
+pub fn normalized(origin: &str) -> Option<String> {
     let origin = origin.to_ascii_lowercase();
     let (scheme, authority) = origin.split_once("://")?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
         && scheme.len() <= SCHEME_MAX
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    // The colons of an IPv6 address are within brackets.
-    let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-    let (host, port) = match colon {
-        Some(at) => (&authority[..at], Some(digits(&authority[at + 1..])?)),
-        None => (authority, None),
-    };
+    let (host, port) = host_and_port(authority)?;
     let port = match (scheme, port) {
         (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
         (_, Some(port)) => format!(":{port}"),
     };
-    (is_scheme && is_host(host)).then(|| format!("{scheme}://{host}{port}"))
+    is_scheme.then(|| format!("{scheme}://{host}{port}"))
 }
 
-fn digits(port: &str) -> Option<u16> {
-    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
-}
-
-fn is_host(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
-    match address {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => (1..=HOST_MAX).contains(&host.len()) && host.bytes().all(is_name),
+/// The host as a browser writes it, and the port, if there is one.
+pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    // The colons of an IPv6 address are within brackets.
+    let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    let (host, port) = match colon {
+        Some(at) => (&authority[..at], Some(port_of(&authority[at + 1..])?)),
+        None => (authority, None),
+    };
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return Some((format!("[{}]", address.parse::<Ipv6Addr>().ok()?), port));
     }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    let is_name = (1..=HOST_MAX).contains(&host.len()) && host.bytes().all(fits);
+    is_name.then(|| (host.to_owned(), port))
+}
+
+fn port_of(digits: &str) -> Option<u16> {
+    let port = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;
+    port.filter(|port| *port > 0)
 }
 
 /// Whether an origin is that of the site which the request came to, as the browser calls it: by `Host`, or by what a proxy

@@ -5,6 +5,7 @@
 //! Never: guesses. A value is taken as it is or refused.
 
 use crate::gate::Address;
+use crate::http;
 use crate::tcp::SOCKET_PATH_MAX;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -59,7 +60,7 @@ fn host_of(host: &str) -> Option<&str> {
 pub fn origin(text: &str) -> Result<String, String> {
     let wrong = |why| format!("{why}, use http://host, https://host or https://host:port");
     let lower = text.to_ascii_lowercase();
-    let Some((scheme @ ("http" | "https"), rest)) = lower.split_once("://") else {
+    let Some(("http" | "https", rest)) = lower.split_once("://") else {
         return Err(wrong("is no origin of a web page"));
     };
     if let Some((_, "")) = rest.split_once('/') {
@@ -69,30 +70,13 @@ pub fn origin(text: &str) -> Result<String, String> {
         return Err(wrong("has a path, which no browser sends in an Origin"));
     }
     let no_host = || wrong("has no host and port that could be those of an Origin");
-    let (host, port) = host_and_port(rest).ok_or_else(no_host)?;
-    match (scheme, port) {
-        (_, None) | ("http", Some(80)) | ("https", Some(443)) => Ok(format!("{scheme}://{host}")),
-        (_, Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
-    }
-}
-
-fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
-    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
-    let (host, port) = match colon {
-        Some(colon) => (&text[..colon], Some(digits(&text[colon + 1..])?.parse().ok()?)),
-        None => (text, None),
-    };
-    let name = host_of(host).filter(|name| !name.is_empty() && port != Some(0))?;
-    match name.parse::<Ipv6Addr>() {
-        Ok(v6) => Some((format!("[{v6}]"), port)),
-        Err(_) => Some((name.to_owned(), port)),
-    }
+    http::normalized(&lower).ok_or_else(no_host)
 }
 
 /// What a `Host` header may say: a name or an address, and a port where it is not the usual one.
 pub fn host(text: &str) -> Result<String, String> {
-    host_and_port(text).ok_or("is no name for a Host header, use host or host:port")?;
-    Ok(text.to_owned())
+    let known = http::host_and_port(text).map(|_| text.to_owned());
+    known.ok_or("is no name for a Host header, use host or host:port".to_owned())
 }
 
 /// `250ms`, `30s`, `5m`, `1h`, `1m30s`; above zero, at most 365 days.
