@@ -16,13 +16,6 @@ const CHECKED: &str = "no-cache";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What makes a module of the transport: it replaces nothing, and its bridge is where it came from. By the name of this
-/// function, which is there before the rest runs, the script knows that it was meant to be a module.
-const EXPORT: &str = "export default function bridgeClient(settings) {
-  return bridgeWebSocket({ bridge: new URL(\"..\", import.meta.url).href, ...settings })
-}
-";
-
 /// The file at this path, if there is one: 304 to a browser that has it, with the headers that a cache updates its copy with
 /// (RFC 9110, 15.4.5).
 pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
@@ -38,7 +31,9 @@ pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
         "/-/get.js" => body("text/javascript", CHECKED, include_str!("get.js")),
         "/-/log.js" => body("text/javascript", CHECKED, include_str!("log.js")),
         "/-/client.js" => script(include_str!("client.js")),
-        "/-/client.mjs" => script([include_str!("client.js"), EXPORT].concat()),
+        // A module: it replaces nothing, and its bridge is where it came from. By the name of the function that it exports, which
+        // is there before the rest runs, the script knows that it was meant to be one.
+        "/-/client.mjs" => script(concat!(include_str!("client.js"), include_str!("export.js"))),
         _ => return None,
     };
     // Else a shared cache gives what it got without CORS headers to a page that needs them.
