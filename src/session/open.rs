@@ -13,7 +13,7 @@ use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
 use super::table::Table;
 use super::tunnel::Tunnel;
-use super::{EndReason, Mode, Phase, Session, Shares, State, bytes_of, random, random_id};
+use super::{EndReason, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
 use parking_lot::{Condvar, Mutex};
@@ -321,16 +321,12 @@ impl State {
     fn new(table: &Table, request: &JoinRequest) -> State {
         let rules = &table.rules;
         let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
-        let mode = if request.tunnel {
-            Mode::Tunnel(Tunnel::default())
-        } else {
-            Mode::Managed(Channels::default())
-        };
         let mut shares = Shares::new(&table.budget);
         shares.handshake.set(bytes_of(&request.handshake));
         State {
             phase: Phase::Opening,
-            mode,
+            channels: Channels::default(),
+            tunnel: request.tunnel.then(Box::<Tunnel>::default),
             mailbox: Mailbox::new(rules.bounds),
             upstream: None,
             link: None,

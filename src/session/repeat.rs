@@ -65,10 +65,9 @@ impl Session {
     fn repeat(&self) -> bool {
         let mut state = self.lock();
         let ended = matches!(state.phase, Phase::Ended(_));
-        let waits = state.effects(self).is_some_and(|(channels, mut out)| {
-            channels.repeat(&mut out);
-            channels.await_answers() && !ended
-        });
+        let (channels, mut out) = state.effects(self);
+        channels.repeat(&mut out);
+        let waits = channels.await_answers() && !ended;
         state.is_repeating = waits;
         drop(state);
         self.flush();
@@ -77,8 +76,7 @@ impl Session {
 
     /// Puts the session on the list if it waits for an answer and is not there yet.
     pub(super) fn watch_answers(&self, state: &mut State) {
-        let awaits = state.effects(self).is_some_and(|(channels, _)| channels.await_answers());
-        if awaits && !state.is_repeating {
+        if state.channels.await_answers() && !state.is_repeating {
             state.is_repeating = true;
             self.table.repeats.add(Weak::clone(&self.this));
         }

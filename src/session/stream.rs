@@ -5,7 +5,7 @@
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{ListenerHandle, ListenerState, NotJoined};
-use super::{EndReason, Mode, Phase, Session, State, tunnel};
+use super::{EndReason, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
 use crate::memory::{Held, Share};
@@ -87,7 +87,7 @@ impl State {
             Phase::Ended(EndReason::ForGood { told, .. }) => Step::Over(Some(told.clone())),
             Phase::Ended(EndReason::Drained) => Step::Drained,
             Phase::Ended(_) => Step::Over(None),
-            _ => match self.tunnel().and_then(|tunnel| tunnel.close.clone()) {
+            _ => match self.tunnel.as_ref().and_then(|tunnel| tunnel.close.clone()) {
                 Some(notice) => Step::Closed(self.mailbox.last() + 1, notice),
                 None => Step::Next(Next::Nothing, None),
             },
@@ -142,10 +142,10 @@ impl Session {
 
     /// What a stream that joins is told, and of a managed session each of its listeners.
     fn first_events(&self, state: &mut State, resumed: bool, dropped: u64) -> Vec<Notice> {
-        let channels = match &state.mode {
-            Mode::Tunnel(tunnel) => return vec![tunnel.open(&self.id, resumed)],
-            Mode::Managed(channels) => channels.states_json(),
-        };
+        if let Some(tunnel) = &state.tunnel {
+            return vec![tunnel.open(&self.id, resumed)];
+        }
+        let channels = state.channels.states_json();
         let data = format!(
             r#"{{"type":"joined","id":{},"session_id":"{}","resumed":{resumed},"dropped":{dropped},"channels":{channels}}}"#,
             quoted(&self.path),

@@ -7,7 +7,7 @@
 
 use super::join::{SessionError, Start};
 use super::lock::Locked;
-use super::{EndReason, Mode, Phase, Session, State};
+use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
@@ -68,22 +68,8 @@ pub(super) fn close_notice(code: u16, reason: &str) -> Notice {
 }
 
 impl State {
-    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
-        match &self.mode {
-            Mode::Tunnel(tunnel) => Some(tunnel),
-            Mode::Managed(_) => None,
-        }
-    }
-
-    pub(super) fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
-        match &mut self.mode {
-            Mode::Tunnel(tunnel) => Some(tunnel),
-            Mode::Managed(_) => None,
-        }
-    }
-
     fn posts(&self) -> u64 {
-        self.tunnel().map_or(0, |tunnel| tunnel.posts)
+        self.tunnel.as_ref().map_or(0, |tunnel| tunnel.posts)
     }
 
     /// Whether this is a tunnel in which a listener cannot start there without missing a frame: its client speaks a protocol that
@@ -95,14 +81,14 @@ impl State {
             Start::Event { secret, place } => (secret == session.secret).then_some(place),
         };
         let resumes = |place| place <= self.mailbox.last() && self.mailbox.missed(place) == 0;
-        self.tunnel().is_some() && !place.is_some_and(resumes)
+        self.tunnel.is_some() && !place.is_some_and(resumes)
     }
 
     /// What a tunnel's listeners are told at its end, if it has come.
     fn close(&self) -> Option<&Notice> {
         match &self.phase {
             Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
-            _ => self.tunnel()?.close.as_ref(),
+            _ => self.tunnel.as_ref()?.close.as_ref(),
         }
     }
 
@@ -130,7 +116,9 @@ impl Session {
             if seq > expected {
                 return Err(SessionError::Skips { expected });
             }
-            state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
+            if let Some(tunnel) = &mut state.tunnel {
+                tunnel.posts = seq;
+            }
         }
         state.outbox.extend(frames);
         self.changed.notify_all();
@@ -207,7 +195,7 @@ impl Session {
 
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
     pub(super) fn end_closed(&self) {
-        let told = self.lock().tunnel().and_then(|tunnel| tunnel.close.clone());
+        let told = self.lock().tunnel.as_ref().and_then(|tunnel| tunnel.close.clone());
         if let Some(told) = told {
             let reason = "closed by the upstream".to_owned();
             self.table.end(self, EndReason::ForGood { told, reason });
