@@ -9,7 +9,6 @@ mod raw;
 use crate::mailbox::{Batch, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
-use raw::Raw;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -139,10 +138,8 @@ impl Writer<'_> {
         }
         for (place, event) in events.iter() {
             self.place = place;
-            match if self.raw { Raw::of(event) } else { Raw::Message(event.into()) } {
-                Raw::Message(data) => self.put(&mut text, None, &data)?,
-                Raw::Named(name) => self.put(&mut text, Some(name), event)?,
-            }
+            let (name, data) = if self.raw { raw::of(event) } else { (None, event.into()) };
+            self.put(&mut text, name, &data)?;
         }
         self.out.write_all(text.as_bytes())
     }
