@@ -19,21 +19,13 @@ const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
 /// other.
 const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
 
-/// Whether a listener may stay, and why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListenerState {
-    Here,
-    Left,
-    /// Another listener took its place. A poll answers at this time.
-    Replaced(Instant),
-}
-
 /// One listener. That its client has gone is told without the session's lock; all else changes under it.
 pub(super) struct Listener {
     pub key: Key,
     pub kind: Kind,
     left: AtomicBool,
-    replaced: OnceLock<Instant>,
+    /// Another listener took its place. A poll answers at this time.
+    pub replaced: OnceLock<Instant>,
     /// A poll that is writing its reply: what it carries is not for the next one, unless the write fails.
     pub answering: AtomicBool,
     client: Arc<dyn ListenerClient>,
@@ -41,16 +33,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn state(&self) -> ListenerState {
-        match self.replaced.get() {
-            _ if self.left.load(Ordering::SeqCst) => ListenerState::Left,
-            Some(at) => ListenerState::Replaced(*at),
-            None => ListenerState::Here,
-        }
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     pub fn is_here(&self) -> bool {
-        self.state() == ListenerState::Here
+        !self.has_left() && self.replaced.get().is_none()
     }
 
     pub fn look_again(&self) {

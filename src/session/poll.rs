@@ -4,7 +4,7 @@
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
-use super::listeners::{Listener, ListenerHandle, ListenerState, NotJoined};
+use super::listeners::{Listener, ListenerHandle, NotJoined};
 use super::{EndReason, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, ROOM_PAUSE, Share};
@@ -66,13 +66,13 @@ impl Poll {
         let mut state = self.handle.look();
         let over = matches!(state.phase, Phase::Ended(_));
         let listener = &self.handle.listener;
-        match listener.state() {
-            ListenerState::Left => return PollStep::Left,
-            ListenerState::Replaced(at) if !forced && !over && now < at => {
-                return PollStep::Wait(Some(at));
-            }
-            ListenerState::Replaced(_) => return PollStep::Answer(self.replaced(&state)),
-            ListenerState::Here => {}
+        if listener.has_left() {
+            return PollStep::Left;
+        }
+        match listener.replaced.get() {
+            Some(at) if !forced && !over && now < *at => return PollStep::Wait(Some(*at)),
+            Some(_) => return PollStep::Answer(self.replaced(&state)),
+            None => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
         let busy = self.after.is_none() && state.listeners.is_answering();

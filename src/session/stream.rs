@@ -4,7 +4,7 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
-use super::listeners::{ListenerHandle, ListenerState, NotJoined};
+use super::listeners::{ListenerHandle, NotJoined};
 use super::{EndReason, Phase, Session, State, tunnel};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
@@ -45,10 +45,11 @@ impl Stream {
         let mut state = self.handle.look();
         let listener = &self.handle.listener;
         state.mailbox.confirm(listener.key);
-        match listener.state() {
-            ListenerState::Left => return Step::Over(None),
-            ListenerState::Replaced(_) => return Step::Replaced,
-            ListenerState::Here => {}
+        if listener.has_left() {
+            return Step::Over(None);
+        }
+        if listener.replaced.get().is_some() {
+            return Step::Replaced;
         }
         let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
