@@ -140,8 +140,8 @@ impl Session {
             Frame::Message { identifier, message } => {
                 channels.receive(identifier, message.get(), &mut out);
             }
-            Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
-            Frame::Reject { identifier } => channels.reject(identifier, &mut out),
+            Frame::Confirm { identifier } => channels.answered(identifier, true, &mut out),
+            Frame::Reject { identifier } => channels.answered(identifier, false, &mut out),
             _ => {}
         }
     }
