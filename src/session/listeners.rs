@@ -101,8 +101,6 @@ pub enum NotJoined {
     Taken(Arc<Listener>),
     /// A page was reloaded: the session has to make room for a new one.
     Reload,
-    /// A tunnel that cannot go on from there: it never skips.
-    Gone,
     Over,
     Refused(SessionError),
 }

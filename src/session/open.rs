@@ -117,11 +117,16 @@ impl Table {
         request: &JoinRequest,
         join: impl Fn(&Arc<Session>) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
+        // A stream that did not open the session tries for itself.
+        let is_answer = |reason: &EndReason, by_opener| match request.kind {
+            Kind::Stream => by_opener,
+            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
+        };
         for _ in 0..TRIES_MAX {
             let session = &found.session;
             let joined = match session.await_opening(found.by_opener) {
                 Ok(()) => join(session),
-                Err(reason) if request.wants_this_attempt(&reason, found.by_opener) => {
+                Err(reason) if is_answer(&reason, found.by_opener) => {
                     return Err(SessionError::of(reason));
                 }
                 Err(_) => Err(NotJoined::Over),
@@ -134,9 +139,6 @@ impl Table {
                 Err(NotJoined::Reload) => {
                     self.measure(request)?;
                     self.end(session, EndReason::Dropped("the page was reloaded"));
-                }
-                Err(NotJoined::Gone) => {
-                    return Err(SessionError::Gone(session.last_words(request.start)));
                 }
                 Err(NotJoined::Refused(why)) => return Err(why),
                 Err(NotJoined::Over) => self.remove(session),
@@ -175,7 +177,8 @@ impl Table {
     ) -> Result<String, SessionError> {
         let session = self.existing(request)?;
         if let Some(last_post) = last_post {
-            session.await_last_post(last_post);
+            drop(session.await_posts(session.lock(), last_post));
+            session.flush();
         }
         self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())
@@ -270,17 +273,6 @@ impl Table {
             state.upstream = Some(upstream);
         }
         Ok(())
-    }
-}
-
-impl JoinRequest {
-    /// Whether the end of the attempt that it waited for is the answer to it. A stream that did not open the session tries
-    /// for itself.
-    fn wants_this_attempt(&self, reason: &EndReason, by_opener: bool) -> bool {
-        match self.kind {
-            Kind::Stream => by_opener,
-            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
-        }
     }
 }
 

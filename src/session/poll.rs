@@ -225,7 +225,7 @@ impl Session {
         let start = request.start;
         let mut state = self.lock_to_join(client)?;
         if state.would_skip(self, start, state.polls.acked) {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
         let reuse = self.table.rules.reuse && !self.is_tunnel;

@@ -109,7 +109,7 @@ impl Session {
         let start = if state.awaits_opener { Start::Fresh } else { request.start };
         let skips = state.would_skip(self, start, state.mailbox.handed_out());
         if skips && start != Start::Fresh {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
         let present = state.listeners.current().cloned();
@@ -124,7 +124,7 @@ impl Session {
             return Err(NotJoined::Reload);
         }
         if skips {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());

@@ -6,6 +6,7 @@
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
 use super::join::{SessionError, Start};
+use super::listeners::NotJoined;
 use super::lock::Locked;
 use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
@@ -129,15 +130,9 @@ impl Session {
 
     /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
     /// overtake another.
-    fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
+    pub(super) fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
         self.wait_until(state, Some(deadline), |state| state.posts() >= seq || state.is_closed())
-    }
-
-    /// Before a DELETE: the frames of the client's last POST go up first.
-    pub(super) fn await_last_post(&self, seq: u64) {
-        drop(self.await_posts(self.lock(), seq));
-        self.flush();
     }
 
     /// A poll's answer. The close, which comes after the last frame, has a place of its own, to be acknowledged.
@@ -168,18 +163,17 @@ impl Session {
         json
     }
 
-    /// What a listener that cannot go on from `start` is told of the end, if it has come; one that has the close already
-    /// acknowledges it, and the session is over.
-    pub(super) fn last_words(&self, start: Start) -> Option<String> {
-        let state = self.lock();
-        let close = state.close().cloned();
+    /// A tunnel never skips. What a listener that cannot go on from `start` is told of the end, if it has come; one that has the
+    /// close already acknowledges it, and the session is over.
+    pub(super) fn gone(&self, state: Locked<'_>, start: Start) -> NotJoined {
+        let close = state.close().map(|notice| notice.data.to_string());
         let acknowledged = matches!(start, Start::Event { secret, place }
             if secret == self.secret && place > state.mailbox.last());
         drop(state);
         if acknowledged {
             self.end_closed();
         }
-        close.map(|notice| notice.data.to_string())
+        NotJoined::Refused(SessionError::Gone(close))
     }
 
     /// Ends a tunnel that has dropped a frame which no listener had been given: it never skips.
