@@ -191,22 +191,17 @@ impl Mailbox {
         (self.oldest - 1).saturating_sub(cursor)
     }
 
-    /// The kept events after `cursor`, oldest first.
-    fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + Clone {
-        let skipped = (cursor + 1).saturating_sub(self.oldest);
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
-        let first = self.oldest + skipped as u64;
-        (first..).zip(self.log.after(skipped))
-    }
-
-    /// The first of them: so many bytes, or one event.
+    /// The kept events after `cursor`, oldest first: so many bytes, or one event.
     pub fn first_after(
         &self,
         cursor: u64,
         bytes_max: usize,
     ) -> impl Iterator<Item = Placed<'_>> + Clone {
+        let skipped = (cursor + 1).saturating_sub(self.oldest);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
+        let first = self.oldest + skipped as u64;
         let (mut is_first, mut bytes) = (true, 0);
-        self.after(cursor).take_while(move |(_, event)| {
+        (first..).zip(self.log.after(skipped)).take_while(move |(_, event)| {
             bytes += event.len();
             std::mem::take(&mut is_first) || bytes <= bytes_max
         })

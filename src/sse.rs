@@ -40,7 +40,7 @@ pub fn run(
     heartbeat: Duration,
     raw: bool,
 ) -> io::Result<End> {
-    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0, raw };
+    let mut writer = Writer { out, prefix: stream.handle.session.event_id_prefix(), place: 0, raw };
     writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
     loop {
@@ -62,7 +62,7 @@ pub fn run(
             Step::Closed(place, notice) => {
                 writer.place = place;
                 writer.notice(&notice)?;
-                stream.close_told();
+                stream.handle.session.end_closed();
                 return Ok(End::Orderly);
             }
             last => return writer.end(last),

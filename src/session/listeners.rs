@@ -107,7 +107,7 @@ pub enum NotJoined {
 
 /// A listener's place in the mailbox, given back when it is dropped.
 pub struct ListenerHandle {
-    pub(super) session: Arc<Session>,
+    pub session: Arc<Session>,
     pub(super) listener: Arc<Listener>,
     pub(super) woken: Receiver<()>,
     /// The listener whose place this was: to be waited for, or cut.
@@ -158,7 +158,7 @@ impl Drop for ListenerHandle {
 
 impl Session {
     /// Every event id is this and a place.
-    pub(super) fn event_id_prefix(&self) -> String {
+    pub fn event_id_prefix(&self) -> String {
         format!("{:032x}.", self.secret)
     }
 

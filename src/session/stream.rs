@@ -5,7 +5,8 @@
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
 use super::listeners::{ListenerHandle, NotJoined};
-use super::{EndReason, Phase, Session, State, tunnel};
+use super::tunnel::{OVERFLOWED, close_notice};
+use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
 use crate::memory::{Held, Share};
@@ -29,16 +30,11 @@ pub enum Step {
     Drained,
     /// The session is over, or the client has gone: say this, if anything, and end.
     Over(Option<Notice>),
-    /// A tunnel's upstream closed: say so at this place, call `close_told`, and end.
+    /// A tunnel's upstream closed: say so at this place, call `end_closed`, and end.
     Closed(u64, Notice),
 }
 
 impl Stream {
-    /// The part of every event id before the place.
-    pub fn event_id_prefix(&self) -> String {
-        self.handle.session.event_id_prefix()
-    }
-
     /// What to do next; what it returned before counts as written.
     pub fn next(&self) -> Step {
         let session = &self.handle.session;
@@ -60,7 +56,7 @@ impl Stream {
         let next = state.mailbox.next(listener.key, has_room);
         match &next {
             Next::Events { missed: 1.., .. } if session.is_tunnel => {
-                return Step::Over(Some(tunnel::overflowed()));
+                return Step::Over(Some(close_notice(1013, OVERFLOWED)));
             }
             Next::Events { missed, events } => {
                 drop(state);
@@ -73,11 +69,6 @@ impl Stream {
             Next::NoRoom | Next::Notice { .. } => {}
         }
         Step::Next(next, share)
-    }
-
-    /// The tunnel's `close` was written: the session is over.
-    pub fn close_told(&self) {
-        self.handle.session.end_closed();
     }
 }
 

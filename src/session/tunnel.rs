@@ -21,6 +21,9 @@ const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
 /// RFC 6455, 7.4.1: there was no close frame.
 const ABNORMAL: u16 = 1006;
 
+/// Why a tunnel is closed that would have to skip, with 1013.
+pub(super) const OVERFLOWED: &str = "the client took too little, frames would have been lost";
+
 #[derive(Default)]
 pub(super) struct Tunnel {
     /// As the upstream chose; empty for none.
@@ -56,11 +59,6 @@ impl Tunnel {
         };
         self.close = Some(close_notice(code, &reason));
     }
-}
-
-/// The `close` of a tunnel that would have to skip.
-pub(super) fn overflowed() -> Notice {
-    close_notice(1013, "the client took too little, frames would have been lost")
 }
 
 pub(super) fn close_notice(code: u16, reason: &str) -> Notice {
@@ -182,13 +180,12 @@ impl Session {
         let has_skipped = self.is_tunnel && state.mailbox.missed(given) > 0;
         drop(state);
         if has_skipped {
-            let reason = "frames would have been lost".to_owned();
-            self.table.end(self, EndReason::ForGood { told: overflowed(), reason });
+            self.table.end(self, self.for_good(1013, OVERFLOWED));
         }
     }
 
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
-    pub(super) fn end_closed(&self) {
+    pub fn end_closed(&self) {
         let told = self.lock().tunnel.as_ref().and_then(|tunnel| tunnel.close.clone());
         if let Some(told) = told {
             let reason = "closed by the upstream".to_owned();
