@@ -6,7 +6,7 @@
 
 mod raw;
 
-use crate::mailbox::{Batch, Next, Notice};
+use crate::mailbox::{Log, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
 use std::fmt::Write as _;
@@ -129,14 +129,14 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
+    fn events(&mut self, missed: u64, events: &Log) -> io::Result<()> {
         let size = events.bytes() + events.len() * (self.prefix.len() + 40);
         let mut text = String::with_capacity(size.min(WRITE_BYTES));
         if missed > 0 {
             self.place += missed;
             self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#))?;
         }
-        for (place, event) in events.iter() {
+        for (place, event) in events.after(0) {
             self.place = place;
             let (name, data) = if self.raw { raw::of(event) } else { (None, event.into()) };
             self.put(&mut text, name, &data)?;
