@@ -15,14 +15,15 @@ use std::time::Duration;
 /// How often the list is gone through while it is not empty.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Starts the thread. It is sent each session with an unanswered command, once, and ends when the table, which sends, is gone.
+/// Starts the thread. It is sent each session that has an unanswered command, and ends when the table, which sends, is gone.
+#[expect(clippy::disallowed_methods, reason = "there are as many as sessions: each is sent once")]
 pub(super) fn start() -> io::Result<Sender<Weak<Session>>> {
     let (waiting, begun) = unbounded::<Weak<Session>>();
     let run = move || {
         while let Ok(first) = begun.recv() {
             let mut list = vec![first];
             while !list.is_empty() {
-                thread::sleep(PACE);
+                thread::park_timeout(PACE);
                 list.extend(begun.try_iter());
                 list.retain(|one| one.upgrade().is_some_and(|one| one.repeat()));
             }
