@@ -40,8 +40,9 @@ pub fn run(
     heartbeat: Duration,
     raw: bool,
 ) -> io::Result<End> {
-    let mut writer = Writer { out, prefix: stream.handle.session.event_id_prefix(), place: 0, raw };
-    writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
+    let mut writer =
+        Writer { out, prefix: stream.handle.session.event_id_prefix(), place: stream.start, raw };
+    writer.begin(std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
@@ -116,8 +117,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn begin(&mut self, start: u64, first: Vec<Notice>, padding: usize) -> io::Result<()> {
-        self.place = start;
+    fn begin(&mut self, first: Vec<Notice>, padding: usize) -> io::Result<()> {
         let mut text = format!("retry: {RETRY}\n\n");
         if padding > 0 {
             // The colon is one of them.

@@ -69,11 +69,6 @@ impl Listeners {
         }
     }
 
-    /// The listener whose place a newcomer needs, if there is one.
-    pub fn current(&self) -> Option<&Arc<Listener>> {
-        self.list.iter().find(|listener| listener.is_here())
-    }
-
     fn add(&mut self, listener: &Arc<Listener>) {
         self.list = self.list.iter().chain([listener]).cloned().collect();
         self.had_any = true;
@@ -88,11 +83,6 @@ impl Listeners {
     /// The session outlives whatever is there now by this much at least.
     pub fn live_for(&mut self, time: Duration) {
         self.alive_until = self.alive_until.max(Instant::now() + time);
-    }
-
-    /// Whether a poll is writing its reply.
-    pub fn is_answering(&self) -> bool {
-        self.list.iter().any(|listener| listener.answering.load(Ordering::SeqCst))
     }
 }
 
@@ -236,7 +226,7 @@ mod tests {
         });
 
         assert!(told.recv_timeout(Duration::from_secs(5)).is_ok(), "it waits for the lock");
-        assert!(state.listeners.current().is_none());
+        assert!(!state.listeners.list.iter().any(|one| one.is_here()));
         assert!(handle.wait(Instant::now()));
         drop(state);
         watcher.unwrap().join().unwrap();

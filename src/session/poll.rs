@@ -75,7 +75,8 @@ impl Poll {
             None => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
-        let busy = self.after.is_none() && state.listeners.is_answering();
+        let is_answering = |one: &Arc<Listener>| one.answering.load(Ordering::SeqCst);
+        let busy = self.after.is_none() && state.listeners.list.iter().any(is_answering);
         let news = !busy && state.mailbox.last() > self.start(&state);
         let tunnel_news = state.tunnel.as_ref().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {

@@ -103,7 +103,8 @@ impl Session {
             return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
-        let present = state.listeners.current().cloned();
+        // Whose place it needs.
+        let present = state.listeners.list.iter().find(|one| one.is_here()).cloned();
         if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
             return Err(NotJoined::Taken(Arc::clone(present)));
         }
