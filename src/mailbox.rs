@@ -19,7 +19,7 @@
 
 mod log;
 
-use log::Log;
+pub use log::{Log, Placed};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,37 +52,10 @@ pub struct Notice {
     pub data: Arc<str>,
 }
 
-pub type Placed<'a> = (u64, &'a str);
-
-/// Copies of events whose places follow each other.
-#[derive(Debug)]
-pub struct Batch {
-    first: u64,
-    events: Log,
-}
-
-impl Batch {
-    pub fn iter(&self) -> impl Iterator<Item = Placed<'_>> {
-        (self.first..).zip(self.events.after(0))
-    }
-
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.events.bytes()
-    }
-}
-
 #[derive(Debug)]
 pub enum Next {
-    /// `missed` events that are gone, then these.
-    Events { missed: u64, events: Batch },
+    /// `missed` events that are gone, then copies of these.
+    Events { missed: u64, events: Log },
     /// Something to be told at this place.
     Notice { place: u64, notice: Notice },
     /// There is a large event, and no room to hand it out: look again in a moment.
@@ -103,7 +76,6 @@ struct Attached {
 
 pub struct Mailbox {
     log: Log,
-    oldest: u64,
     bounds: Bounds,
     delivered: u64,
     listeners: Vec<Attached>,
@@ -120,8 +92,7 @@ impl Mailbox {
     /// An empty mailbox; its first event will have place 1.
     pub fn new(bounds: Bounds) -> Mailbox {
         Mailbox {
-            log: Log::default(),
-            oldest: 1,
+            log: Log::new(1, 0),
             bounds,
             delivered: 0,
             // Most have one; four would be taken at once.
@@ -156,7 +127,7 @@ impl Mailbox {
 
     /// The place of the newest event, kept or not; 0 before the first.
     pub fn last(&self) -> u64 {
-        self.oldest + self.log.len() as u64 - 1
+        self.log.oldest() + self.log.len() as u64 - 1
     }
 
     /// What is kept.
@@ -188,25 +159,17 @@ impl Mailbox {
     }
 
     pub fn missed(&self, cursor: u64) -> u64 {
-        (self.oldest - 1).saturating_sub(cursor)
+        (self.log.oldest() - 1).saturating_sub(cursor)
     }
 
-    /// The kept events after `cursor`, oldest first.
-    fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + Clone {
-        let skipped = (cursor + 1).saturating_sub(self.oldest);
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
-        let first = self.oldest + skipped as u64;
-        (first..).zip(self.log.after(skipped))
-    }
-
-    /// The first of them: so many bytes, or one event.
+    /// The kept events after `cursor`, oldest first: so many bytes, or one event.
     pub fn first_after(
         &self,
         cursor: u64,
         bytes_max: usize,
     ) -> impl Iterator<Item = Placed<'_>> + Clone {
         let (mut is_first, mut bytes) = (true, 0);
-        self.after(cursor).take_while(move |(_, event)| {
+        self.log.after(cursor).take_while(move |(_, event)| {
             bytes += event.len();
             std::mem::take(&mut is_first) || bytes <= bytes_max
         })
@@ -233,7 +196,7 @@ impl Mailbox {
     /// event that is larger than a batch.
     pub fn next(&mut self, key: Key, has_room: impl FnOnce(usize) -> bool) -> Next {
         self.confirm(key);
-        let gone = self.oldest - 1;
+        let gone = self.log.oldest() - 1;
         let last = self.last();
         let Some(listener) = self.listener(key) else { return Next::Nothing };
         let missed = gone.saturating_sub(listener.cursor);
@@ -246,13 +209,14 @@ impl Mailbox {
             return Next::Notice { place: cursor, notice };
         }
         let next = self.first_after(cursor, BATCH_BYTES);
-        let next = next.take_while(|(place, _)| *place <= until).map(|(_, event)| event);
-        let bytes = next.clone().map(str::len).sum();
+        let next = next.take_while(|(place, _)| *place <= until);
+        let bytes = next.clone().map(|(_, event)| event.len()).sum();
         if bytes > BATCH_BYTES && !has_room(bytes) {
             return Next::NoRoom;
         }
-        let events = Batch { first: cursor + 1, events: Log::of(bytes, next) };
-        if events.is_empty() && missed == 0 {
+        let mut events = Log::new(cursor + 1, bytes);
+        next.for_each(|(_, event)| events.push(&[event]));
+        if events.len() == 0 && missed == 0 {
             return Next::Nothing;
         }
         self.set_cursor(key, cursor + events.len() as u64);
@@ -279,16 +243,12 @@ impl Mailbox {
     }
 
     pub fn forget_through(&mut self, place: u64) {
-        while self.oldest <= place && self.log.pop() {
-            self.oldest += 1;
-        }
+        while self.log.oldest() <= place && self.log.pop() {}
     }
 
     /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
     pub fn forget_oldest(&mut self) -> bool {
-        let forgotten = self.log.len() > 1 && self.log.pop();
-        self.oldest += u64::from(forgotten);
-        forgotten
+        self.log.len() > 1 && self.log.pop()
     }
 
     /// Forgets what every listener was sent more than twice `window` ago: no listener can come back for it. While there is no

@@ -77,13 +77,6 @@ enum Phase {
     Ended(EndReason),
 }
 
-enum Mode {
-    /// ActionCable: the bridge manages the channels, and reconnects.
-    Managed(Channels),
-    /// Frames as they are, over one link.
-    Tunnel(Tunnel),
-}
-
 /// One session. Shared by the table, its upstream's thread and the requests that use it.
 pub struct Session {
     this: Weak<Session>,
@@ -93,7 +86,7 @@ pub struct Session {
     /// The random part of this session's event ids. It appears nowhere else.
     secret: u128,
     path: Box<str>,
-    /// Its `Mode`, to be known without the lock.
+    /// Carries frames as they are, over one link. Else the bridge manages channels, and reconnects.
     is_tunnel: bool,
     opened_with: Fingerprint,
     opened_by: Kind,
@@ -111,7 +104,9 @@ pub struct Session {
 
 struct State {
     phase: Phase,
-    mode: Mode,
+    /// There are none in a tunnel.
+    channels: Channels,
+    tunnel: Option<Box<Tunnel>>,
     mailbox: Mailbox,
     /// Closes when it is dropped.
     upstream: Option<Upstream>,
@@ -168,10 +163,10 @@ impl Session {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
-        let ended = matches!(state.phase, Phase::Ended(_));
-        let Some((channels, mut out)) = state.effects(self).filter(|_| !ended) else {
+        if matches!(state.phase, Phase::Ended(_)) {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
-        };
+        }
+        let (channels, mut out) = state.effects(self);
         match item {
             Item::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
             Item::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
@@ -251,13 +246,12 @@ impl Session {
 }
 
 impl State {
-    /// The channels of a managed session, and where they leave what they want done.
-    fn effects<'a>(&'a mut self, of: &'a Session) -> Option<(&'a mut Channels, Effects<'a>)> {
-        let Mode::Managed(channels) = &mut self.mode else { return None };
+    /// The channels, and where they leave what they want done.
+    fn effects<'a>(&'a mut self, of: &'a Session) -> (&'a mut Channels, Effects<'a>) {
         let (session_id, rules) = (&*of.id, &of.table.rules);
         let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
         let (link_is_up, now) = (self.link.is_some(), Instant::now());
-        Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))
+        (&mut self.channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now })
     }
 
     /// Subscribes the channels in the URL of a GET, as a POST would, if it opened the session or joins without resuming.
@@ -269,10 +263,10 @@ impl State {
         resumed: bool,
     ) -> Result<(), NotJoined> {
         let opened = self.awaits_opener;
-        if request.channels.is_empty() || resumed && !opened {
+        if request.channels.is_empty() || session.is_tunnel || resumed && !opened {
             return Ok(());
         }
-        let Some((channels, mut out)) = self.effects(session) else { return Ok(()) };
+        let (channels, mut out) = self.effects(session);
         let rejected_too = opened || request.kind == Kind::Stream;
         let done = channels.subscribe_all(&request.channels, rejected_too, &mut out);
         done.map_err(|why| NotJoined::Refused(SessionError::Channels(why)))

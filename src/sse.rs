@@ -6,10 +6,9 @@
 
 mod raw;
 
-use crate::mailbox::{Batch, Next, Notice};
+use crate::mailbox::{Log, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
-use raw::Raw;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -41,8 +40,9 @@ pub fn run(
     heartbeat: Duration,
     raw: bool,
 ) -> io::Result<End> {
-    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0, raw };
-    writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
+    let mut writer =
+        Writer { out, prefix: stream.handle.session.event_id_prefix(), place: stream.start, raw };
+    writer.begin(std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
@@ -63,7 +63,7 @@ pub fn run(
             Step::Closed(place, notice) => {
                 writer.place = place;
                 writer.notice(&notice)?;
-                stream.close_told();
+                stream.handle.session.end_closed();
                 return Ok(End::Orderly);
             }
             last => return writer.end(last),
@@ -117,8 +117,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn begin(&mut self, start: u64, first: Vec<Notice>, padding: usize) -> io::Result<()> {
-        self.place = start;
+    fn begin(&mut self, first: Vec<Notice>, padding: usize) -> io::Result<()> {
         let mut text = format!("retry: {RETRY}\n\n");
         if padding > 0 {
             // The colon is one of them.
@@ -130,19 +129,17 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
+    fn events(&mut self, missed: u64, events: &Log) -> io::Result<()> {
         let size = events.bytes() + events.len() * (self.prefix.len() + 40);
         let mut text = String::with_capacity(size.min(WRITE_BYTES));
         if missed > 0 {
             self.place += missed;
             self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#))?;
         }
-        for (place, event) in events.iter() {
+        for (place, event) in events.after(0) {
             self.place = place;
-            match if self.raw { Raw::of(event) } else { Raw::Message(event.into()) } {
-                Raw::Message(data) => self.put(&mut text, None, &data)?,
-                Raw::Named(name) => self.put(&mut text, Some(name), event)?,
-            }
+            let (name, data) = if self.raw { raw::of(event) } else { (None, event.into()) };
+            self.put(&mut text, name, &data)?;
         }
         self.out.write_all(text.as_bytes())
     }

@@ -1,14 +1,18 @@
-//! The texts of the events that a mailbox keeps, in one piece.
+//! Events whose places follow each other: those that a mailbox keeps, and copies of some of them.
 
 use std::collections::VecDeque;
 
 /// Bytes by which a small log grows: an idle session has one or two events.
 const LOG_STEP: usize = 512;
 
-/// The texts of the kept events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
+/// An event and its place.
+pub type Placed<'a> = (u64, &'a str);
+
+/// The texts of the events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
 /// for each event would lie among those that stay, and pin their pages.
-#[derive(Debug, Default)]
-pub(super) struct Log {
+#[derive(Debug)]
+pub struct Log {
+    oldest: u64,
     text: String,
     /// Bytes at the begin of the text that are forgotten already.
     gone: usize,
@@ -16,11 +20,14 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// These events, whose texts have so many bytes.
-    pub fn of<'a>(bytes: usize, events: impl Iterator<Item = &'a str>) -> Log {
-        let mut log = Log { text: String::with_capacity(bytes), ..Log::default() };
-        events.for_each(|event| log.push(&[event]));
-        log
+    /// An empty one, with room for so many bytes. The first event will have the place `oldest`.
+    pub fn new(oldest: u64, bytes: usize) -> Log {
+        Log { oldest, text: String::with_capacity(bytes), gone: 0, lengths: VecDeque::new() }
+    }
+
+    /// The place of the oldest event, or of the next one where there is none.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
     }
 
     pub fn len(&self) -> usize {
@@ -50,9 +57,10 @@ impl Log {
     /// Forgets the oldest event. Whether there was one.
     pub fn pop(&mut self) -> bool {
         let Some(length) = self.lengths.pop_front() else { return false };
+        self.oldest += 1;
         self.gone += length as usize;
         if self.lengths.is_empty() {
-            *self = Log::default();
+            *self = Log::new(self.oldest, 0);
         } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
             self.text.drain(..self.gone);
             self.gone = 0;
@@ -60,9 +68,10 @@ impl Log {
         true
     }
 
-    /// The events behind the first `skipped`.
-    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> + Clone {
-        let skipped = skipped.min(self.lengths.len());
+    /// The events after the place `cursor`, oldest first.
+    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + Clone {
+        let skipped = (cursor + 1).saturating_sub(self.oldest);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.lengths.len());
         // From the nearer end: a listener is nearly always at the newest.
         let lengths = |range: std::ops::Range<usize>| -> usize {
             self.lengths.range(range).map(|length| *length as usize).sum()
@@ -72,10 +81,11 @@ impl Log {
         } else {
             self.text.len() - lengths(skipped..self.lengths.len())
         };
-        self.lengths.range(skipped..).map(move |length| {
+        let placed = (self.oldest + skipped as u64..).zip(self.lengths.range(skipped..));
+        placed.map(move |(place, length)| {
             let start = at;
             at += *length as usize;
-            &self.text[start..at]
+            (place, &self.text[start..at])
         })
     }
 

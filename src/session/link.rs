@@ -3,7 +3,7 @@
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
 
-use super::{EndReason, Kind, Mode, Phase, Session, SessionError, State};
+use super::{EndReason, Kind, Phase, Session, SessionError, State};
 use crate::frame::{Frame, is_ping};
 use crate::mailbox::Notice;
 use crate::memory::{Held, Share};
@@ -31,16 +31,16 @@ impl LinkHandler for Session {
         }
         state.open(self);
         state.denied_since = None;
-        let protocol = link.protocol().unwrap_or_default().to_owned();
-        state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.protocol.clone_from(&protocol));
+        if let Some(tunnel) = &mut state.tunnel {
+            tunnel.protocol = link.protocol().unwrap_or_default().to_owned();
+        }
         state.link = Some(link);
         if state.away.take().is_some() {
             let data = format!(r#"{{"type":"connected","session_id":"{}"}}"#, self.id);
             state.announce(Notice { name: Some("upstream"), data: data.into() });
         }
-        if let Some((channels, mut out)) = state.effects(self) {
-            channels.welcomed(&mut out);
-        }
+        let (channels, mut out) = state.effects(self);
+        channels.welcomed(&mut out);
         drop(state);
         self.flush();
     }
@@ -73,9 +73,9 @@ impl LinkHandler for Session {
         let mut state = self.lock();
         self.changed.notify_all();
         let inner = &mut *state;
-        match (&inner.phase, &mut inner.mode) {
+        match (&inner.phase, &mut inner.tunnel) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
-            (Phase::Open, Mode::Tunnel(tunnel)) => {
+            (Phase::Open, Some(tunnel)) => {
                 tunnel.close(down);
                 inner.link = None;
                 inner.outbox.clear();
@@ -135,13 +135,13 @@ impl Session {
     }
 
     fn on_cable_frame(&self, state: &mut State, frame: Frame<'_>) {
-        let Some((channels, mut out)) = state.effects(self) else { return };
+        let (channels, mut out) = state.effects(self);
         match frame {
             Frame::Message { identifier, message } => {
                 channels.receive(identifier, message.get(), &mut out);
             }
-            Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
-            Frame::Reject { identifier } => channels.reject(identifier, &mut out),
+            Frame::Confirm { identifier } => channels.answered(identifier, true, &mut out),
+            Frame::Reject { identifier } => channels.answered(identifier, false, &mut out),
             _ => {}
         }
     }
@@ -174,9 +174,8 @@ impl State {
         self.open(session);
         if first {
             self.announce(notice);
-            if let Some((channels, mut out)) = self.effects(session) {
-                channels.lost(&mut out);
-            }
+            let (channels, mut out) = self.effects(session);
+            channels.lost(&mut out);
         }
     }
 }

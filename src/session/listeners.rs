@@ -19,21 +19,13 @@ const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
 /// other.
 const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
 
-/// Whether a listener may stay, and why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListenerState {
-    Here,
-    Left,
-    /// Another listener took its place. A poll answers at this time.
-    Replaced(Instant),
-}
-
 /// One listener. That its client has gone is told without the session's lock; all else changes under it.
 pub(super) struct Listener {
     pub key: Key,
     pub kind: Kind,
     left: AtomicBool,
-    replaced: OnceLock<Instant>,
+    /// Another listener took its place. A poll answers at this time.
+    pub replaced: OnceLock<Instant>,
     /// A poll that is writing its reply: what it carries is not for the next one, unless the write fails.
     pub answering: AtomicBool,
     client: Arc<dyn ListenerClient>,
@@ -41,16 +33,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn state(&self) -> ListenerState {
-        match self.replaced.get() {
-            _ if self.left.load(Ordering::SeqCst) => ListenerState::Left,
-            Some(at) => ListenerState::Replaced(*at),
-            None => ListenerState::Here,
-        }
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     pub fn is_here(&self) -> bool {
-        self.state() == ListenerState::Here
+        !self.has_left() && self.replaced.get().is_none()
     }
 
     pub fn look_again(&self) {
@@ -81,11 +69,6 @@ impl Listeners {
         }
     }
 
-    /// The listener whose place a newcomer needs, if there is one.
-    pub fn current(&self) -> Option<&Arc<Listener>> {
-        self.list.iter().find(|listener| listener.is_here())
-    }
-
     fn add(&mut self, listener: &Arc<Listener>) {
         self.list = self.list.iter().chain([listener]).cloned().collect();
         self.had_any = true;
@@ -101,11 +84,6 @@ impl Listeners {
     pub fn live_for(&mut self, time: Duration) {
         self.alive_until = self.alive_until.max(Instant::now() + time);
     }
-
-    /// Whether a poll is writing its reply.
-    pub fn is_answering(&self) -> bool {
-        self.list.iter().any(|listener| listener.answering.load(Ordering::SeqCst))
-    }
 }
 
 pub enum NotJoined {
@@ -113,15 +91,13 @@ pub enum NotJoined {
     Taken(Arc<Listener>),
     /// A page was reloaded: the session has to make room for a new one.
     Reload,
-    /// A tunnel that cannot go on from there: it never skips.
-    Gone,
     Over,
     Refused(SessionError),
 }
 
 /// A listener's place in the mailbox, given back when it is dropped.
 pub struct ListenerHandle {
-    pub(super) session: Arc<Session>,
+    pub session: Arc<Session>,
     pub(super) listener: Arc<Listener>,
     pub(super) woken: Receiver<()>,
     /// The listener whose place this was: to be waited for, or cut.
@@ -172,7 +148,7 @@ impl Drop for ListenerHandle {
 
 impl Session {
     /// Every event id is this and a place.
-    pub(super) fn event_id_prefix(&self) -> String {
+    pub fn event_id_prefix(&self) -> String {
         format!("{:032x}.", self.secret)
     }
 
@@ -250,7 +226,7 @@ mod tests {
         });
 
         assert!(told.recv_timeout(Duration::from_secs(5)).is_ok(), "it waits for the lock");
-        assert!(state.listeners.current().is_none());
+        assert!(!state.listeners.list.iter().any(|one| one.is_here()));
         assert!(handle.wait(Instant::now()));
         drop(state);
         watcher.unwrap().join().unwrap();

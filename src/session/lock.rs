@@ -77,12 +77,10 @@ impl Session {
         deadline: Option<Instant>,
         ready: impl Fn(&State) -> bool,
     ) -> Locked<'a> {
-        let mut timed_out = false;
-        while !ready(&state) && !timed_out {
-            match deadline {
-                Some(at) => timed_out = self.changed.wait_until(&mut state.state, at).timed_out(),
-                None => self.changed.wait(&mut state.state),
-            }
+        let waits = |state: &mut State| !ready(state);
+        match deadline {
+            Some(at) => drop(self.changed.wait_while_until(&mut state.state, waits, at)),
+            None => self.changed.wait_while(&mut state.state, waits),
         }
         state
     }

@@ -13,7 +13,7 @@ use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
 use super::table::Table;
 use super::tunnel::Tunnel;
-use super::{EndReason, Mode, Phase, Session, Shares, State, bytes_of, random, random_id};
+use super::{EndReason, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
 use parking_lot::{Condvar, Mutex};
@@ -117,11 +117,16 @@ impl Table {
         request: &JoinRequest,
         join: impl Fn(&Arc<Session>) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
+        // A stream that did not open the session tries for itself.
+        let is_answer = |reason: &EndReason, by_opener| match request.kind {
+            Kind::Stream => by_opener,
+            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
+        };
         for _ in 0..TRIES_MAX {
             let session = &found.session;
             let joined = match session.await_opening(found.by_opener) {
                 Ok(()) => join(session),
-                Err(reason) if request.wants_this_attempt(&reason, found.by_opener) => {
+                Err(reason) if is_answer(&reason, found.by_opener) => {
                     return Err(SessionError::of(reason));
                 }
                 Err(_) => Err(NotJoined::Over),
@@ -134,9 +139,6 @@ impl Table {
                 Err(NotJoined::Reload) => {
                     self.measure(request)?;
                     self.end(session, EndReason::Dropped("the page was reloaded"));
-                }
-                Err(NotJoined::Gone) => {
-                    return Err(SessionError::Gone(session.last_words(request.start)));
                 }
                 Err(NotJoined::Refused(why)) => return Err(why),
                 Err(NotJoined::Over) => self.remove(session),
@@ -175,7 +177,8 @@ impl Table {
     ) -> Result<String, SessionError> {
         let session = self.existing(request)?;
         if let Some(last_post) = last_post {
-            session.await_last_post(last_post);
+            drop(session.await_posts(session.lock(), last_post));
+            session.flush();
         }
         self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())
@@ -273,17 +276,6 @@ impl Table {
     }
 }
 
-impl JoinRequest {
-    /// Whether the end of the attempt that it waited for is the answer to it. A stream that did not open the session tries
-    /// for itself.
-    fn wants_this_attempt(&self, reason: &EndReason, by_opener: bool) -> bool {
-        match self.kind {
-            Kind::Stream => by_opener,
-            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
-        }
-    }
-}
-
 impl Session {
     pub(super) fn lock_to_join(
         &self,
@@ -321,16 +313,12 @@ impl State {
     fn new(table: &Table, request: &JoinRequest) -> State {
         let rules = &table.rules;
         let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
-        let mode = if request.tunnel {
-            Mode::Tunnel(Tunnel::default())
-        } else {
-            Mode::Managed(Channels::default())
-        };
         let mut shares = Shares::new(&table.budget);
         shares.handshake.set(bytes_of(&request.handshake));
         State {
             phase: Phase::Opening,
-            mode,
+            channels: Channels::default(),
+            tunnel: request.tunnel.then(Box::<Tunnel>::default),
             mailbox: Mailbox::new(rules.bounds),
             upstream: None,
             link: None,

@@ -4,8 +4,8 @@
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
-use super::listeners::{Listener, ListenerHandle, ListenerState, NotJoined};
-use super::{Channels, EndReason, Mode, Phase, Session, State};
+use super::listeners::{Listener, ListenerHandle, NotJoined};
+use super::{EndReason, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
 use crate::memory::{Held, ROOM_PAUSE, Share};
 use std::fmt::Write;
@@ -66,18 +66,19 @@ impl Poll {
         let mut state = self.handle.look();
         let over = matches!(state.phase, Phase::Ended(_));
         let listener = &self.handle.listener;
-        match listener.state() {
-            ListenerState::Left => return PollStep::Left,
-            ListenerState::Replaced(at) if !forced && !over && now < at => {
-                return PollStep::Wait(Some(at));
-            }
-            ListenerState::Replaced(_) => return PollStep::Answer(self.replaced(&state)),
-            ListenerState::Here => {}
+        if listener.has_left() {
+            return PollStep::Left;
+        }
+        match listener.replaced.get() {
+            Some(at) if !forced && !over && now < *at => return PollStep::Wait(Some(*at)),
+            Some(_) => return PollStep::Answer(self.replaced(&state)),
+            None => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
-        let busy = self.after.is_none() && state.listeners.is_answering();
+        let is_answering = |one: &Arc<Listener>| one.answering.load(Ordering::SeqCst);
+        let busy = self.after.is_none() && state.listeners.list.iter().any(is_answering);
         let news = !busy && state.mailbox.last() > self.start(&state);
-        let tunnel_news = state.tunnel().is_some_and(|tunnel| tunnel.wants_answer());
+        let tunnel_news = state.tunnel.as_ref().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
             let from = (self.cursor(&state), self.start(&state));
@@ -105,7 +106,9 @@ impl Poll {
         stats.delivered_bytes.add(reply.bytes);
         stats.dropped.add(reply.dropped);
         let mut state = session.lock();
-        state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.announced = true);
+        if let Some(tunnel) = &mut state.tunnel {
+            tunnel.announced = true;
+        }
         state.polls.acked = state.polls.acked.max(reply.carried);
         // One that came meanwhile is for the next reply.
         let told = |notice: &mut Notice| {
@@ -122,7 +125,7 @@ impl Poll {
     fn start(&self, state: &State) -> u64 {
         let cursor = self.cursor(state);
         // A tunnel never skips, and a poll that acknowledges is bound by `--max-queue` alone.
-        let unbound = self.after.is_some() || state.tunnel().is_some();
+        let unbound = self.after.is_some() || state.tunnel.is_some();
         let queue = if unbound { u64::MAX } else { state.polls.queue as u64 };
         let kept = state.mailbox.last().saturating_sub(queue);
         cursor.max(kept).max(cursor + state.mailbox.missed(cursor))
@@ -162,11 +165,9 @@ impl Poll {
         let carried = events.last().map_or(start, |(place, _)| *place);
         let dropped = start - cursor;
         let session = &self.handle.session;
-        let mut json = match &state.mode {
-            Mode::Tunnel(tunnel) => session.tunnel_reply(state, tunnel, events, carried),
-            Mode::Managed(channels) => {
-                session.cable_reply(state, channels, events, dropped, carried)
-            }
+        let mut json = match &state.tunnel {
+            Some(tunnel) => session.tunnel_reply(state, tunnel, events, carried),
+            None => session.cable_reply(state, events, dropped, carried),
         };
         // So that it can be read in a terminal.
         json.push('\n');
@@ -187,7 +188,6 @@ impl Session {
     fn cable_reply(
         &self,
         state: &State,
-        channels: &Channels,
         events: &[Placed<'_>],
         dropped: u64,
         carried: u64,
@@ -210,7 +210,7 @@ impl Session {
             json,
             r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}"#,
             state.mailbox.last() - carried,
-            channels.ids_json(),
+            state.channels.ids_json(),
             self.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),
         );
@@ -226,7 +226,7 @@ impl Session {
         let start = request.start;
         let mut state = self.lock_to_join(client)?;
         if state.would_skip(self, start, state.polls.acked) {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
         let reuse = self.table.rules.reuse && !self.is_tunnel;

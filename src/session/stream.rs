@@ -4,8 +4,9 @@
 //! Never: does I/O; `sse` writes what `next` returns.
 
 use super::join::{JoinRequest, Kind, ListenerClient, Start};
-use super::listeners::{ListenerHandle, ListenerState, NotJoined};
-use super::{EndReason, Mode, Phase, Session, State, tunnel};
+use super::listeners::{ListenerHandle, NotJoined};
+use super::tunnel::{OVERFLOWED, close_notice};
+use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
 use crate::memory::{Held, Share};
@@ -29,26 +30,22 @@ pub enum Step {
     Drained,
     /// The session is over, or the client has gone: say this, if anything, and end.
     Over(Option<Notice>),
-    /// A tunnel's upstream closed: say so at this place, call `close_told`, and end.
+    /// A tunnel's upstream closed: say so at this place, call `end_closed`, and end.
     Closed(u64, Notice),
 }
 
 impl Stream {
-    /// The part of every event id before the place.
-    pub fn event_id_prefix(&self) -> String {
-        self.handle.session.event_id_prefix()
-    }
-
     /// What to do next; what it returned before counts as written.
     pub fn next(&self) -> Step {
         let session = &self.handle.session;
         let mut state = self.handle.look();
         let listener = &self.handle.listener;
         state.mailbox.confirm(listener.key);
-        match listener.state() {
-            ListenerState::Left => return Step::Over(None),
-            ListenerState::Replaced(_) => return Step::Replaced,
-            ListenerState::Here => {}
+        if listener.has_left() {
+            return Step::Over(None);
+        }
+        if listener.replaced.get().is_some() {
+            return Step::Replaced;
         }
         let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
@@ -59,7 +56,7 @@ impl Stream {
         let next = state.mailbox.next(listener.key, has_room);
         match &next {
             Next::Events { missed: 1.., .. } if session.is_tunnel => {
-                return Step::Over(Some(tunnel::overflowed()));
+                return Step::Over(Some(close_notice(1013, OVERFLOWED)));
             }
             Next::Events { missed, events } => {
                 drop(state);
@@ -73,11 +70,6 @@ impl Stream {
         }
         Step::Next(next, share)
     }
-
-    /// The tunnel's `close` was written: the session is over.
-    pub fn close_told(&self) {
-        self.handle.session.end_closed();
-    }
 }
 
 impl State {
@@ -87,7 +79,7 @@ impl State {
             Phase::Ended(EndReason::ForGood { told, .. }) => Step::Over(Some(told.clone())),
             Phase::Ended(EndReason::Drained) => Step::Drained,
             Phase::Ended(_) => Step::Over(None),
-            _ => match self.tunnel().and_then(|tunnel| tunnel.close.clone()) {
+            _ => match self.tunnel.as_ref().and_then(|tunnel| tunnel.close.clone()) {
                 Some(notice) => Step::Closed(self.mailbox.last() + 1, notice),
                 None => Step::Next(Next::Nothing, None),
             },
@@ -108,10 +100,11 @@ impl Session {
         let start = if state.awaits_opener { Start::Fresh } else { request.start };
         let skips = state.would_skip(self, start, state.mailbox.handed_out());
         if skips && start != Start::Fresh {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
-        let present = state.listeners.current().cloned();
+        // Whose place it needs.
+        let present = state.listeners.list.iter().find(|one| one.is_here()).cloned();
         if let Some(present) = present.as_ref().filter(|_| !reuse && proven.is_none()) {
             return Err(NotJoined::Taken(Arc::clone(present)));
         }
@@ -123,7 +116,7 @@ impl Session {
             return Err(NotJoined::Reload);
         }
         if skips {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         // A number too high is of another session: start with the oldest, as for 0.
         let known = resumed.filter(|place| *place <= state.mailbox.last());
@@ -142,10 +135,10 @@ impl Session {
 
     /// What a stream that joins is told, and of a managed session each of its listeners.
     fn first_events(&self, state: &mut State, resumed: bool, dropped: u64) -> Vec<Notice> {
-        let channels = match &state.mode {
-            Mode::Tunnel(tunnel) => return vec![tunnel.open(&self.id, resumed)],
-            Mode::Managed(channels) => channels.states_json(),
-        };
+        if let Some(tunnel) = &state.tunnel {
+            return vec![tunnel.open(&self.id, resumed)];
+        }
+        let channels = state.channels.states_json();
         let data = format!(
             r#"{{"type":"joined","id":{},"session_id":"{}","resumed":{resumed},"dropped":{dropped},"channels":{channels}}}"#,
             quoted(&self.path),

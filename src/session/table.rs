@@ -8,13 +8,14 @@
 
 use super::ended::{Ended, EndedSessions};
 use super::join::{Fingerprint, Kind, Rules};
-use super::repeat::{self, Repeats};
+use super::repeat;
 use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
 use crate::memory::Budget;
 use crate::report::{self, warning};
 use crate::stats::Stats;
 use crate::upstream::Connector;
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -54,17 +55,17 @@ pub struct Table {
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
     no_room_until: Mutex<Option<Instant>>,
-    pub(super) repeats: Repeats,
+    /// To the thread that sends again what such a session has no answer to.
+    pub(super) repeats: Sender<Weak<Session>>,
 }
 
 impl Table {
     /// An empty table, and the thread that sweeps it for as long as it lives.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
-        let (repeats, begun) = Repeats::new();
         let budget = Budget::new(rules.memory_max);
         let ended = EndedSessions::new(rules.sessions_max, &budget);
         let table = Arc::new(Table {
-            repeats,
+            repeats: repeat::start()?,
             stats: Arc::clone(&connector.stats),
             connector,
             budget,
@@ -75,7 +76,6 @@ impl Table {
             no_room_until: Mutex::default(),
             rules,
         });
-        repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
         let pace =
             (table.rules.poll_window.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);

@@ -6,8 +6,9 @@
 //! At the limit: a tunnel never skips; when a frame would have to be dropped that no listener was given, it closes with 1013.
 
 use super::join::{SessionError, Start};
+use super::listeners::NotJoined;
 use super::lock::Locked;
-use super::{EndReason, Mode, Phase, Session, State};
+use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
 use crate::mailbox::{Notice, Placed};
 use crate::upstream::Down;
@@ -19,6 +20,9 @@ const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
 
 /// RFC 6455, 7.4.1: there was no close frame.
 const ABNORMAL: u16 = 1006;
+
+/// Why a tunnel is closed that would have to skip, with 1013.
+pub(super) const OVERFLOWED: &str = "the client took too little, frames would have been lost";
 
 #[derive(Default)]
 pub(super) struct Tunnel {
@@ -57,33 +61,14 @@ impl Tunnel {
     }
 }
 
-/// The `close` of a tunnel that would have to skip.
-pub(super) fn overflowed() -> Notice {
-    close_notice(1013, "the client took too little, frames would have been lost")
-}
-
 pub(super) fn close_notice(code: u16, reason: &str) -> Notice {
     let data = format!(r#"{{"code":{code},"reason":{}}}"#, quoted(reason));
     Notice { name: Some("close"), data: data.into() }
 }
 
 impl State {
-    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
-        match &self.mode {
-            Mode::Tunnel(tunnel) => Some(tunnel),
-            Mode::Managed(_) => None,
-        }
-    }
-
-    pub(super) fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
-        match &mut self.mode {
-            Mode::Tunnel(tunnel) => Some(tunnel),
-            Mode::Managed(_) => None,
-        }
-    }
-
     fn posts(&self) -> u64 {
-        self.tunnel().map_or(0, |tunnel| tunnel.posts)
+        self.tunnel.as_ref().map_or(0, |tunnel| tunnel.posts)
     }
 
     /// Whether this is a tunnel in which a listener cannot start there without missing a frame: its client speaks a protocol that
@@ -95,14 +80,14 @@ impl State {
             Start::Event { secret, place } => (secret == session.secret).then_some(place),
         };
         let resumes = |place| place <= self.mailbox.last() && self.mailbox.missed(place) == 0;
-        self.tunnel().is_some() && !place.is_some_and(resumes)
+        self.tunnel.is_some() && !place.is_some_and(resumes)
     }
 
     /// What a tunnel's listeners are told at its end, if it has come.
     fn close(&self) -> Option<&Notice> {
         match &self.phase {
             Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
-            _ => self.tunnel()?.close.as_ref(),
+            _ => self.tunnel.as_ref()?.close.as_ref(),
         }
     }
 
@@ -130,7 +115,9 @@ impl Session {
             if seq > expected {
                 return Err(SessionError::Skips { expected });
             }
-            state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.posts = seq);
+            if let Some(tunnel) = &mut state.tunnel {
+                tunnel.posts = seq;
+            }
         }
         state.outbox.extend(frames);
         self.changed.notify_all();
@@ -141,15 +128,9 @@ impl Session {
 
     /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
     /// overtake another.
-    fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
+    pub(super) fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
         self.wait_until(state, Some(deadline), |state| state.posts() >= seq || state.is_closed())
-    }
-
-    /// Before a DELETE: the frames of the client's last POST go up first.
-    pub(super) fn await_last_post(&self, seq: u64) {
-        drop(self.await_posts(self.lock(), seq));
-        self.flush();
     }
 
     /// A poll's answer. The close, which comes after the last frame, has a place of its own, to be acknowledged.
@@ -180,18 +161,17 @@ impl Session {
         json
     }
 
-    /// What a listener that cannot go on from `start` is told of the end, if it has come; one that has the close already
-    /// acknowledges it, and the session is over.
-    pub(super) fn last_words(&self, start: Start) -> Option<String> {
-        let state = self.lock();
-        let close = state.close().cloned();
+    /// A tunnel never skips. What a listener that cannot go on from `start` is told of the end, if it has come; one that has the
+    /// close already acknowledges it, and the session is over.
+    pub(super) fn gone(&self, state: Locked<'_>, start: Start) -> NotJoined {
+        let close = state.close().map(|notice| notice.data.to_string());
         let acknowledged = matches!(start, Start::Event { secret, place }
             if secret == self.secret && place > state.mailbox.last());
         drop(state);
         if acknowledged {
             self.end_closed();
         }
-        close.map(|notice| notice.data.to_string())
+        NotJoined::Refused(SessionError::Gone(close))
     }
 
     /// Ends a tunnel that has dropped a frame which no listener had been given: it never skips.
@@ -200,14 +180,13 @@ impl Session {
         let has_skipped = self.is_tunnel && state.mailbox.missed(given) > 0;
         drop(state);
         if has_skipped {
-            let reason = "frames would have been lost".to_owned();
-            self.table.end(self, EndReason::ForGood { told: overflowed(), reason });
+            self.table.end(self, self.for_good(1013, OVERFLOWED));
         }
     }
 
     /// The tunnel's close was told: the session is over, and a client that comes back is told once more.
-    pub(super) fn end_closed(&self) {
-        let told = self.lock().tunnel().and_then(|tunnel| tunnel.close.clone());
+    pub fn end_closed(&self) {
+        let told = self.lock().tunnel.as_ref().and_then(|tunnel| tunnel.close.clone());
         if let Some(told) = told {
             let reason = "closed by the upstream".to_owned();
             self.table.end(self, EndReason::ForGood { told, reason });
