@@ -1,7 +1,7 @@
 //! The gate: the clients' sockets, and one clean request at a time to tiny_http.
 //!
 //! Owns: accept, the cap, all deadlines, the inner hop (`inner`), and the threads of the connections.
-//! Never: knows what a path means. What waits is handed back by `http` (`Outcome::Later`) and runs here, on the
+//! Never: knows what a path means. What waits is handed back by `http` (`Later`) and runs here, on the
 //! client's own thread and real socket; that is how a FIN is seen at once and a stuck stream can be cut.
 //! Flow: `accept` -> `table` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
 //! When full: the connection that has rested longest is evicted; if none rests, 503 and close.
@@ -33,7 +33,6 @@ mod watch;
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
 pub use answer::{Answer, error};
-pub use bodies::Body;
 pub use client::{Client, ClientHandle};
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
@@ -48,7 +47,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use table::Slots;
-pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
+pub use ticket::{Door, Exchange, Later, TICKET, Tickets};
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
 /// connections that were refused or evicted a moment ago.
@@ -105,7 +104,7 @@ pub trait Serve: Send + Sync + 'static {
     /// with what `Tickets::answer` returns for its `TICKET` header. Called again, with another listener, when a connection to the
     /// first server breaks. Returns what stops those threads.
     fn serve(
-        &self,
+        self: Arc<Self>,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,

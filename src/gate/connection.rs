@@ -12,7 +12,7 @@ use super::head::{self, Framing, Head};
 use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
-use super::ticket::{Exchange, Later, Outcome, failed};
+use super::ticket::{Exchange, Later, failed};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -89,13 +89,13 @@ impl Connection {
         };
         self.client.begin_request(head.as_deref().map(Head::response_mode).unwrap_or_default());
         match outcome {
-            Ok(Outcome::Later(later)) => {
+            Ok(Ok(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
                 self.reader.release();
                 return Some(later);
             }
             // A client that is not there any more needs no answer.
-            Ok(Outcome::Now(answer)) => drop(self.client.answer(answer)),
+            Ok(Err(answer)) => drop(self.client.answer(answer)),
             Err(Some(answer)) => self.refuse(head.as_deref(), answer),
             Err(None) => {}
         }

@@ -88,8 +88,8 @@ impl Inner {
         }
         let Progress { waiting, later } = self.tickets.settle(&ticket);
         match (replied, later) {
-            (Ok(_), Some(work)) => Ok(Outcome::Later(work)),
-            (Ok(answer), None) => Ok(Outcome::Now(answer)),
+            (Ok(_), Some(work)) => Ok(Ok(work)),
+            (Ok(answer), None) => Ok(Err(answer)),
             (Err(_), _) if waiting.is_some() => {
                 Err(busy("all hands are busy: try again in a moment"))
             }
@@ -162,7 +162,7 @@ impl Inner {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;
         let ours = listener.try_clone()?;
-        let served = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets));
+        let served = Arc::clone(&self.serve).serve(listener, HOPS, Arc::clone(&self.tickets));
         let set = served.and_then(|stop| {
             let set = Arc::new(Set { stop, free: bounded(HOPS) });
             (0..HOPS)

@@ -221,6 +221,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::memory::Budget;
 
     const BODY_MAX: usize = 1000;
 
@@ -238,7 +239,7 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all(bytes.as_bytes()).unwrap();
         drop(peer);
-        let mut body = Body::default();
+        let mut body = Body::begin(&Budget::new(1 << 20));
         match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
             Err(Some(refusal)) => Err(refusal.status),

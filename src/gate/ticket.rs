@@ -40,10 +40,8 @@ impl std::fmt::Display for Door {
 /// was answered. An error means that the client has gone; the connection ends with it.
 pub type Later = Box<dyn FnOnce(&mut Client) -> io::Result<()> + Send>;
 
-pub enum Outcome {
-    Now(Answer),
-    Later(Later),
-}
+/// What becomes of a request: what waits, or else its answer.
+pub type Outcome = Result<Later, Answer>;
 
 /// One request as the client sent it.
 pub struct Exchange {
@@ -81,8 +79,8 @@ impl Tickets {
         let exchange = self.out.lock().get_mut(ticket).and_then(|progress| progress.waiting.take());
         let Some(exchange) = exchange else { return Answer::new(403) };
         match catch_unwind(AssertUnwindSafe(|| handle(exchange))) {
-            Ok(Outcome::Now(answer)) => answer,
-            Ok(Outcome::Later(work)) => {
+            Ok(Err(answer)) => answer,
+            Ok(Ok(work)) => {
                 // Where the gate gave up meanwhile, the work is dropped, and not under the lock.
                 let mut out = self.out.lock();
                 if let Some(progress) = out.get_mut(ticket) {
@@ -125,14 +123,16 @@ pub(super) fn random_name() -> io::Result<String> {
 mod tests {
     use super::*;
     use crate::gate::head;
+    use crate::memory::Budget;
 
     fn issued(tickets: &Tickets) -> String {
         let head = Arc::new(head::parse(b"GET / HTTP/1.1\r\n\r\n").unwrap());
-        tickets.issue(Exchange { door: Door::Public, head, body: Body::default(), peer: None })
+        let body = Body::begin(&Budget::new(1 << 20));
+        tickets.issue(Exchange { door: Door::Public, head, body, peer: None })
     }
 
     fn status(tickets: &Tickets, ticket: &str) -> u16 {
-        tickets.answer(ticket, |_| Outcome::Now(Answer::new(200))).status
+        tickets.answer(ticket, |_| Err(Answer::new(200))).status
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         let tickets = Tickets::new().unwrap();
         let ticket = issued(&tickets);
 
-        let answer = tickets.answer(&ticket, |_| Outcome::Later(Box::new(|_| Ok(()))));
+        let answer = tickets.answer(&ticket, |_| Ok(Box::new(|_| Ok(()))));
 
         assert_eq!(answer.status, 204);
         assert!(tickets.settle(&ticket).later.is_some());

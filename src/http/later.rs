@@ -98,15 +98,20 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+pub fn post(
+    table: &Arc<Table>,
+    mut ask: Box<Ask>,
+    body: &[u8],
+    client: &mut Client,
+) -> io::Result<()> {
     ask.join.tunnel |= ask.seq.is_some() || table.is_tunnel(&ask.join.path);
-    let answer = if ask.join.tunnel { frames(table, &ask) } else { items(table, &ask) };
+    let answer = if ask.join.tunnel { frames(table, &ask, body) } else { items(table, &ask, body) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
-    let items = items::parse(&ask.body).map_err(|why| error(400, &why))?;
+fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let items = items::parse(body).map_err(|why| error(400, &why))?;
     let session = table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
@@ -123,12 +128,12 @@ fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
+fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
     let session = table.for_frames(&ask.join).map_err(denied)?;
-    if items::is_array(&ask.body) {
+    if items::is_array(body) {
         return Err(denied(SessionError::WrongKind));
     }
-    let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
+    let frames = items::frames(body).map_err(|why| error(400, &why))?;
     session.send_frames(ask.seq, frames).map_err(denied)?;
     Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
