@@ -131,6 +131,7 @@ struct Shared {
     table: Arc<Slots>,
     inner: Arc<Inner>,
     door: Door,
+    refuser: Refuser,
 }
 
 impl Gate {
@@ -147,9 +148,10 @@ impl Gate {
             table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             door,
+            refuser: Refuser::start(inner, door)?,
         });
-        let accept = Accept { refuser: Refuser::start(inner, door)?, shared: shared.clone() };
-        thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
+        let its = Arc::clone(&shared);
+        thread::Builder::new().name("gate-accept".to_owned()).spawn(move || its.accept())?;
         Ok(Gate { shared })
     }
 
@@ -176,16 +178,11 @@ impl Drop for Gate {
     }
 }
 
-struct Accept {
-    refuser: Refuser,
-    shared: Arc<Shared>,
-}
-
-impl Accept {
-    fn run(self) {
+impl Shared {
+    fn accept(self: &Arc<Self>) {
         loop {
-            let accepted = self.shared.listener.accept();
-            if self.shared.table.is_closing() {
+            let accepted = self.listener.accept();
+            if self.table.is_closing() {
                 return;
             }
             match accepted {
@@ -194,20 +191,20 @@ impl Accept {
                 Err(error) => {
                     thread::park_timeout(ACCEPT_PAUSE);
                     complain("accept-failed", &error);
-                    self.shared.table.evict(Instant::now());
+                    self.table.evict(Instant::now());
                 }
             }
         }
     }
 
     /// Gives the client a slot and a thread, or tells it that there is none.
-    fn admit(&self, fd: OwnedFd, peer: Option<IpAddr>) {
+    fn admit(self: &Arc<Self>, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket::new(fd));
-        let Some(slot) = self.shared.table.admit(&socket, Instant::now()) else {
+        let Some(slot) = self.table.admit(&socket, Instant::now()) else {
             complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket);
         };
-        let (shared, its) = (self.shared.clone(), socket.clone());
+        let (shared, its) = (Arc::clone(self), Arc::clone(&socket));
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, slot)) {
             complain("thread-failed", &error);
