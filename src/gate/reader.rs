@@ -57,31 +57,36 @@ impl Reader {
 
     /// The next head. It must be whole by the deadline, however steadily its bytes drip.
     pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, ReadEnd> {
-        let (mut seen, mut blank) = (0, 0);
-        let end = loop {
-            let skipped = self.skip_blank_lines()?;
-            blank += skipped;
-            seen -= skipped.min(seen);
+        let mut seen = 0;
+        let (blank, end) = loop {
+            let bytes = self.unused();
+            // Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head.
+            let blank = 2 * bytes.chunks(2).take_while(|two| *two == b"\r\n").count();
+            let is_begun = !matches!(bytes[blank..], [] | [b'\r']);
+            if is_begun && !bytes[blank].is_ascii_graphic() {
+                let why =
+                    "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front";
+                return Err(bad(why).into());
+            }
             // The end may lie across two reads: `\n\r` and `\n`.
-            let from = usize::saturating_sub(seen, 3);
-            if let Some(end) = head::end_of(self.unused(), from) {
-                break end;
+            if let Some(end) = head::end_of(bytes, blank.max(usize::saturating_sub(seen, 3))) {
+                break (blank, end);
             }
-            seen = self.unused().len();
-            if blank + seen >= HEAD_MAX {
-                break HEAD_MAX + 1;
+            seen = bytes.len();
+            if seen >= HEAD_MAX {
+                break (blank, HEAD_MAX + 1);
             }
-            self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
+            self.fill(HEAD_READ, deadline).map_err(|error| {
                 // Some clients send an empty line after a body; that begins no request.
-                [] | b"\r" => None,
-                _ => ended(error, "the request's head did not come in time"),
+                let late = "the request's head did not come in time";
+                if is_begun { ended(error, late) } else { None }
             })?;
         };
-        if blank + end > HEAD_MAX {
+        if end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
             return Err(error(431, &text).into());
         }
-        let head = head::parse(&self.unused()[..end])?;
+        let head = head::parse(&self.unused()[blank..end])?;
         self.start += end;
         Ok(head)
     }
@@ -162,20 +167,6 @@ impl Reader {
                 return Ok(());
             }
             self.fill_body(deadline)?;
-        }
-    }
-
-    /// Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head. Anything else that
-    /// begins no method is no HTTP.
-    fn skip_blank_lines(&mut self) -> Result<usize, Answer> {
-        let blank = 2 * self.unused().chunks(2).take_while(|two| *two == b"\r\n").count();
-        self.start += blank;
-        match self.unused() {
-            [] | b"\r" => Ok(blank),
-            [first, ..] if first.is_ascii_graphic() => Ok(blank),
-            _ => Err(bad(
-                "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front",
-            )),
         }
     }
 
