@@ -129,11 +129,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.table.state.lock();
-        if let Some(number) = self.resting {
-            state.resting.remove(&number);
-        }
-        state.open -= 1;
+        // It rests no more.
+        self.busy();
+        self.table.state.lock().open -= 1;
     }
 }
 
