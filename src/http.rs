@@ -22,7 +22,6 @@ pub use origin::Origins;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use tiny_http::Header;
@@ -54,26 +53,25 @@ impl Serve for Http {
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
         // Never dropped: with an abstract name its `Drop` panics.
         let server: &'static tiny_http::Server = Box::leak(Box::new(server));
-        let stopped = Arc::new(AtomicBool::new(false));
         for number in 0..threads {
             let (http, tickets) = (Arc::clone(&self), Arc::clone(&tickets));
-            let stopped = Arc::clone(&stopped);
             thread::Builder::new().name(format!("http-{number}")).spawn(move || {
-                while !stopped.load(Ordering::Relaxed) {
-                    // One error comes when the listening socket is shut, one from `unblock`: neither ends the requests.
-                    if let Ok(request) = server.recv() {
-                        let header = request.headers().iter().find(|it| it.field.equiv(TICKET));
-                        let ticket = header.map_or("", |header| header.value.as_str());
-                        let answer = tickets.answer(ticket, |exchange| http.answer(exchange));
-                        respond(request, answer);
-                    }
+                loop {
+                    let request = match server.recv() {
+                        Ok(request) => request,
+                        // The listening socket was shut: the connections go on.
+                        Err(error) if error.raw_os_error().is_some() => continue,
+                        // That of `unblock`.
+                        Err(_) => return,
+                    };
+                    let header = request.headers().iter().find(|it| it.field.equiv(TICKET));
+                    let ticket = header.map_or("", |header| header.value.as_str());
+                    let answer = tickets.answer(ticket, |exchange| http.answer(exchange));
+                    respond(request, answer);
                 }
             })?;
         }
-        Ok(Box::new(move || {
-            stopped.store(true, Ordering::Relaxed);
-            (0..threads).for_each(|_| server.unblock());
-        }))
+        Ok(Box::new(move || (0..threads).for_each(|_| server.unblock())))
     }
 
     fn decorate(&self, door: Door, head: &Head, answer: &mut Answer) {
