@@ -33,7 +33,7 @@ mod watch;
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
 pub use answer::{Answer, error};
-pub use client::{Client, ClientHandle};
+pub use client::Client;
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 use refuse::Refuser;

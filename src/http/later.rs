@@ -4,25 +4,11 @@ use super::answers::{EVENT_STREAM, JSON, denied, denied_stream, done};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, ClientHandle, error};
-use crate::session::{Found, ListenerClient, SessionError, Table};
+use crate::gate::{Answer, Client, error};
+use crate::session::{Found, SessionError, Table};
 use crate::{poll, sse};
 use std::io::{self, Write};
 use std::sync::Arc;
-
-impl ListenerClient for ClientHandle {
-    fn has_left(&self) -> bool {
-        ClientHandle::has_left(self)
-    }
-
-    fn cut(&self) {
-        ClientHandle::cut(self);
-    }
-}
-
-fn connection(client: &Client) -> Arc<dyn ListenerClient> {
-    Arc::new(client.handle())
-}
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
@@ -31,8 +17,7 @@ pub fn stream(
     found: Result<Found, SessionError>,
     client: &mut Client,
 ) -> io::Result<()> {
-    let connection = connection(client);
-    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &connection));
+    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &client.handle()));
     let mut stream = match joined {
         Ok(stream) => stream,
         Err(problem) => return refuse_stream(problem, &ask, client),
@@ -64,7 +49,8 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
 
 /// Answers a GET for a long poll.
 pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let mut poll = match table.join_poll(&ask.join, &connection(client)) {
+    let connection = client.handle();
+    let mut poll = match table.join_poll(&ask.join, &connection) {
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(problem))),
     };
@@ -84,7 +70,7 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(mut reply) = reply.filter(|_| !client.handle().has_left()) else {
+    let Some(mut reply) = reply.filter(|_| !connection.has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
