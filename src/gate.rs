@@ -32,7 +32,7 @@ mod watch;
 
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
-pub use answer::{Answer, error};
+pub use answer::{Answer, busy, error};
 pub use client::Client;
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};

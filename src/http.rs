@@ -123,17 +123,16 @@ impl Http {
         if head.method == "GET" {
             ask::refuse_what_is_no_client(head)?;
         }
-        let table = Arc::clone(&self.table);
         Ok(match (head.method.as_str(), ask.join.kind) {
             ("POST", _) => {
                 let body = exchange.body;
-                Box::new(move |client| later::post(&table, ask, &body, client))
+                Box::new(move |client| later::post(ask, &body, client))
             }
-            ("DELETE", _) => Box::new(move |client| later::delete(&table, ask, client)),
-            (_, Kind::Poll) => Box::new(move |client| later::poll(&table, ask, client)),
+            ("DELETE", _) => Box::new(move |client| later::delete(ask, client)),
+            (_, Kind::Poll) => Box::new(move |client| later::poll(ask, client)),
             (_, Kind::Stream) => {
-                let found = table.find_or_open(&ask.join);
-                Box::new(move |client| later::stream(&table, ask, found, client))
+                let found = self.table.find_or_open(&ask.join);
+                Box::new(move |client| later::stream(ask, found, client))
             }
         })
     }

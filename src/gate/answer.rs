@@ -44,7 +44,7 @@ pub fn error(status: u16, what_to_do: &str) -> Answer {
 }
 
 /// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
-pub(super) fn busy(what_to_do: &str) -> Answer {
+pub fn busy(what_to_do: &str) -> Answer {
     error(503, what_to_do).with("Retry-After", "2")
 }
 

@@ -4,8 +4,9 @@
 use super::Http;
 use super::query;
 use crate::gate::{Answer, Exchange, Head, error};
-use crate::session::{JoinRequest, Kind, Start};
+use crate::session::{JoinRequest, Kind, Start, Table};
 use crate::upstream::{Handshake, Protocol, is_token};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Default and maximum of `timeout`; 0 has no maximum.
@@ -19,6 +20,7 @@ const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 pub struct Ask {
+    pub table: Arc<Table>,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
     /// `None`: no forced reply.
@@ -71,7 +73,8 @@ impl Ask {
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
         let (heartbeat, cors) = (http.heartbeat, cors.to_owned());
-        Ok(Box::new(Ask { join, timeout, heartbeat, padding, seq, raw, cors }))
+        let table = Arc::clone(&http.table);
+        Ok(Box::new(Ask { table, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.

@@ -5,19 +5,17 @@ use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
 use crate::gate::{Answer, Client, error};
-use crate::session::{Found, SessionError, Table};
+use crate::session::{Found, SessionError};
 use crate::{poll, sse};
 use std::io::{self, Write};
-use std::sync::Arc;
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
-    table: &Arc<Table>,
     ask: Box<Ask>,
     found: Result<Found, SessionError>,
     client: &mut Client,
 ) -> io::Result<()> {
-    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &client.handle()));
+    let joined = found.and_then(|found| ask.table.join_stream(found, &ask.join, &client.handle()));
     let mut stream = match joined {
         Ok(stream) => stream,
         Err(problem) => return refuse_stream(problem, &ask, client),
@@ -48,9 +46,9 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
 }
 
 /// Answers a GET for a long poll.
-pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+pub fn poll(ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
     let connection = client.handle();
-    let mut poll = match table.join_poll(&ask.join, &connection) {
+    let mut poll = match ask.table.join_poll(&ask.join, &connection) {
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(problem))),
     };
@@ -84,21 +82,16 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(
-    table: &Arc<Table>,
-    mut ask: Box<Ask>,
-    body: &[u8],
-    client: &mut Client,
-) -> io::Result<()> {
-    ask.join.tunnel |= ask.seq.is_some() || table.is_tunnel(&ask.join.path);
-    let answer = if ask.join.tunnel { frames(table, &ask, body) } else { items(table, &ask, body) };
+pub fn post(mut ask: Box<Ask>, body: &[u8], client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel |= ask.seq.is_some() || ask.table.is_tunnel(&ask.join.path);
+    let answer = if ask.join.tunnel { frames(&ask, body) } else { items(&ask, body) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+fn items(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
     let items = items::parse(body).map_err(|why| error(400, &why))?;
-    let session = table.for_post(&ask.join).map_err(denied)?;
+    let session = ask.table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
         let (error, chan_id) = match outcome {
@@ -114,8 +107,8 @@ fn items(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
-    let session = table.for_frames(&ask.join).map_err(denied)?;
+fn frames(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let session = ask.table.for_frames(&ask.join).map_err(denied)?;
     if items::is_array(body) {
         return Err(denied(SessionError::WrongKind));
     }
@@ -125,9 +118,9 @@ fn frames(table: &Arc<Table>, ask: &Ask, body: &[u8]) -> Result<Answer, Answer> 
 }
 
 /// Answers a DELETE: the session ends now.
-pub fn delete(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    ask.join.tunnel = table.is_tunnel(&ask.join.path);
-    let answer = match table.delete(&ask.join, ask.seq) {
+pub fn delete(mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel = ask.table.is_tunnel(&ask.join.path);
+    let answer = match ask.table.delete(&ask.join, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(problem) => denied(problem),
