@@ -199,7 +199,7 @@ impl Shared {
 
     /// Gives the client a slot and a thread, or tells it that there is none.
     fn admit(self: &Arc<Self>, fd: OwnedFd, peer: Option<IpAddr>) {
-        let socket = Arc::new(Socket::new(fd));
+        let socket = Arc::new(Socket(fd));
         let Some(slot) = self.table.admit(&socket, Instant::now()) else {
             complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket);

@@ -44,8 +44,7 @@ impl Client {
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
         self.begin_answer()?;
-        let (head, body) = self.mode.whole(&answer);
-        self.send([&head, body])?;
+        self.mode.send(&answer, &self.socket, self.shared.inner.timeouts.write)?;
         self.finish_answer();
         Ok(())
     }

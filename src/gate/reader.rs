@@ -91,11 +91,6 @@ impl Reader {
         Ok(head)
     }
 
-    /// Whether some of the body is here already: then the client does not wait for a `100 Continue`.
-    pub(super) fn has_more(&self) -> bool {
-        !self.unused().is_empty()
-    }
-
     pub(super) fn body(
         &mut self,
         framing: Framing,
@@ -186,7 +181,8 @@ impl Reader {
         }
     }
 
-    fn unused(&self) -> &[u8] {
+    /// What is here already.
+    pub(super) fn unused(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 }
@@ -222,7 +218,7 @@ mod tests {
 
     fn pair() -> (Reader, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Reader::new(Arc::new(Socket::new(ours))), theirs)
+        (Reader::new(Arc::new(Socket(ours.into()))), theirs)
     }
 
     /// The body, or the status of its refusal; 0 when the client has gone in the middle of it.

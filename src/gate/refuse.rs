@@ -45,7 +45,7 @@ impl Refuser {
 
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
     pub(super) fn refuse(&self, socket: Arc<Socket>) {
-        if write(&socket, ResponseMode::default(), &full()).is_err() {
+        if ResponseMode::default().send(&full(), &socket, Duration::ZERO).is_err() {
             return;
         }
         // The deadlines count from the refusals, so that they pass beside each other.
@@ -86,12 +86,7 @@ fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
         serve.decorate(door, &head, &mut answer);
     }
     // Its client may have gone: there is nothing to tell then.
-    let _ = write(socket, mode, &answer);
-}
-
-fn write(socket: &Socket, mode: ResponseMode, answer: &Answer) -> io::Result<()> {
-    let (head, body) = mode.whole(answer);
-    socket.write([&head, body], Duration::ZERO)
+    let _ = mode.send(&answer, socket, Duration::ZERO);
 }
 
 fn full() -> Answer {

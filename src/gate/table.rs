@@ -145,7 +145,7 @@ mod tests {
 
     fn client() -> (Arc<Socket>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Arc::new(Socket::new(ours)), theirs)
+        (Arc::new(Socket(ours.into())), theirs)
     }
 
     #[test]

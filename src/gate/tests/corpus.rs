@@ -23,7 +23,7 @@ fn decoded(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(bytes).unwrap();
     drop(theirs);
-    let mut reader = Reader::new(Arc::new(Socket::new(ours)));
+    let mut reader = Reader::new(Arc::new(Socket(ours.into())));
     let mut body = Body::begin(&Budget::new(1 << 20));
     let deadline = Instant::now() + Duration::from_secs(5);
     reader.body(Framing::Chunked, BODY_MAX, &mut body, deadline).ok()?;
