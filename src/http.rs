@@ -131,6 +131,7 @@ impl Http {
             ("DELETE", _) => Box::new(move |client| later::delete(ask, client)),
             (_, Kind::Poll) => Box::new(move |client| later::poll(ask, client)),
             (_, Kind::Stream) => {
+                // Not on the client's thread: a page more of its stack would stay touched for as long as it streams.
                 let found = self.table.find_or_open(&ask.join);
                 Box::new(move |client| later::stream(ask, found, client))
             }
