@@ -110,13 +110,8 @@ pub trait Serve: Send + Sync + 'static {
         tickets: Arc<Tickets>,
     ) -> io::Result<Box<dyn Fn() + Send + Sync>>;
 
-    /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
-    fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}
-
-    /// The answer to a request for which no thread can be started, where a 503 is not the right one.
-    fn refusal(&self, _head: &Head) -> Option<Answer> {
-        None
-    }
+    /// Makes an error that the gate words itself one that its client understands: CORS headers, and for an EventSource no 503.
+    fn decorate(&self, door: Door, head: &Head, answer: &mut Answer);
 }
 
 /// An open gate. Dropping it closes it.

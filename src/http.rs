@@ -75,15 +75,15 @@ impl Serve for Http {
     }
 
     fn decorate(&self, door: Door, head: &Head, answer: &mut Answer) {
+        let is_stream = head.method == "GET" && ask::accepts(head, "text/event-stream");
+        if answer.status == 503 && is_stream {
+            *answer = denied_stream(SessionError::Full, false);
+        }
         // What the operator reads is for no page.
         if door == Door::Public {
             answer.headers += &self.origins.cors(head).unwrap_or_default();
         }
         answer.headers += "X-Accel-Buffering: no\r\n";
-    }
-
-    fn refusal(&self, head: &Head) -> Option<Answer> {
-        ask::accepts(head, "text/event-stream").then(|| denied_stream(SessionError::Full, false))
     }
 }
 

@@ -77,12 +77,11 @@ impl Refuser {
     }
 }
 
-/// It is told `full`, or what `Serve::refusal` says.
+/// It is told `full`, or what `Serve::decorate` makes of it.
 fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
     let (mut mode, mut answer) = (ResponseMode::default(), full());
     if let Ok(head) = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT) {
         mode = ResponseMode { keep: false, ..head.response_mode() };
-        answer = serve.refusal(&head).unwrap_or(answer);
         serve.decorate(door, &head, &mut answer);
     }
     // Its client may have gone: there is nothing to tell then.
