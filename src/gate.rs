@@ -1,7 +1,7 @@
 //! The gate: the clients' sockets, and one clean request at a time to tiny_http.
 //!
 //! Owns: accept, the cap, all deadlines, the inner hop (`inner`), and the threads of the connections.
-//! Never: knows what a path means. What waits is handed back by `http` (`Outcome::Later`) and runs here, on the
+//! Never: knows what a path means. What waits is handed back by `http` (`Later`) and runs here, on the
 //! client's own thread and real socket; that is how a FIN is seen at once and a stuck stream can be cut.
 //! Flow: `accept` -> `table` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
 //! When full: the connection that has rested longest is evicted; if none rests, 503 and close.
@@ -32,9 +32,8 @@ mod watch;
 
 use crate::report;
 pub use address::{Address, ListenSocket, bind};
-pub use answer::{Answer, error};
-pub use bodies::Body;
-pub use client::{Client, ClientHandle};
+pub use answer::{Answer, busy, error};
+pub use client::Client;
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 use refuse::Refuser;
@@ -48,7 +47,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use table::Slots;
-pub use ticket::{Door, Exchange, Outcome, TICKET, Tickets};
+pub use ticket::{Door, Exchange, Later, TICKET, Tickets};
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
 /// connections that were refused or evicted a moment ago.
@@ -105,19 +104,14 @@ pub trait Serve: Send + Sync + 'static {
     /// with what `Tickets::answer` returns for its `TICKET` header. Called again, with another listener, when a connection to the
     /// first server breaks. Returns what stops those threads.
     fn serve(
-        &self,
+        self: Arc<Self>,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
     ) -> io::Result<Box<dyn Fn() + Send + Sync>>;
 
-    /// Adds to an error that the gate words itself what a client needs to read it: CORS headers.
-    fn decorate(&self, _door: Door, _head: &Head, _answer: &mut Answer) {}
-
-    /// The answer to a request for which no thread can be started, where a 503 is not the right one.
-    fn refusal(&self, _head: &Head) -> Option<Answer> {
-        None
-    }
+    /// Makes an error that the gate words itself one that its client understands: CORS headers, and for an EventSource no 503.
+    fn decorate(&self, door: Door, head: &Head, answer: &mut Answer);
 }
 
 /// An open gate. Dropping it closes it.
@@ -132,6 +126,7 @@ struct Shared {
     table: Arc<Slots>,
     inner: Arc<Inner>,
     door: Door,
+    refuser: Refuser,
 }
 
 impl Gate {
@@ -148,9 +143,10 @@ impl Gate {
             table: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             door,
+            refuser: Refuser::start(inner, door)?,
         });
-        let accept = Accept { refuser: Refuser::start(inner, door)?, shared: shared.clone() };
-        thread::Builder::new().name("gate-accept".to_owned()).spawn(move || accept.run())?;
+        let its = Arc::clone(&shared);
+        thread::Builder::new().name("gate-accept".to_owned()).spawn(move || its.accept())?;
         Ok(Gate { shared })
     }
 
@@ -177,16 +173,11 @@ impl Drop for Gate {
     }
 }
 
-struct Accept {
-    refuser: Refuser,
-    shared: Arc<Shared>,
-}
-
-impl Accept {
-    fn run(self) {
+impl Shared {
+    fn accept(self: &Arc<Self>) {
         loop {
-            let accepted = self.shared.listener.accept();
-            if self.shared.table.is_closing() {
+            let accepted = self.listener.accept();
+            if self.table.is_closing() {
                 return;
             }
             match accepted {
@@ -195,20 +186,20 @@ impl Accept {
                 Err(error) => {
                     thread::park_timeout(ACCEPT_PAUSE);
                     complain("accept-failed", &error);
-                    self.shared.table.evict(Instant::now());
+                    self.table.evict(Instant::now());
                 }
             }
         }
     }
 
     /// Gives the client a slot and a thread, or tells it that there is none.
-    fn admit(&self, fd: OwnedFd, peer: Option<IpAddr>) {
-        let socket = Arc::new(Socket::new(fd));
-        let Some(slot) = self.shared.table.admit(&socket, Instant::now()) else {
+    fn admit(self: &Arc<Self>, fd: OwnedFd, peer: Option<IpAddr>) {
+        let socket = Arc::new(Socket(fd));
+        let Some(slot) = self.table.admit(&socket, Instant::now()) else {
             complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket);
         };
-        let (shared, its) = (self.shared.clone(), socket.clone());
+        let (shared, its) = (Arc::clone(self), Arc::clone(&socket));
         let thread = thread::Builder::new().name("client".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || connection::run(shared, its, peer, slot)) {
             complain("thread-failed", &error);

@@ -43,7 +43,7 @@ mod testing;
 mod upstream;
 
 use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket, Timeouts};
-use crate::http::{Http, HttpSettings, Origins};
+use crate::http::{Http, Origins};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
 use crate::options::{Config, Stop};
@@ -157,7 +157,8 @@ fn open_gates(
     table: &Arc<Table>,
 ) -> Result<Vec<Gate>, Error> {
     let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
-    let settings = Arc::new(HttpSettings {
+    let http = Arc::new(Http {
+        table: Arc::clone(table),
         origins,
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
@@ -167,7 +168,6 @@ fn open_gates(
     let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
     let limits = Limits { connections, body, idle };
     let failed = |error| Error::Start(format!("the gate cannot be opened: {error}"));
-    let http = Arc::new(Http { table: Arc::clone(table), settings });
     let inner = Inner::open(http, Arc::clone(&table.budget), Timeouts::USUAL).map_err(failed)?;
     let open = |(door, listener)| {
         let gate = Gate::open(door, listener, limits, &inner).map_err(failed)?;

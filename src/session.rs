@@ -39,7 +39,7 @@ use crate::upstream::{Handshake, Link, Upstream};
 pub use channels::Item;
 use channels::{Channels, ItemResult};
 use join::Fingerprint;
-pub use join::{JoinRequest, Kind, ListenerClient, Rules, SessionError, Start};
+pub use join::{JoinRequest, Kind, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;

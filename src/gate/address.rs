@@ -76,31 +76,29 @@ impl ListenSocket {
 }
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<ListenSocket> {
-    if host.is_empty() {
-        return bind_everywhere(port);
-    }
+    let everywhere = host.is_empty();
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in look_up(host, port)? {
-        match listen_tcp(address, false) {
+        match listen_tcp(address, everywhere) {
             Ok(listener) => return Ok(listener),
+            Err(failed) if everywhere && failed.kind() == io::ErrorKind::AddrInUse => {
+                return Err(failed);
+            }
             Err(failed) => error = failed,
         }
     }
     Err(error)
 }
 
-/// All interfaces, IPv6 and IPv4 on one socket where the machine has IPv6.
-fn bind_everywhere(port: u16) -> io::Result<ListenSocket> {
-    match listen_tcp((Ipv6Addr::UNSPECIFIED, port).into(), true) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            listen_tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
-        }
-        bound => bound,
-    }
-}
-
-/// `localhost` is 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
+/// All interfaces are IPv6's, with IPv4 on the same socket, or IPv4's alone where the machine has no IPv6. `localhost` is
+/// 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+        ]);
+    }
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
     }
@@ -111,7 +109,7 @@ fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<ListenSocket>
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
-    if dual_stack {
+    if dual_stack && address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, false)?;
     }
     tcp::set_options(&fd)?;

@@ -3,7 +3,10 @@
 //! Owns: the status line, `Date` and the hop-by-hop headers, which depend on what the client asked and not on `http`.
 //! Never: lets a control character into a header, wherever its value came from (RFC 9110, 5.5).
 
+use super::socket::Socket;
 use crate::report::clock;
+use std::io;
+use std::time::Duration;
 
 /// A whole answer, sent with its Content-Length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub fn error(status: u16, what_to_do: &str) -> Answer {
 }
 
 /// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
-pub(super) fn busy(what_to_do: &str) -> Answer {
+pub fn busy(what_to_do: &str) -> Answer {
     error(503, what_to_do).with("Retry-After", "2")
 }
 
@@ -58,11 +61,11 @@ pub(super) struct ResponseMode {
 }
 
 impl ResponseMode {
-    /// A whole answer: its head, and what is sent of its body.
-    pub(super) fn whole(self, answer: &Answer) -> (Vec<u8>, &[u8]) {
+    /// Sends a whole answer; `TimedOut` when the client took nothing of it for as long as `stuck`.
+    pub(super) fn send(self, answer: &Answer, to: &Socket, stuck: Duration) -> io::Result<()> {
         let Answer { status, headers, body } = answer;
         let sent = if self.head_only || !has_body(*status) { &[] } else { &body[..] };
-        (self.head(*status, headers, Some(body.len())), sent)
+        to.write([&self.head(*status, headers, Some(body.len())), sent], stuck)
     }
 
     /// The head of an answer, with these header lines. Without a length its body is chunked; HTTP/1.0 knows no chunks,

@@ -9,6 +9,7 @@ use super::Shared;
 use super::answer::{Answer, ResponseMode};
 use super::socket::Socket;
 use super::watch::Watch;
+use crate::tcp::ListenerClient;
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -43,8 +44,7 @@ impl Client {
     /// Sends a whole answer. The connection is kept if the client wants it and the gate is not closing.
     pub fn answer(&mut self, answer: Answer) -> io::Result<()> {
         self.begin_answer()?;
-        let (head, body) = self.mode.whole(&answer);
-        self.send([&head, body])?;
+        self.mode.send(&answer, &self.socket, self.shared.inner.timeouts.write)?;
         self.finish_answer();
         Ok(())
     }
@@ -85,9 +85,9 @@ impl Client {
         self.send([b"0\r\n\r\n"])
     }
 
-    /// A handle for other threads. It does not keep the socket open.
-    pub fn handle(&self) -> ClientHandle {
-        ClientHandle(Arc::downgrade(&self.socket))
+    /// A handle for other threads.
+    pub fn handle(&self) -> Arc<dyn ListenerClient> {
+        Arc::new(Arc::downgrade(&self.socket))
     }
 
     /// While the guard lives, `wake` is called, once, when the client's FIN, RST or an error is seen; at once if
@@ -135,19 +135,13 @@ impl io::Write for Client {
     }
 }
 
-/// Sees and ends one client's connection from another thread.
-#[derive(Clone)]
-pub struct ClientHandle(Weak<Socket>);
-
-impl ClientHandle {
-    /// Whether the client's FIN or RST is here, or the connection is over. Never waits.
-    pub fn has_left(&self) -> bool {
-        self.0.upgrade().is_none_or(|socket| socket.has_left())
+impl ListenerClient for Weak<Socket> {
+    fn has_left(&self) -> bool {
+        self.upgrade().is_none_or(|socket| socket.has_left())
     }
 
-    /// Ends the connection. A write to it that is stuck ends at once, and what its client has not taken is gone.
-    pub fn cut(&self) {
-        if let Some(socket) = self.0.upgrade() {
+    fn cut(&self) {
+        if let Some(socket) = self.upgrade() {
             socket.reset();
         }
     }

@@ -12,7 +12,7 @@ use super::head::{self, Framing, Head};
 use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
-use super::ticket::{Exchange, Later, Outcome, failed};
+use super::ticket::{Exchange, Later, failed};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(super) struct Connection {
     slot: Slot,
 }
 
-/// Why there is no request, and its head, if that was understood.
-type NoRequest = (Option<Arc<Head>>, ReadEnd);
+/// One request, or why there is none; and its head, if that was understood.
+type Request = (Option<Arc<Head>>, Result<Exchange, ReadEnd>);
 
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, slot: Slot) {
     let reader = Reader::new(Arc::clone(&socket));
@@ -47,7 +47,10 @@ impl Connection {
             let idle = self.shared.limits.idle;
             let request = match self.reader.wait(first.unwrap_or_else(|| Instant::now() + idle)) {
                 Ok(true) => self.request(first.unwrap_or_else(|| Instant::now() + timeouts.head)),
-                Ok(false) if first.is_some() => Err((None, late().into())),
+                Ok(false) if first.is_some() => {
+                    let why = "no request came in time: send one when you connect";
+                    (None, Err(Some(error(408, why))))
+                }
                 Ok(false) | Err(_) => return,
             };
             // Until its request is whole, with its body, it rests: one that sends slowly makes room for others.
@@ -68,34 +71,29 @@ impl Connection {
     }
 
     /// Reads one request; its head must be whole by the deadline.
-    fn request(&mut self, deadline: Instant) -> Result<Exchange, NoRequest> {
-        let head = Arc::new(self.reader.head(deadline).map_err(|ended| (None, ended))?);
-        match self.body(&head) {
-            Ok(body) => Ok(Exchange { door: self.shared.door, head, body, peer: self.peer }),
-            Err(ended) => Err((Some(head), ended)),
-        }
+    fn request(&mut self, deadline: Instant) -> Request {
+        let head = match self.reader.head(deadline) {
+            Ok(head) => Arc::new(head),
+            Err(ended) => return (None, Err(ended)),
+        };
+        let (body, door, peer) = (self.body(&head), self.shared.door, self.peer);
+        let exchange = body.map(|body| Exchange { door, head: Arc::clone(&head), body, peer });
+        (Some(head), exchange)
     }
 
     /// Answers one request, or says why there is none; or returns what waits before it answers. Not inlined: that should not
     /// have this frame below it for hours.
     #[inline(never)]
-    fn answer(&mut self, request: Result<Exchange, NoRequest>) -> Option<Later> {
-        let (head, outcome) = match request {
-            Ok(exchange) => {
-                let head = Arc::clone(&exchange.head);
-                (Some(head), self.shared.inner.ask(exchange).map_err(Some))
-            }
-            Err((head, ended)) => (head, Err(ended)),
-        };
+    fn answer(&mut self, (head, exchange): Request) -> Option<Later> {
         self.client.begin_request(head.as_deref().map(Head::response_mode).unwrap_or_default());
-        match outcome {
-            Ok(Outcome::Later(later)) => {
+        match exchange.and_then(|exchange| self.shared.inner.ask(exchange).map_err(Some)) {
+            Ok(Ok(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
                 self.reader.release();
                 return Some(later);
             }
             // A client that is not there any more needs no answer.
-            Ok(Outcome::Now(answer)) => drop(self.client.answer(answer)),
+            Ok(Err(answer)) => drop(self.client.answer(answer)),
             Err(Some(answer)) => self.refuse(head.as_deref(), answer),
             Err(None) => {}
         }
@@ -107,8 +105,9 @@ impl Connection {
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.inner.budget);
         let timeouts = &self.shared.inner.timeouts;
-        if framing != Framing::Length(0) && head::expects_continue(head) && !self.reader.has_more()
-        {
+        // One that sent some of its body already does not wait.
+        let waits = head::expects_continue(head) && self.reader.unused().is_empty();
+        if framing != Framing::Length(0) && waits {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.client.socket.write([go_on], timeouts.write).map_err(|_| None)?;
         }
@@ -134,8 +133,4 @@ impl Connection {
         // A client that is not there any more needs no answer.
         let _ = self.client.answer_last(answer);
     }
-}
-
-fn late() -> Answer {
-    error(408, "no request came in time: send one when you connect")
 }

@@ -12,7 +12,7 @@
 
 use super::answer::{Answer, busy};
 use super::reply;
-use super::ticket::{Exchange, Outcome, Progress, TICKET, Tickets, failed, random_name};
+use super::ticket::{Exchange, Outcome, TICKET, Tickets, failed, random_name};
 use super::watch::Watcher;
 use super::{Serve, Timeouts};
 use crate::memory::Budget;
@@ -77,7 +77,7 @@ impl Inner {
     /// connection broke, is sent once more through a new set.
     pub(super) fn ask(&self, exchange: Exchange) -> Result<Outcome, Answer> {
         let head = Arc::clone(&exchange.head);
-        let ticket = self.tickets.issue(exchange);
+        let (ticket, place) = self.tickets.issue(exchange);
         // The answer to a HEAD tells the length of the body that the gate then leaves out.
         let method = if head.method == "HEAD" { "GET" } else { &head.method };
         // Nothing in it can steer tiny_http but what it must know.
@@ -86,14 +86,11 @@ impl Inner {
         if replied.is_err() && self.tickets.is_waiting(&ticket) {
             replied = self.send(request.as_bytes());
         }
-        let Progress { waiting, later } = self.tickets.settle(&ticket);
-        match (replied, later) {
-            (Ok(_), Some(work)) => Ok(Outcome::Later(work)),
-            (Ok(answer), None) => Ok(Outcome::Now(answer)),
-            (Err(_), _) if waiting.is_some() => {
-                Err(busy("all hands are busy: try again in a moment"))
-            }
-            (Err(_), _) => Err(failed()),
+        let was_seen = !self.tickets.withdraw(&ticket);
+        match replied {
+            Ok(answer) => Ok(place.lock().take().ok_or(answer)),
+            Err(_) if was_seen => Err(failed()),
+            Err(_) => Err(busy("all hands are busy: try again in a moment")),
         }
     }
 
@@ -162,7 +159,7 @@ impl Inner {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;
         let ours = listener.try_clone()?;
-        let served = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets));
+        let served = Arc::clone(&self.serve).serve(listener, HOPS, Arc::clone(&self.tickets));
         let set = served.and_then(|stop| {
             let set = Arc::new(Set { stop, free: bounded(HOPS) });
             (0..HOPS)

@@ -57,38 +57,38 @@ impl Reader {
 
     /// The next head. It must be whole by the deadline, however steadily its bytes drip.
     pub(super) fn head(&mut self, deadline: Instant) -> Result<Head, ReadEnd> {
-        let (mut seen, mut blank) = (0, 0);
-        let end = loop {
-            let skipped = self.skip_blank_lines()?;
-            blank += skipped;
-            seen -= skipped.min(seen);
+        let mut seen = 0;
+        let (blank, end) = loop {
+            let bytes = self.unused();
+            // Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head.
+            let blank = 2 * bytes.chunks(2).take_while(|two| *two == b"\r\n").count();
+            let is_begun = !matches!(bytes[blank..], [] | [b'\r']);
+            if is_begun && !bytes[blank].is_ascii_graphic() {
+                let why =
+                    "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front";
+                return Err(bad(why).into());
+            }
             // The end may lie across two reads: `\n\r` and `\n`.
-            let from = usize::saturating_sub(seen, 3);
-            if let Some(end) = head::end_of(self.unused(), from) {
-                break end;
+            if let Some(end) = head::end_of(bytes, blank.max(usize::saturating_sub(seen, 3))) {
+                break (blank, end);
             }
-            seen = self.unused().len();
-            if blank + seen >= HEAD_MAX {
-                break HEAD_MAX + 1;
+            seen = bytes.len();
+            if seen >= HEAD_MAX {
+                break (blank, HEAD_MAX + 1);
             }
-            self.fill(HEAD_READ, deadline).map_err(|error| match self.unused() {
+            self.fill(HEAD_READ, deadline).map_err(|error| {
                 // Some clients send an empty line after a body; that begins no request.
-                [] | b"\r" => None,
-                _ => ended(error, "the request's head did not come in time"),
+                let late = "the request's head did not come in time";
+                if is_begun { ended(error, late) } else { None }
             })?;
         };
-        if blank + end > HEAD_MAX {
+        if end > HEAD_MAX {
             let text = format!("the request's head is over {HEAD_MAX} bytes: send less of it");
             return Err(error(431, &text).into());
         }
-        let head = head::parse(&self.unused()[..end])?;
+        let head = head::parse(&self.unused()[blank..end])?;
         self.start += end;
         Ok(head)
-    }
-
-    /// Whether some of the body is here already: then the client does not wait for a `100 Continue`.
-    pub(super) fn has_more(&self) -> bool {
-        !self.unused().is_empty()
     }
 
     pub(super) fn body(
@@ -165,20 +165,6 @@ impl Reader {
         }
     }
 
-    /// Empty lines before a request are ignored (RFC 9112, 2.2), but they count as bytes of its head. Anything else that
-    /// begins no method is no HTTP.
-    fn skip_blank_lines(&mut self) -> Result<usize, Answer> {
-        let blank = 2 * self.unused().chunks(2).take_while(|two| *two == b"\r\n").count();
-        self.start += blank;
-        match self.unused() {
-            [] | b"\r" => Ok(blank),
-            [first, ..] if first.is_ascii_graphic() => Ok(blank),
-            _ => Err(bad(
-                "these bytes are no HTTP request: speak plain HTTP here, TLS ends in front",
-            )),
-        }
-    }
-
     fn fill_body(&mut self, deadline: Instant) -> Result<(), ReadEnd> {
         self.fill(BODY_READ, deadline)
             .map_err(|error| ended(error, "the request's body did not come in time"))
@@ -195,7 +181,8 @@ impl Reader {
         }
     }
 
-    fn unused(&self) -> &[u8] {
+    /// What is here already.
+    pub(super) fn unused(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 }
@@ -221,6 +208,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::memory::Budget;
 
     const BODY_MAX: usize = 1000;
 
@@ -230,7 +218,7 @@ mod tests {
 
     fn pair() -> (Reader, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Reader::new(Arc::new(Socket::new(ours))), theirs)
+        (Reader::new(Arc::new(Socket(ours.into()))), theirs)
     }
 
     /// The body, or the status of its refusal; 0 when the client has gone in the middle of it.
@@ -238,7 +226,7 @@ mod tests {
         let (mut reader, mut peer) = pair();
         peer.write_all(bytes.as_bytes()).unwrap();
         drop(peer);
-        let mut body = Body::default();
+        let mut body = Body::begin(&Budget::new(1 << 20));
         match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
             Err(Some(refusal)) => Err(refusal.status),

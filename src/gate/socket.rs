@@ -15,15 +15,9 @@ use std::time::{Duration, Instant};
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;
 
-pub(super) struct Socket {
-    fd: OwnedFd,
-}
+pub(super) struct Socket(pub(super) OwnedFd);
 
 impl Socket {
-    pub(super) fn new(fd: impl Into<OwnedFd>) -> Socket {
-        Socket { fd: fd.into() }
-    }
-
     /// Waits for something to read, the end included. False: the deadline came first.
     pub(super) fn readable(&self, deadline: Instant) -> io::Result<bool> {
         tcp::wait(self, PollFlags::IN, deadline)
@@ -36,7 +30,7 @@ impl Socket {
             if Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            match rustix::net::recv(&self.fd, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+            match rustix::net::recv(&self.0, spare_capacity(buffer), RecvFlags::DONTWAIT) {
                 Ok((read, _)) => return Ok(read),
                 Err(Errno::AGAIN) => {
                     self.readable(deadline)?;
@@ -58,7 +52,7 @@ impl Socket {
         // Takes the empty ones away.
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
+            match sendmsg(&self.0, pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
                 Err(Errno::AGAIN) => {
                     if !tcp::wait(self, PollFlags::OUT, Instant::now() + stuck)? {
@@ -81,20 +75,20 @@ impl Socket {
     /// Ends both directions at once; a read or a write that waits in another thread ends too.
     pub(super) fn cut(&self) {
         // An error means that it is not connected any more, which is what was asked for.
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
 
     /// As `cut`, and what the client has not taken goes at once, not when the kernel gives up on it: its close is a reset.
     pub(super) fn reset(&self) {
         // A Unix socket knows no resets, and keeps nothing for a reader that has gone.
-        let _ = rustix::net::sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+        let _ = rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
         self.cut();
     }
 
     /// Ends the connection so that the client gets to read the last answer: a socket that is closed with
     /// unread bytes sends a reset, and the reset destroys what was written before it.
     pub(super) fn finish(&self, deadline: Instant) {
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
         let mut waste = Vec::with_capacity(4096);
         let mut drained = 0;
         while drained < LINGER_MAX {
@@ -109,6 +103,6 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.as_fd()
     }
 }

@@ -129,11 +129,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.table.state.lock();
-        if let Some(number) = self.resting {
-            state.resting.remove(&number);
-        }
-        state.open -= 1;
+        // It rests no more.
+        self.busy();
+        self.table.state.lock().open -= 1;
     }
 }
 
@@ -147,7 +145,7 @@ mod tests {
 
     fn client() -> (Arc<Socket>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Arc::new(Socket::new(ours)), theirs)
+        (Arc::new(Socket(ours.into())), theirs)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server};
 
-use super::ticket::Later;
+use super::ticket::Outcome;
 use super::*;
 use crate::memory::Budget;
 
@@ -71,7 +71,7 @@ impl Web {
 
 impl Serve for Web {
     fn serve(
-        &self,
+        self: Arc<Self>,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
@@ -134,10 +134,10 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
             breaks.set(true);
             Vec::new()
         }
-        "/later" => return Outcome::Later(later(exchange.head.clone())),
+        "/later" => return Ok(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Outcome::Now(Answer::new(200).body(body))
+    Err(Answer::new(200).body(body))
 }
 
 fn garbage(request: Request) {

@@ -1,7 +1,7 @@
 //! The answers that more than one request gets, and how a `SessionError` is said.
 
 use crate::frame::quoted;
-use crate::gate::{Answer, error};
+use crate::gate::{Answer, busy, error};
 use crate::session::SessionError;
 use crate::sse::retry_within;
 
@@ -46,10 +46,7 @@ pub fn denied(problem: SessionError) -> Answer {
             let next = format!("the next POST of this tunnel is number {expected}");
             error(409, &format!("seq: {next}, send that first"))
         }
-        SessionError::Busy => {
-            error(503, "the upstream takes no frames at the moment, send them again")
-                .with("Retry-After", "2")
-        }
+        SessionError::Busy => busy("the upstream takes no frames at the moment, send them again"),
         SessionError::Channels(why) => error(400, &why),
         SessionError::WrongKind => error(409, WRONG_KIND),
         SessionError::Full => {

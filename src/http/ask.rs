@@ -1,11 +1,12 @@
 //! One request about a session, read: its credentials, what it asks for, from where on ("Query parameters", "What is handed
 //! on" and "Requests that open nothing" in `src/api.md`).
 
-use super::HttpSettings;
+use super::Http;
 use super::query;
-use crate::gate::{Answer, Body, Exchange, Head, error};
-use crate::session::{JoinRequest, Kind, Start};
+use crate::gate::{Answer, Exchange, Head, error};
+use crate::session::{JoinRequest, Kind, Start, Table};
 use crate::upstream::{Handshake, Protocol, is_token};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Default and maximum of `timeout`; 0 has no maximum.
@@ -19,7 +20,7 @@ const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 pub struct Ask {
-    pub body: Body,
+    pub table: Arc<Table>,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
     /// `None`: no forced reply.
@@ -36,18 +37,33 @@ pub struct Ask {
 impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
     /// sentence for a 400.
-    pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
+    pub fn read(exchange: &Exchange, http: &Http, cors: &str) -> Result<Box<Ask>, String> {
         let head = &exchange.head;
-        let (_, query) = head.path_and_query();
+        let (path, query) = head.path_and_query();
         let number = |name: &str| {
             query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
         };
         let timeout = timeout(query)?;
-        let mut join = join_request(&exchange, settings)?;
-        join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
+        let last = last_event_id(head, query);
+        let came_back = last.is_some();
+        let start = last.map_or_else(|| after(query), Ok)?;
+        let protocols = protocols(query)?;
+        let tunnel = protocols.is_some();
+        let is_get = head.method == "GET";
+        let is_stream = is_get && accepts(head, "text/event-stream");
+        let join = JoinRequest {
+            path: path.to_owned(),
+            came_back: is_stream && came_back,
+            start: if is_get { start } else { Start::Fresh },
+            kind: if is_stream { Kind::Stream } else { Kind::Poll },
+            tunnel,
+            queue: number("poll-queue")?.map(|queue| queue_of(queue, http.queue_max)),
+            channels: if is_get && !tunnel { query::channels(query)? } else { Vec::new() },
+            handshake: handshake(exchange, http, protocols),
+        };
         // A POST may have the same URL as the stream: there it says nothing.
-        let raw = head.method == "GET" && query::raw(query)?;
-        if raw && (join.tunnel || join.kind != Kind::Stream) {
+        let raw = is_get && query::raw(query)?;
+        if raw && (tunnel || !is_stream) {
             let why = "raw: only a stream of channels can be raw, neither a poll nor a tunnel";
             return Err(why.to_owned());
         }
@@ -56,11 +72,9 @@ impl Ask {
             return Err("seq: the first POST of a tunnel is number 1".to_owned());
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
-        let cors = settings.origins.cors(head);
-        // That of a GET is of no use, and a stream is waited for.
-        let body = if head.method == "POST" { exchange.body } else { Body::default() };
-        let heartbeat = settings.heartbeat;
-        Ok(Box::new(Ask { body, join, timeout, heartbeat, padding, seq, raw, cors }))
+        let (heartbeat, cors) = (http.heartbeat, cors.to_owned());
+        let table = Arc::clone(&http.table);
+        Ok(Box::new(Ask { table, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
@@ -128,33 +142,11 @@ fn media_types(head: &Head) -> impl Iterator<Item = &[u8]> {
     ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii())
 }
 
-fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {
-    let head = &exchange.head;
-    let (path, query) = head.path_and_query();
-    let last = last_event_id(head, query);
-    let came_back = last.is_some();
-    let start = last.map_or_else(|| after(query), Ok)?;
-    let protocols = protocols(query)?;
-    let is_get = head.method == "GET";
-    let is_stream = is_get && accepts(head, "text/event-stream");
-    let with_channels = is_get && protocols.is_none();
-    Ok(JoinRequest {
-        path: path.to_owned(),
-        came_back: is_stream && came_back,
-        start: if is_get { start } else { Start::Fresh },
-        kind: if is_stream { Kind::Stream } else { Kind::Poll },
-        tunnel: protocols.is_some(),
-        queue: None,
-        channels: if with_channels { query::channels(query)? } else { Vec::new() },
-        handshake: handshake(exchange, settings, protocols),
-    })
-}
-
 /// What the upstream's handshake carries of this request.
-fn handshake(exchange: &Exchange, settings: &HttpSettings, protocols: Option<String>) -> Handshake {
+fn handshake(exchange: &Exchange, http: &Http, protocols: Option<String>) -> Handshake {
     let head = &exchange.head;
     let (_, query) = head.path_and_query();
-    let query = query::passed_on(query, &settings.server_query, protocols.is_some());
+    let query = query::passed_on(query, &http.server_query, protocols.is_some());
     let mut headers = Vec::new();
     // HTTP/2 sends cookies in pieces (RFC 9113, 8.2.3), and Rails wants them whole.
     let cookies: Vec<&[u8]> = head.all("cookie").collect();
@@ -168,7 +160,7 @@ fn handshake(exchange: &Exchange, settings: &HttpSettings, protocols: Option<Str
             headers.push((name.to_owned(), value.to_vec()));
         }
     }
-    if let Some(origin) = settings.origins.origin_for_upstream(head) {
+    if let Some(origin) = http.origins.origin_for_upstream(head) {
         headers.push(("Origin".to_owned(), origin));
     }
     let peer = exchange.peer.map(|peer| peer.to_string().into_bytes());

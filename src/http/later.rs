@@ -4,35 +4,18 @@ use super::answers::{EVENT_STREAM, JSON, denied, denied_stream, done};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, ClientHandle, error};
-use crate::session::{Found, ListenerClient, SessionError, Table};
+use crate::gate::{Answer, Client, error};
+use crate::session::{Found, SessionError};
 use crate::{poll, sse};
 use std::io::{self, Write};
-use std::sync::Arc;
-
-impl ListenerClient for ClientHandle {
-    fn has_left(&self) -> bool {
-        ClientHandle::has_left(self)
-    }
-
-    fn cut(&self) {
-        ClientHandle::cut(self);
-    }
-}
-
-fn connection(client: &Client) -> Arc<dyn ListenerClient> {
-    Arc::new(client.handle())
-}
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
-    table: &Arc<Table>,
     ask: Box<Ask>,
     found: Result<Found, SessionError>,
     client: &mut Client,
 ) -> io::Result<()> {
-    let connection = connection(client);
-    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &connection));
+    let joined = found.and_then(|found| ask.table.join_stream(found, &ask.join, &client.handle()));
     let mut stream = match joined {
         Ok(stream) => stream,
         Err(problem) => return refuse_stream(problem, &ask, client),
@@ -63,8 +46,9 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
 }
 
 /// Answers a GET for a long poll.
-pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let mut poll = match table.join_poll(&ask.join, &connection(client)) {
+pub fn poll(ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    let connection = client.handle();
+    let mut poll = match ask.table.join_poll(&ask.join, &connection) {
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(problem))),
     };
@@ -84,7 +68,7 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(mut reply) = reply.filter(|_| !client.handle().has_left()) else {
+    let Some(mut reply) = reply.filter(|_| !connection.has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
@@ -98,16 +82,16 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    ask.join.tunnel |= ask.seq.is_some() || table.is_tunnel(&ask.join.path);
-    let answer = if ask.join.tunnel { frames(table, &ask) } else { items(table, &ask) };
+pub fn post(mut ask: Box<Ask>, body: &[u8], client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel |= ask.seq.is_some() || ask.table.is_tunnel(&ask.join.path);
+    let answer = if ask.join.tunnel { frames(&ask, body) } else { items(&ask, body) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
-    let items = items::parse(&ask.body).map_err(|why| error(400, &why))?;
-    let session = table.for_post(&ask.join).map_err(denied)?;
+fn items(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let items = items::parse(body).map_err(|why| error(400, &why))?;
+    let session = ask.table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
         let (error, chan_id) = match outcome {
@@ -123,20 +107,20 @@ fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
-    let session = table.for_frames(&ask.join).map_err(denied)?;
-    if items::is_array(&ask.body) {
+fn frames(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let session = ask.table.for_frames(&ask.join).map_err(denied)?;
+    if items::is_array(body) {
         return Err(denied(SessionError::WrongKind));
     }
-    let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
+    let frames = items::frames(body).map_err(|why| error(400, &why))?;
     session.send_frames(ask.seq, frames).map_err(denied)?;
     Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
 
 /// Answers a DELETE: the session ends now.
-pub fn delete(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    ask.join.tunnel = table.is_tunnel(&ask.join.path);
-    let answer = match table.delete(&ask.join, ask.seq) {
+pub fn delete(mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel = ask.table.is_tunnel(&ask.join.path);
+    let answer = match ask.table.delete(&ask.join, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(problem) => denied(problem),

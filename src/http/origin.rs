@@ -4,7 +4,7 @@
 //! Never: echoes a value that no browser sends: a long one fills the header buffer of a proxy in front, which then takes
 //! the bridge for broken.
 
-use crate::gate::Head;
+use crate::gate::{Answer, Head, error};
 use crate::upstream::is_token;
 use std::net::Ipv6Addr;
 
@@ -28,35 +28,27 @@ pub struct Origins {
     pub default: Option<String>,
 }
 
-/// The request's `Origin`, if it is one that a browser sends.
-fn origin(head: &Head) -> Option<&str> {
-    let origin = std::str::from_utf8(head.first("origin")?).ok()?;
-    (is_null(origin) || normalized(origin).is_some()).then_some(origin)
-}
-
-/// Whether the `Origin` header is none that a browser sends: the request is a 400.
-pub fn is_invalid(head: &Head) -> bool {
-    head.first("origin").is_some() && origin(head).is_none()
-}
-
 impl Origins {
-    /// Whether the request's `Origin`, where it is valid, may use the bridge. The site's own may always, and a request
-    /// without one.
-    pub fn admits(&self, head: &Head) -> bool {
-        let is_allowed = |origin: &str| {
-            self.allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed))
-                || is_own(origin, head)
-        };
-        self.allowed.is_empty() || origin(head).is_none_or(is_allowed)
-    }
-
-    /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
-    pub fn cors(&self, head: &Head) -> String {
-        let Some(origin) = origin(head).filter(|_| self.admits(head)) else {
-            return String::new();
-        };
+    /// The headers by which a browser lets the page of an `Origin` read the answer (Fetch standard, 3.3): none for a request
+    /// without one. An error is the answer to an `Origin` that no browser sends, or that may not use the bridge; the site's
+    /// own may always.
+    pub fn cors(&self, head: &Head) -> Result<String, Answer> {
+        let Some(sent) = head.first("origin") else { return Ok(String::new()) };
+        let origin = std::str::from_utf8(sent).unwrap_or_default();
+        if !is_null(origin) && normalized(origin).is_none() {
+            return Err(error(
+                400,
+                "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT",
+            ));
+        }
+        let is_listed = self.allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed));
+        if !self.allowed.is_empty() && !is_listed && !is_own(origin, head) {
+            let why =
+                "this Origin may not use the bridge; its operator can add it with --allow-origin";
+            return Err(error(403, why));
+        }
         let headers = allowed_headers(head);
-        format!(
+        Ok(format!(
             "Access-Control-Allow-Origin: {origin}\r\n\
              Vary: Origin\r\n\
              Access-Control-Allow-Credentials: true\r\n\
@@ -65,7 +57,7 @@ impl Origins {
              Access-Control-Expose-Headers: X-Session-Id, Retry-After\r\n\
              Access-Control-Max-Age: 7200\r\n\
              Timing-Allow-Origin: {origin}\r\n"
-        )
+        ))
     }
 
     /// The `Origin` that the upstream sees, and that strict headers compare: the client's; else that of its `Referer`; else
@@ -214,7 +206,7 @@ mod tests {
             let head = Head::with(format!(
                 "Origin: http://a\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {hosts}\r\n"
             ));
-            fastest(|| assert!(!origins.admits(&head)))
+            fastest(|| assert!(origins.cors(&head).is_err()))
         };
 
         let (long, short) = (time(&"s".repeat(7_000)), time("http"));
@@ -227,7 +219,7 @@ mod tests {
         let admits = |junk: &[u8]| {
             let origins = Origins { allowed: vec!["http://b".to_owned()], default: None };
             let lines = [b"Origin: http://a\r\nX-Forwarded-Host: ", junk, b", a\r\n"];
-            origins.admits(&Head::with(lines.concat()))
+            origins.cors(&Head::with(lines.concat())).is_ok()
         };
 
         assert!(admits(b"c"));

@@ -3,6 +3,7 @@
 use super::EndReason;
 use crate::frame::Identifier;
 use crate::mailbox::Bounds;
+pub use crate::tcp::ListenerClient;
 use crate::upstream::Handshake;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -118,15 +119,6 @@ pub(super) fn renew(handshake: &mut Handshake, newer: &Handshake) {
 
 fn is(header: &str, name: &str) -> bool {
     header.eq_ignore_ascii_case(name)
-}
-
-/// The connection of a listener's client, to be seen and ended from another thread.
-pub trait ListenerClient: Send + Sync {
-    /// Whether the client has closed it, or it is over. Never waits.
-    fn has_left(&self) -> bool;
-
-    /// Ends it: a write that is stuck ends at once.
-    fn cut(&self);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

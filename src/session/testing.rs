@@ -1,6 +1,7 @@
 //! A session for tests: nothing has come of its first attempt, and no thread is behind it. And a client that stays.
 
-use super::{JoinRequest, Kind, ListenerClient, Rules, Session, Start, Table};
+use super::join::ListenerClient;
+use super::{JoinRequest, Kind, Rules, Session, Start, Table};
 use crate::mailbox::Bounds;
 use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
 use std::sync::Arc;

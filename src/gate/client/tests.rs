@@ -172,7 +172,7 @@ fn a_stuck_write_ends_by_itself() {
 
 #[test]
 fn cut_ends_a_stuck_write_at_once() {
-    let (give, given) = bounded::<ClientHandle>(1);
+    let (give, given) = bounded::<Arc<dyn ListenerClient>>(1);
     let (tell, told) = bounded(1);
     let web = Web::with_later(move |_| -> Later {
         let (give, tell) = (give.clone(), tell.clone());
