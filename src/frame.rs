@@ -253,22 +253,19 @@ fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a
     out.push(open);
     let mut rest = json[1..].trim_start();
     while !rest.starts_with(close) {
-        rest = rest.trim_start_matches(',');
-        if open == '{' {
-            let (key, value) = string(rest)?;
-            let mut canonical = quoted(&key) + ":";
-            let value = value.trim_start().trim_start_matches(':');
-            rest = canonicalize(value, depth - 1, &mut canonical)?;
-            fields.insert(key, canonical);
+        let mut item = String::new();
+        let after = canonicalize(rest.trim_start_matches(','), depth - 1, &mut item)?.trim_start();
+        if let Some(value) = after.strip_prefix(':') {
+            let mut canonical = String::new();
+            rest = canonicalize(value, depth - 1, &mut canonical)?.trim_start();
+            fields.insert(item, canonical);
         } else {
-            rest = canonicalize(rest, depth - 1, out)?;
-            out.push(',');
+            rest = after;
+            out.extend([&item, ","]);
         }
-        rest = rest.trim_start();
     }
-    for field in fields.values() {
-        out.push_str(field);
-        out.push(',');
+    for (key, value) in &fields {
+        out.extend([key, ":", value, ","]);
     }
     out.push(close);
     Ok(&rest[1..])
@@ -276,25 +273,17 @@ fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a
 
 /// The same for what has no parts.
 fn scalar<'a>(json: &'a str, out: &mut String) -> Result<&'a str, String> {
-    if json.starts_with('"') {
-        let (text, rest) = string(json)?;
-        out.push_str(&quoted(&text));
-        return Ok(rest);
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<&RawValue>();
+    let raw = values.next().and_then(Result::ok).map_or("", RawValue::get);
+    if raw.starts_with('"') {
+        let text: Text<'_> = serde_json::from_str(raw).map_err(
+            |_| "identifier: a string holds half a surrogate pair, send whole characters",
+        )?;
+        out.push_str(&quoted(&text.0));
+    } else {
+        out.push_str(raw);
     }
-    let end = json.find([',', '}', ']', ' ', '\t', '\n', '\r']).unwrap_or(json.len());
-    out.push_str(&json[..end]);
-    Ok(&json[end..])
-}
-
-/// The string at the start of `json`, unescaped, and what follows it.
-fn string(json: &str) -> Result<(String, &str), String> {
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
-    let Some(Ok(text)) = values.next() else {
-        return Err(
-            "identifier: a string holds half a surrogate pair, send whole characters".into()
-        );
-    };
-    Ok((text, &json[values.byte_offset()..]))
+    Ok(&json[values.byte_offset()..])
 }
 
 #[cfg(test)]
