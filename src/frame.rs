@@ -45,13 +45,9 @@ impl Echo<'_> {
         if self.0.len() > ECHO_BYTES_MAX {
             return None;
         }
-        let text: Text<'_> = serde_json::from_str(self.0).ok()?;
-        Identifier::read(serde_json::from_str(&text.0).ok()?).ok()
+        Identifier::read(serde_json::from_str(&text(self.0)?).ok()?).ok()
     }
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Every field raw, so that a wrong type in one never hides the others.
 #[derive(Deserialize)]
@@ -73,8 +69,11 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+/// What a JSON string says.
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
 }
 
 impl<'a> Frame<'a> {
@@ -87,12 +86,12 @@ impl<'a> Frame<'a> {
         }
         let wire: CableJson<'a> = serde_json::from_str(frame).ok()?;
         let echo = wire.identifier.map(|raw| Echo(raw.get()));
-        let kind = wire.kind.and_then(text);
+        let kind = wire.kind.map(RawValue::get).and_then(text);
         Some(match (kind.as_deref(), echo, wire.message) {
             (Some("welcome"), ..) => Frame::Welcome,
             (Some("ping"), ..) => Frame::Ping,
             (Some("disconnect"), ..) => Frame::Disconnect {
-                reason: wire.reason.and_then(text).map(Cow::into_owned),
+                reason: wire.reason.map(RawValue::get).and_then(text).map(Cow::into_owned),
                 reconnect: wire.reconnect.is_none_or(|raw| raw.get() != "false"),
             },
             (Some("confirm_subscription"), Some(identifier), _) => Frame::Confirm { identifier },
@@ -274,12 +273,10 @@ fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a
 /// The same for what has no parts.
 fn scalar<'a>(json: &'a str, out: &mut String) -> Result<&'a str, String> {
     let mut values = serde_json::Deserializer::from_str(json).into_iter::<&RawValue>();
-    let raw = values.next().and_then(Result::ok).map_or("", RawValue::get);
+    let half = "identifier: a string holds half a surrogate pair, send whole characters";
+    let raw = values.next().and_then(Result::ok).ok_or(half)?.get();
     if raw.starts_with('"') {
-        let text: Text<'_> = serde_json::from_str(raw).map_err(
-            |_| "identifier: a string holds half a surrogate pair, send whole characters",
-        )?;
-        out.push_str(&quoted(&text.0));
+        out.push_str(&quoted(&text(raw).ok_or(half)?));
     } else {
         out.push_str(raw);
     }
