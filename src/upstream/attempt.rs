@@ -63,6 +63,7 @@ impl Attempt {
         }
     }
 
+    /// Without the path of a socket file, which is of no concern to a client.
     fn unreachable(&self, error: &io::Error) -> Down {
         let on_file = self.connector.settings.url.socket.is_some();
         let why = match error.kind() {
@@ -73,7 +74,20 @@ impl Attempt {
                 format!("no connection within {}", self.connector.connect_timeout())
             }
             ErrorKind::InvalidData => format!("TLS: {}", explain(error)),
-            kind if on_file => of_socket_file(kind, error),
+            ErrorKind::NotFound if on_file => {
+                "the socket file of --server is not there, start the server or correct the path"
+                    .to_owned()
+            }
+            ErrorKind::ConnectionRefused if on_file => {
+                "nothing listens on the socket file of --server, start the server that made it"
+                    .to_owned()
+            }
+            ErrorKind::PermissionDenied if on_file => {
+                "no permission for the socket file of --server: the bridge's user needs write \
+                 permission for it and x for its folders"
+                    .to_owned()
+            }
+            _ if on_file => format!("the socket file of --server: {}", brief(error)),
             _ => brief(error),
         };
         Down::failed(&format!("unreachable: {why}"))
@@ -131,24 +145,6 @@ impl Attempt {
             _ => format!("the handshake broke off: {}", brief(error)),
         })
     }
-}
-
-/// Why a socket file cannot be connected to. Without its path, which is of no concern to a client.
-fn of_socket_file(kind: ErrorKind, error: &io::Error) -> String {
-    let why = match kind {
-        ErrorKind::NotFound => {
-            "the socket file of --server is not there, start the server or correct the path"
-        }
-        ErrorKind::ConnectionRefused => {
-            "nothing listens on the socket file of --server, start the server that made it"
-        }
-        ErrorKind::PermissionDenied => {
-            "no permission for the socket file of --server: the bridge's user needs write permission \
-             for it and x for its folders"
-        }
-        _ => return format!("the socket file of --server: {}", brief(error)),
-    };
-    why.to_owned()
 }
 
 fn addresses(url: &Url) -> io::Result<Vec<SocketAddrAny>> {

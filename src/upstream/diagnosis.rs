@@ -10,6 +10,9 @@ use tungstenite::Error;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::CloseFrame;
 
+/// In each line the statuses, and what they mean and what to do about it.
+const STATUSES: &str = include_str!("statuses.txt");
+
 /// 4xx is what the application says to this client; 408, 429 and all else may pass. `named`: `--host-header` is there.
 pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     let meaning = match (status, location) {
@@ -29,50 +32,14 @@ pub fn of_status(status: u16, location: Option<&[u8]>, named: bool) -> Down {
     if final_word { Down::Denied { status, why } } else { Down::failed(&why) }
 }
 
+/// The sentence for the status, or for all of its hundred. Rails compares the `Origin` with the `Host` that it is told: what a 404
+/// means depends on who chose that.
 fn of_code(status: u16, named: bool) -> &'static str {
-    match status {
-        200..=299 => "what answers there is no ActionCable, correct the path in --server",
-        300..=399 => {
-            "the server sends the handshake elsewhere without a Location, correct --server"
-        }
-        400 => {
-            "a proxy or puma cannot read the handshake, or a proxy in between takes its Upgrade header away"
-        }
-        401 => {
-            "a login (HTTP Basic, most likely) stands before ActionCable, and this client showed none that it takes"
-        }
-        403 => {
-            "a firewall or login before ActionCable says so, or Rails to a Host that config.hosts does not allow (see \
-             --host-header)"
-        }
-        // Rails compares the `Origin` with the `Host` that it is told.
-        404 if named => {
-            "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, and with \
-             --host-header that has to name the site; a router says it to a Host that it does not know, and Rails to a wrong \
-             path in --server"
-        }
-        404 => {
-            "Rails says 404 to an Origin that config.action_cable.allowed_request_origins does not allow, to a wrong path in \
-             --server, and where a proxy takes the Upgrade header away; a router that goes by name says it to a Host that it \
-             does not know, then give it one with --host-header"
-        }
-        405 => "what answers there takes no GET, correct the path in --server",
-        408 => "it came too slowly for the server or for a proxy before it",
-        413 | 431 => {
-            "the client's headers, its cookies most likely, are longer than the server or a proxy takes"
-        }
-        421 => {
-            "a router does not serve the client's Host, give it one that it knows with --host-header"
-        }
-        426 => {
-            "a proxy in between takes the Upgrade header away, or the path in --server is no cable"
-        }
-        429 => "a limit of requests is reached, of a proxy or of the application",
-        500 => "the application raised an error, its log says which",
-        502 | 504 => "a proxy before the application does not reach it",
-        503 => "no application server is up (a deploy, maintenance, or a router without one)",
-        _ => "",
-    }
+    let alone = if named && status == 404 { "404-named".to_owned() } else { status.to_string() };
+    let hundred = format!("{}xx", status / 100);
+    let is = |key: &str| key == alone || key == hundred;
+    let mut rows = STATUSES.lines().filter_map(|row| row.split_once(' '));
+    rows.find(|(keys, _)| keys.split(',').any(is)).map_or("", |(_, sentence)| sentence)
 }
 
 fn of_redirect(location: &[u8]) -> String {
@@ -133,5 +100,22 @@ pub fn broken_off(error: &Error, settings: &Settings, silent: String) -> (String
         Error::Protocol(error) => (format!("broken WebSocket frame: {error}"), Some(1002)),
         Error::Utf8(_) => ("a text frame that is not UTF-8".to_owned(), Some(1007)),
         error => (error.to_string(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_of_the_table_is_found() {
+        for row in STATUSES.lines() {
+            let (keys, sentence) = row.split_once(' ').unwrap();
+            for key in keys.split(',') {
+                let status = key.replace("xx", "07").replace("-named", "").parse().unwrap();
+                assert_eq!(of_code(status, key.ends_with("-named")), sentence, "{row}");
+            }
+        }
+        assert_eq!([of_code(418, true), of_code(501, false), of_code(600, true)], [""; 3]);
     }
 }

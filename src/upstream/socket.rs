@@ -81,20 +81,16 @@ impl UpstreamSocket {
         rustix::net::getpeername(&self.tcp)?;
         self.tcp.set_nonblocking(false)?;
         self.tcp.set_write_timeout(Some(left(deadline)?))?;
-        self.shake_hands(deadline)?;
-        self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
-    }
-
-    fn shake_hands(&self, deadline: Instant) -> io::Result<()> {
-        let Some(tls) = &self.tls else { return Ok(()) };
-        self.send(&[])?;
-        while tls.lock().is_handshaking() {
-            self.read_timeout(Some(left(deadline)?))?;
-            if self.receive(tls)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+        if let Some(tls) = &self.tls {
+            self.send(&[])?;
+            while tls.lock().is_handshaking() {
+                self.read_timeout(Some(left(deadline)?))?;
+                if self.receive(tls)? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
             }
         }
-        Ok(())
+        self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
     }
 
     /// A read that gets nothing for this long fails with `WouldBlock`. `None`: it may take as long as it likes (keepalive

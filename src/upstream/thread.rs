@@ -69,7 +69,9 @@ impl LinkThread {
             if matches!(self.handler.down(down), AfterDown::Stop) {
                 return;
             }
-            let Some(granted) = self.pause(pause_after(failures)) else { return };
+            // Without random bytes the sessions come back together: late, but they come.
+            let pause = backoff(failures, getrandom::u32().unwrap_or(u32::MAX));
+            let Some(granted) = self.pause(pause) else { return };
             permit = Some(granted);
             failures = failures.saturating_add(1);
         }
@@ -257,11 +259,6 @@ impl LinkThread {
 struct LinkEnd {
     down: Down,
     code: Option<u16>,
-}
-
-fn pause_after(failures: u32) -> Duration {
-    // Without random bytes the sessions come back together: late, but they come.
-    backoff(failures, getrandom::u32().unwrap_or(u32::MAX))
 }
 
 /// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to half as much again each
