@@ -1,4 +1,4 @@
-//! One long poll: how it waits for its answer ("Long polls" in `src/api.md`).
+//! One long poll: how it waits for its answer.
 //!
 //! Owns: the wait, and the signs of life on a connection that waits for long.
 //! Never: keeps state between requests; what a poll goes on from is in the session.
@@ -8,6 +8,9 @@
 use crate::session::{Poll, PollReply, PollStep};
 use std::io;
 use std::time::{Duration, Instant};
+
+/// How long an answer that there is no memory for waits before it looks again.
+const NO_ROOM: Duration = Duration::from_millis(100);
 
 /// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
 /// `still_here` is called each `heartbeat` of the wait.
@@ -21,15 +24,18 @@ pub fn wait(
     let mut alive_at = Instant::now() + heartbeat;
     loop {
         let now = Instant::now();
-        let look_at = match poll.look(now, forced_at) {
+        let answer_at = match poll.look(forced_at.is_some_and(|at| at <= now)) {
             PollStep::Answer(reply) => return Ok(Some(reply)),
             PollStep::Left => return Ok(None),
-            PollStep::Wait(at) => at,
+            PollStep::AnswerAt(at) if at <= now => return Ok(poll.forced()),
+            PollStep::AnswerAt(at) => Some(at),
+            PollStep::NoRoom => Some(now + NO_ROOM),
+            PollStep::Wait => forced_at,
         };
         if alive_at <= now {
             still_here()?;
             alive_at = now + heartbeat;
         }
-        poll.handle.wait(look_at.map_or(alive_at, |at| at.min(alive_at)));
+        poll.handle.wait(answer_at.map_or(alive_at, |at| at.min(alive_at)));
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server};
 
-use super::ticket::Outcome;
+use super::ticket::Later;
 use super::*;
 use crate::memory::Budget;
 
@@ -21,11 +21,14 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
 pub(super) const BRISK: Timeouts = Timeouts {
+    first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
+    lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
+    confirm: Duration::from_secs(2),
     evict: Duration::from_millis(250),
 };
 
@@ -71,11 +74,11 @@ impl Web {
 
 impl Serve for Web {
     fn serve(
-        self: Arc<Self>,
+        &self,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
+    ) -> io::Result<Box<dyn FnOnce() + Send>> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("a test asked for it"));
         }
@@ -103,7 +106,7 @@ impl Serve for Web {
     }
 
     fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
-        answer.headers.push_str("X-Decorated: yes\r\n");
+        answer.headers.push(("X-Decorated", "yes".to_owned()));
     }
 }
 
@@ -134,10 +137,10 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
             breaks.set(true);
             Vec::new()
         }
-        "/later" => return Ok(later(exchange.head.clone())),
+        "/later" => return Outcome::Later(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Err(Answer::new(200).body(body))
+    Answer::new(200).body(body).into()
 }
 
 fn garbage(request: Request) {

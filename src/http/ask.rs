@@ -1,15 +1,16 @@
-//! One request about a session, read: its credentials, what it asks for, from where on ("Query parameters", "What is handed
-//! on" and "Requests that open nothing" in `src/api.md`).
+//! One request about a session, read: its credentials, what it asks for, from where on.
 
-use super::Http;
+use super::HttpSettings;
+use super::answers::error;
 use super::query;
-use crate::gate::{Answer, Exchange, Head, error};
-use crate::session::{JoinRequest, Kind, Start, Table};
+use crate::gate::{Answer, Body, Exchange, Head};
+use crate::session::{Credentials, JoinRequest, Kind, Start};
 use crate::upstream::{Handshake, Protocol, is_token};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Default and maximum of `timeout`; 0 has no maximum.
+/// A poll waits this long when it does not say, and never longer than the other with a forced reply.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(3600));
 
 /// Bytes of comment that a client may ask for.
@@ -20,7 +21,8 @@ const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 pub struct Ask {
-    pub table: Arc<Table>,
+    pub head: Arc<Head>,
+    pub body: Body,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
     /// `None`: no forced reply.
@@ -31,39 +33,28 @@ pub struct Ask {
     pub seq: Option<u64>,
     /// A stream of messages alone.
     pub raw: bool,
-    cors: String,
+    cors: Vec<(&'static str, String)>,
 }
 
 impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
     /// sentence for a 400.
-    pub fn read(exchange: &Exchange, http: &Http, cors: &str) -> Result<Box<Ask>, String> {
-        let head = &exchange.head;
-        let (path, query) = head.path_and_query();
-        let number = |name: &str| {
-            query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
+    pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
+        let head = Arc::clone(&exchange.head);
+        let (_, query) = head.path_and_query();
+        let number = |name: &str| match query::first(query, name) {
+            Some(text) => query::whole_number(name, &text).map(Some),
+            None => Ok(None),
         };
-        let timeout = timeout(query)?;
-        let last = last_event_id(head, query);
-        let came_back = last.is_some();
-        let start = last.map_or_else(|| after(query), Ok)?;
-        let protocols = protocols(query)?;
-        let tunnel = protocols.is_some();
-        let is_get = head.method == "GET";
-        let is_stream = is_get && accepts(head, "text/event-stream");
-        let join = JoinRequest {
-            path: path.to_owned(),
-            came_back: is_stream && came_back,
-            start: if is_get { start } else { Start::Fresh },
-            kind: if is_stream { Kind::Stream } else { Kind::Poll },
-            tunnel,
-            queue: number("poll-queue")?.map(|queue| queue_of(queue, http.queue_max)),
-            channels: if is_get && !tunnel { query::channels(query)? } else { Vec::new() },
-            handshake: handshake(exchange, http, protocols),
+        let timeout = match query::first(query, "timeout").as_deref() {
+            Some("-1") => Some(0),
+            _ => number("timeout")?,
         };
+        let mut join = join_request(&exchange, settings)?;
+        join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
         // A POST may have the same URL as the stream: there it says nothing.
-        let raw = is_get && query::raw(query)?;
-        if raw && (tunnel || !is_stream) {
+        let raw = head.method == "GET" && query::raw(query)?;
+        if raw && (join.tunnel || join.kind != Kind::Stream) {
             let why = "raw: only a stream of channels can be raw, neither a poll nor a tunnel";
             return Err(why.to_owned());
         }
@@ -72,52 +63,65 @@ impl Ask {
             return Err("seq: the first POST of a tunnel is number 1".to_owned());
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
-        let (heartbeat, cors) = (http.heartbeat, cors.to_owned());
-        let table = Arc::clone(&http.table);
-        Ok(Box::new(Ask { table, join, timeout, heartbeat, padding, seq, raw, cors }))
+        let (timeout, cors) = (timeout_of(timeout), settings.origins.cors(&head));
+        // That of a GET is of no use, and a stream is waited for.
+        let body = if head.method == "POST" { exchange.body } else { Body::default() };
+        let heartbeat = settings.heartbeat;
+        let head = exchange.head;
+        Ok(Box::new(Ask { head, body, join, timeout, heartbeat, padding, seq, raw, cors }))
+    }
+
+    /// Whether a POST says that it has frames.
+    pub fn is_for_tunnel(&self) -> bool {
+        self.join.tunnel || self.seq.is_some()
+    }
+
+    /// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
+    /// opens nothing. A request for a WebSocket is at the wrong server.
+    pub fn refuse_what_is_no_client(&self) -> Result<(), Answer> {
+        let is =
+            |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+        let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
+        let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
+        let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
+            (Some(true), _) | (_, Some(false)) => true,
+            (None, None) => is_of_element(&self.head),
+            _ => false,
+        };
+        let refusal = if is("upgrade", b"websocket") == Some(true) {
+            (
+                400,
+                "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
+            )
+        } else if mode(b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html")) {
+            (
+                406,
+                "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
+            )
+        } else if (site(b"cross-site") || site(b"same-site")) && self.head.first("origin").is_none()
+        {
+            (
+                403,
+                "a request of another site needs an Origin: use an EventSource, or fetch with CORS",
+            )
+        } else if of_element {
+            (403, "no element of a page may load a session: use an EventSource, or fetch")
+        } else {
+            return Ok(());
+        };
+        Err(unbuffered(error(refusal.0, refusal.1)))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
     pub fn answer(&self, answer: Answer) -> Answer {
         let mut answer = unbuffered(answer);
-        answer.headers += &self.cors;
+        answer.headers.extend(self.cors.iter().cloned());
         answer
     }
 }
 
-/// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
-/// opens nothing. A request for a WebSocket is at the wrong server.
-pub fn refuse_what_is_no_client(head: &Head) -> Result<(), Answer> {
-    let is = |name: &str, value: &[u8]| head.first(name).map(|v| v.eq_ignore_ascii_case(value));
-    let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
-    let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
-    let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
-        (Some(true), _) | (_, Some(false)) => true,
-        (None, None) => is_of_element(head),
-        _ => false,
-    };
-    let (status, why) = if is("upgrade", b"websocket") == Some(true) {
-        (
-            400,
-            "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
-        )
-    } else if mode(b"navigate").unwrap_or_else(|| accepts(head, "text/html")) {
-        (
-            406,
-            "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
-        )
-    } else if (site(b"cross-site") || site(b"same-site")) && head.first("origin").is_none() {
-        (403, "a request of another site needs an Origin: use an EventSource, or fetch with CORS")
-    } else if of_element {
-        (403, "no element of a page may load a session: use an EventSource, or fetch")
-    } else {
-        return Ok(());
-    };
-    Err(unbuffered(error(status, why)))
-}
-
 fn unbuffered(mut answer: Answer) -> Answer {
-    if !answer.headers.contains("Cache-Control") {
+    if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
         answer = answer.with("Cache-Control", "no-store, no-transform");
     }
     answer.with("X-Accel-Buffering", "no")
@@ -125,33 +129,66 @@ fn unbuffered(mut answer: Answer) -> Answer {
 
 /// Whether Accept names this media type, in any case, with any q.
 pub fn accepts(head: &Head, media_type: &str) -> bool {
-    media_types(head).any(|name| name.eq_ignore_ascii_case(media_type.as_bytes()))
+    names_type(head, |name| name.eq_ignore_ascii_case(media_type.as_bytes()))
 }
 
 /// Whether Accept is that of an `<img>`, a style sheet, a video: what older browsers, and any on plain HTTP, tell of where
 /// the request comes from.
 fn is_of_element(head: &Head) -> bool {
     let kinds: [&[u8]; 4] = [b"image/", b"text/css", b"video/", b"audio/"];
-    let mut names = media_types(head).map(<[u8]>::to_ascii_lowercase);
-    names.any(|name| kinds.iter().any(|kind| name.starts_with(kind)))
+    let begins = |name: &[u8], kind: &[u8]| {
+        name.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    };
+    names_type(head, |name| kinds.iter().any(|kind| begins(name, kind)))
 }
 
-/// What Accept names, without parameters.
-fn media_types(head: &Head) -> impl Iterator<Item = &[u8]> {
-    let ranges = head.list("accept");
-    ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii())
+fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
+    let named =
+        |part: &[u8]| is(part.split(|byte| *byte == b';').next().unwrap_or(part).trim_ascii());
+    head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
+}
+
+fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {
+    let head = &exchange.head;
+    let (path, query) = head.path_and_query();
+    let last = last_event_id(head, query);
+    let came_back = last.is_some();
+    let start = last.map_or_else(|| after(query), Ok)?;
+    let protocols = protocols(query)?;
+    let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
+    let credentials = Credentials {
+        cookie: joined(head.all("cookie").collect()),
+        authorization: joined(head.all("authorization").collect()),
+        query: query::passed_on(query, &settings.server_query, protocols.is_some()),
+        origin: settings.origins.effective(head),
+    };
+    let is_get = head.method == "GET";
+    let is_stream = is_get && accepts(head, "text/event-stream");
+    let with_channels = is_get && protocols.is_none();
+    Ok(JoinRequest {
+        path: path.to_owned(),
+        came_back: is_stream && came_back,
+        start: if is_get { start } else { Start::Fresh },
+        kind: if is_stream { Kind::Stream } else { Kind::Poll },
+        tunnel: protocols.is_some(),
+        queue: None,
+        channels: if with_channels { query::channels(query)? } else { Vec::new() },
+        handshake: handshake(head, exchange.peer, &credentials, protocols),
+        credentials,
+    })
 }
 
 /// What the upstream's handshake carries of this request.
-fn handshake(exchange: &Exchange, http: &Http, protocols: Option<String>) -> Handshake {
-    let head = &exchange.head;
-    let (_, query) = head.path_and_query();
-    let query = query::passed_on(query, &http.server_query, protocols.is_some());
+fn handshake(
+    head: &Head,
+    peer: Option<IpAddr>,
+    credentials: &Credentials,
+    protocols: Option<String>,
+) -> Handshake {
     let mut headers = Vec::new();
     // HTTP/2 sends cookies in pieces (RFC 9113, 8.2.3), and Rails wants them whole.
-    let cookies: Vec<&[u8]> = head.all("cookie").collect();
-    if !cookies.is_empty() {
-        headers.push(("Cookie".to_owned(), cookies.join(&b"; "[..])));
+    if let Some(cookie) = &credentials.cookie {
+        headers.push(("Cookie".to_owned(), cookie.clone()));
     }
     for (name, value) in head.headers() {
         let lower = name.to_ascii_lowercase();
@@ -160,16 +197,16 @@ fn handshake(exchange: &Exchange, http: &Http, protocols: Option<String>) -> Han
             headers.push((name.to_owned(), value.to_vec()));
         }
     }
-    if let Some(origin) = http.origins.origin_for_upstream(head) {
-        headers.push(("Origin".to_owned(), origin));
+    if let Some(origin) = &credentials.origin {
+        headers.push(("Origin".to_owned(), origin.clone()));
     }
-    let peer = exchange.peer.map(|peer| peer.to_string().into_bytes());
+    let peer = peer.map(|peer| peer.to_string().into_bytes());
     let hops: Vec<&[u8]> = head.all("x-forwarded-for").chain(peer.as_deref()).collect();
     if !hops.is_empty() {
         headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
     }
-    let protocol = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
-    Handshake { query, headers, protocol }
+    let speech = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
+    Handshake { query: credentials.query.clone(), headers, speech }
 }
 
 /// The event id that a client comes back with: `Last-Event-ID`, or else `lastEventId` in the query, by which those send it
@@ -201,14 +238,12 @@ fn protocols(query: &str) -> Result<Option<String>, String> {
     Ok(Some(tokens.join(", ")))
 }
 
-/// How long a poll waits for its forced reply; `None`: there is none.
-fn timeout(query: &str) -> Result<Option<Duration>, String> {
-    let seconds = match query::first(query, "timeout").as_deref() {
-        None => return Ok(Some(TIMEOUT.0)),
-        Some("-1") => 0,
-        Some(text) => query::whole_number("timeout", text)?,
-    };
-    Ok((seconds > 0).then(|| Duration::from_secs(seconds).min(TIMEOUT.1)))
+fn timeout_of(seconds: Option<u64>) -> Option<Duration> {
+    match seconds {
+        None => Some(TIMEOUT.0),
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds).min(TIMEOUT.1)),
+    }
 }
 
 fn queue_of(wanted: u64, max: usize) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! Counted when the session's lock is opened, so that nothing that changes it has to think of that.
 
-use super::{Session, State};
+use super::{Mode, Session, State};
 use crate::memory::{Budget, Held, Share};
 use crate::upstream::Handshake;
 use std::sync::Arc;
@@ -41,7 +41,9 @@ impl State {
         self.shares.messages.set(self.mailbox.bytes());
         self.shares.notices.set(self.mailbox.notice_bytes());
         self.shares.commands.set(self.outbox.bytes());
-        self.shares.channels.set(self.channels.bytes());
+        if let Mode::Managed(channels) = &self.mode {
+            self.shares.channels.set(channels.bytes());
+        }
     }
 }
 
@@ -56,6 +58,10 @@ impl Session {
             state.mailbox.forget_through(last);
         }
         state.mailbox.call();
-        self.end_if_skipped(state);
+        let skipped = state.has_skipped();
+        drop(state);
+        if skipped {
+            self.end_skipping();
+        }
     }
 }
