@@ -45,13 +45,9 @@ impl Echo<'_> {
         if self.0.len() > ECHO_BYTES_MAX {
             return None;
         }
-        let text: Text<'_> = serde_json::from_str(self.0).ok()?;
-        Identifier::read(serde_json::from_str(&text.0).ok()?).ok()
+        Identifier::read(serde_json::from_str(&text(self.0)?).ok()?).ok()
     }
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Every field raw, so that a wrong type in one never hides the others.
 #[derive(Deserialize)]
@@ -73,8 +69,11 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+/// What a JSON string says.
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
 }
 
 impl<'a> Frame<'a> {
@@ -87,25 +86,21 @@ impl<'a> Frame<'a> {
         }
         let wire: CableJson<'a> = serde_json::from_str(frame).ok()?;
         let echo = wire.identifier.map(|raw| Echo(raw.get()));
-        let kind = wire.kind.and_then(text);
-        Some(match (kind.as_deref(), echo) {
-            (Some("welcome"), _) => Frame::Welcome,
-            (Some("ping"), _) => Frame::Ping,
-            (Some("disconnect"), _) => Frame::Disconnect {
-                reason: wire.reason.and_then(text).map(Cow::into_owned),
+        let kind = wire.kind.map(RawValue::get).and_then(text);
+        Some(match (kind.as_deref(), echo, wire.message) {
+            (Some("welcome"), ..) => Frame::Welcome,
+            (Some("ping"), ..) => Frame::Ping,
+            (Some("disconnect"), ..) => Frame::Disconnect {
+                reason: wire.reason.map(RawValue::get).and_then(text).map(Cow::into_owned),
                 reconnect: wire.reconnect.is_none_or(|raw| raw.get() != "false"),
             },
-            (Some("confirm_subscription"), Some(identifier)) => Frame::Confirm { identifier },
-            (Some("reject_subscription"), Some(identifier)) => Frame::Reject { identifier },
-            (_, Some(identifier)) if wire.message.is_some() => {
-                Frame::Message { identifier, message: wire.message? }
-            }
+            (Some("confirm_subscription"), Some(identifier), _) => Frame::Confirm { identifier },
+            (Some("reject_subscription"), Some(identifier), _) => Frame::Reject { identifier },
+            (_, Some(identifier), Some(message)) => Frame::Message { identifier, message },
             _ => Frame::Other,
         })
     }
-}
 
-impl Frame<'_> {
     /// What the log calls it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -223,7 +218,6 @@ pub fn is_ping(frame: &str) -> bool {
         message: serde_json::Number,
     }
     // Nearly every frame is no ping, and a ping is short: most are told by their length.
-    // A derived `Deserialize` takes an array for the fields, too.
     frame.len() < PING_BYTES_MAX
         && frame.trim_start().starts_with('{')
         && serde_json::from_str::<Ping<'_>>(frame)
@@ -258,22 +252,19 @@ fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a
     out.push(open);
     let mut rest = json[1..].trim_start();
     while !rest.starts_with(close) {
-        rest = rest.trim_start_matches(',');
-        if open == '{' {
-            let (key, value) = string(rest)?;
-            let mut canonical = quoted(&key) + ":";
-            let value = value.trim_start().trim_start_matches(':');
-            rest = canonicalize(value, depth - 1, &mut canonical)?;
-            fields.insert(key, canonical);
+        let mut item = String::new();
+        let after = canonicalize(rest.trim_start_matches(','), depth - 1, &mut item)?.trim_start();
+        if let Some(value) = after.strip_prefix(':') {
+            let mut canonical = String::new();
+            rest = canonicalize(value, depth - 1, &mut canonical)?.trim_start();
+            fields.insert(item, canonical);
         } else {
-            rest = canonicalize(rest, depth - 1, out)?;
-            out.push(',');
+            rest = after;
+            out.extend([&item, ","]);
         }
-        rest = rest.trim_start();
     }
-    for field in fields.values() {
-        out.push_str(field);
-        out.push(',');
+    for (key, value) in &fields {
+        out.extend([key, ":", value, ","]);
     }
     out.push(close);
     Ok(&rest[1..])
@@ -281,25 +272,15 @@ fn canonicalize<'a>(json: &'a str, depth: usize, out: &mut String) -> Result<&'a
 
 /// The same for what has no parts.
 fn scalar<'a>(json: &'a str, out: &mut String) -> Result<&'a str, String> {
-    if json.starts_with('"') {
-        let (text, rest) = string(json)?;
-        out.push_str(&quoted(&text));
-        return Ok(rest);
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<&RawValue>();
+    let half = "identifier: a string holds half a surrogate pair, send whole characters";
+    let raw = values.next().and_then(Result::ok).ok_or(half)?.get();
+    if raw.starts_with('"') {
+        out.push_str(&quoted(&text(raw).ok_or(half)?));
+    } else {
+        out.push_str(raw);
     }
-    let end = json.find([',', '}', ']', ' ', '\t', '\n', '\r']).unwrap_or(json.len());
-    out.push_str(&json[..end]);
-    Ok(&json[end..])
-}
-
-/// The string at the start of `json`, unescaped, and what follows it.
-fn string(json: &str) -> Result<(String, &str), String> {
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
-    let Some(Ok(text)) = values.next() else {
-        return Err(
-            "identifier: a string holds half a surrogate pair, send whole characters".into()
-        );
-    };
-    Ok((text, &json[values.byte_offset()..]))
+    Ok(&json[values.byte_offset()..])
 }
 
 #[cfg(test)]

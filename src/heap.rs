@@ -1,8 +1,8 @@
 //! What the process has freed, given back to the machine.
 //!
 //! glibc keeps freed memory in its arenas: after a burst through 1,000 sessions 160 MB stayed resident, of which 37 were in
-//! use. Asked to, it gives back every whole free page, wherever it lies. What is large it maps by itself, and gives back at
-//! once; but with each such block that is freed it takes larger ones for small: one message of 16 MiB, and after a minute of
+//! use. `malloc_trim` gives back every whole free page, wherever it lies. glibc maps a large block by itself, and gives it back
+//! at once; but with each such block that is freed it takes larger ones for small: one message of 16 MiB, and after a minute of
 //! large bodies 250 MB stayed.
 //! Never: touches what is in use.
 
@@ -38,8 +38,8 @@ const ARENA_MAX: i32 = -8;
 /// What glibc begins with, and now stays with: a block of so many bytes is mapped by itself.
 const LARGE: i32 = 128 * 1024;
 
-/// The same in a box with little memory: logs of 50 to 100 KiB that grow leave gaps, in all of twice what 80 of them keep. What
-/// is put together for one write is smaller.
+/// The same in a box with little memory: mailboxes of 50 to 100 KiB that grow leave gaps, in all of twice what 80 of them keep.
+/// What is put together for one write is smaller.
 const LARGE_IN_LITTLE: i32 = 40 * 1024;
 
 /// In bytes: with more, the gaps are no matter, and one mapping for each log would be.

@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::gate;
 use crate::report::{Error, info, warning};
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use std::fs;
@@ -18,14 +19,14 @@ use std::path::{Component, Path, PathBuf};
 /// Sessions unless more are asked for; what was measured goes to here.
 const SESSIONS_MAX: usize = 10_000;
 
-/// Descriptors of both gates beside those of their connections; `main` knows how they come to so many.
-pub const GATE_DESCRIPTORS: u64 = 50;
+/// Descriptors of both gates beside those of their connections.
+const GATE_DESCRIPTORS: u64 = (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) as u64;
 
 /// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
 /// signals, and 6 for what comes and goes, such as name look-ups.
 const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 12;
 
-/// Threads likewise: some 20 that always run, and handshake workers, 64 for reconnects and others
+/// Threads likewise: some 20 that always run, and those of handshakes, 64 for reconnects and others
 /// for first openings.
 const THREADS_RESERVED: u64 = 128;
 
@@ -94,7 +95,6 @@ pub struct Wanted {
 pub struct Plan {
     pub sessions: usize,
     pub connections: usize,
-    /// `--max-memory`, in bytes.
     pub memory: usize,
     pub binding: &'static str,
     /// Whether the machine can hold all of it at once.
@@ -224,7 +224,7 @@ impl Machine {
     }
 }
 
-/// What the reserve leaves; where there is too little for it, half.
+/// `limit` less `reserve`, but half of `limit` at least.
 fn beyond(limit: u64, reserve: u64) -> u64 {
     limit - reserve.min(limit / 2)
 }
@@ -246,19 +246,18 @@ fn thread_room() -> (u64, &'static str) {
     let user = getrlimit(Resource::Nproc).current.filter(|_| !getuid().is_root());
     let known = |bound: Option<u64>| bound.unwrap_or(PLENTY);
     tightest([
-        (known(cgroup_room()), "pids"),
+        (known(pids_room(&cgroup_directories("pids"))), "pids"),
         (known(user), "processes of the user"),
         (known(number_in("/proc/sys/kernel/threads-max")), "threads-max"),
         (known(number_in("/proc/sys/kernel/pid_max")), "pid_max"),
     ])
 }
 
-/// What the pids cgroup and all of those above it leave; the smallest counts.
-fn cgroup_room() -> Option<u64> {
-    let rooms = cgroup_directories("pids").into_iter().filter_map(|directory| {
-        let max = fs::read_to_string(directory.join("pids.max")).ok()?;
-        let current = fs::read_to_string(directory.join("pids.current")).unwrap_or_default();
-        room(&max, &current)
+/// How many more threads these cgroups allow beside those that are there; the smallest counts. `None`: any number.
+fn pids_room(directories: &[PathBuf]) -> Option<u64> {
+    let rooms = directories.iter().filter_map(|directory| {
+        let max = number_in(directory.join("pids.max"))?;
+        Some(max.saturating_sub(number_in(directory.join("pids.current")).unwrap_or(0)))
     });
     rooms.min()
 }
@@ -283,7 +282,7 @@ fn memory_limit(directories: &[PathBuf]) -> Option<u64> {
     let files = directories.iter().flat_map(|directory| {
         ["memory.max", "memory.limit_in_bytes"].map(|name| directory.join(name))
     });
-    files.filter_map(|file| number_in(file.to_str()?)).min()
+    files.filter_map(number_in).min()
 }
 
 /// The directories of this process's cgroup and of each above it, for a controller.
@@ -317,12 +316,6 @@ fn up_from(mount: &Path, path: &Path) -> Vec<PathBuf> {
     inside.ancestors().map(|part| mount.join(part)).collect()
 }
 
-/// How many more threads `pids.max` allows beside the `pids.current` that are there. `None`: any number.
-fn room(max: &str, current: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    Some(max.saturating_sub(current.trim().parse().unwrap_or(0)))
-}
-
-fn number_in(path: &str) -> Option<u64> {
+fn number_in(path: impl AsRef<Path>) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -1,4 +1,4 @@
-//! A mailbox: the events one session keeps for listeners that come and go.
+//! A mailbox: the events one session keeps for listeners that come and go ("What is kept" in `src/api.md`).
 //!
 //! Owns: the events' places (1, 2, 3, … for ever), the log of kept events, each listener's cursor.
 //! Never: does I/O, starts a thread, or looks inside an event.
@@ -13,13 +13,13 @@
 //! | `delivered` | is known to be written to a listener's socket, or acknowledged: a tunnel may forget it |
 //! | `acked` (in `PollState`) | a poll's reply carried, or a poll acknowledged: where the next poll goes on |
 //!
-//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has; what lies between the cursor
-//! and `oldest` is gone. Resume, acknowledgement, takeover and `dropped` are all this subtraction.
+//! Arithmetic: kept is `oldest..=last`; a cursor is the last place that its listener has. Where `oldest - 1` is over the cursor,
+//! the difference is what the listener missed, told as `dropped`; it goes on after the higher of the two.
 //! When full: the oldest event goes, and a listener that needed it is told how many it missed.
 
 mod log;
 
-use log::Log;
+pub use log::{Log, Placed};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,55 +52,10 @@ pub struct Notice {
     pub data: Arc<str>,
 }
 
-pub type Placed<'a> = (u64, &'a str);
-
-#[derive(Debug, Default)]
-pub struct Batch {
-    text: String,
-    /// Each event's place, and where it ends in the text.
-    ends: Vec<(u64, usize)>,
-}
-
-impl Batch {
-    /// The events that fit, one at least, of those that are there.
-    fn of<'a>(events: impl Iterator<Item = Placed<'a>>) -> Batch {
-        let mut batch = Batch::default();
-        for (place, event) in events {
-            if !batch.is_empty() && batch.text.len() + event.len() > BATCH_BYTES {
-                break;
-            }
-            batch.text.push_str(event);
-            batch.ends.push((place, batch.text.len()));
-        }
-        batch
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Placed<'_>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, (place, end))| (*place, &self.text[start..*end]))
-    }
-
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.text.len()
-    }
-
-    fn last(&self) -> Option<u64> {
-        self.ends.last().map(|(place, _)| *place)
-    }
-}
-
 #[derive(Debug)]
 pub enum Next {
-    /// `missed` events that are gone, then these.
-    Events { missed: u64, events: Batch },
+    /// `missed` events that are gone, then copies of these.
+    Events { missed: u64, events: Log },
     /// Something to be told at this place.
     Notice { place: u64, notice: Notice },
     /// There is a large event, and no room to hand it out: look again in a moment.
@@ -121,8 +76,6 @@ struct Attached {
 
 pub struct Mailbox {
     log: Log,
-    oldest: u64,
-    bytes: usize,
     bounds: Bounds,
     delivered: u64,
     listeners: Vec<Attached>,
@@ -131,7 +84,7 @@ pub struct Mailbox {
     keys: u64,
     /// Bytes of all notices that wait, each listener counted.
     notice_bytes: usize,
-    /// When every listener had what: the ages by which events are forgotten.
+    /// Up to which place every listener had everything at which time, the oldest first: by this events are forgotten by age.
     marks: VecDeque<(Instant, u64)>,
 }
 
@@ -139,9 +92,7 @@ impl Mailbox {
     /// An empty mailbox; its first event will have place 1.
     pub fn new(bounds: Bounds) -> Mailbox {
         Mailbox {
-            log: Log::default(),
-            oldest: 1,
-            bytes: 0,
+            log: Log::new(1, 0),
             bounds,
             delivered: 0,
             // Most have one; four would be taken at once.
@@ -155,12 +106,9 @@ impl Mailbox {
 
     /// Adds the newest event for every listener, and keeps the bounds. It comes in parts, so that a large one is copied once.
     pub fn push(&mut self, event: &[&str]) {
-        self.bytes += cost(self.log.push(event));
-        while self.log.len() > self.bounds.events || self.bytes > self.bounds.bytes {
-            if !self.forget_oldest() {
-                break;
-            }
-        }
+        self.log.push(event);
+        let Bounds { events, bytes } = self.bounds;
+        while (self.log.len() > events || self.bytes() > bytes) && self.forget_oldest() {}
         self.call();
     }
 
@@ -179,11 +127,12 @@ impl Mailbox {
 
     /// The place of the newest event, kept or not; 0 before the first.
     pub fn last(&self) -> u64 {
-        self.oldest + self.log.len() as u64 - 1
+        self.log.oldest() + self.log.len() as u64 - 1
     }
 
+    /// What is kept.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.log.bytes() + self.log.len() * EVENT_OVERHEAD
     }
 
     pub fn notice_bytes(&self) -> usize {
@@ -192,7 +141,7 @@ impl Mailbox {
 
     /// Bytes of what may be forgotten without forgetting the newest.
     pub fn spare_bytes(&self) -> usize {
-        self.bytes - self.log.newest().map_or(0, cost)
+        self.bytes() - self.log.newest().map_or(0, cost)
     }
 
     pub fn delivered(&self) -> u64 {
@@ -210,15 +159,20 @@ impl Mailbox {
     }
 
     pub fn missed(&self, cursor: u64) -> u64 {
-        (self.oldest - 1).saturating_sub(cursor)
+        (self.log.oldest() - 1).saturating_sub(cursor)
     }
 
-    /// The kept events after `cursor`, oldest first.
-    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + '_ {
-        let skipped = (cursor + 1).saturating_sub(self.oldest);
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.log.len());
-        let first = self.oldest + skipped as u64;
-        (first..).zip(self.log.after(skipped))
+    /// The kept events after `cursor`, oldest first: so many bytes, or one event.
+    pub fn first_after(
+        &self,
+        cursor: u64,
+        bytes_max: usize,
+    ) -> impl Iterator<Item = Placed<'_>> + Clone {
+        let (mut is_first, mut bytes) = (true, 0);
+        self.log.after(cursor).take_while(move |(_, event)| {
+            bytes += event.len();
+            std::mem::take(&mut is_first) || bytes <= bytes_max
+        })
     }
 
     /// Adds a listener that has everything up to `cursor`.
@@ -242,40 +196,39 @@ impl Mailbox {
     /// event that is larger than a batch.
     pub fn next(&mut self, key: Key, has_room: impl FnOnce(usize) -> bool) -> Next {
         self.confirm(key);
-        let gone = self.oldest - 1;
+        let gone = self.log.oldest() - 1;
         let last = self.last();
-        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) else {
-            return Next::Nothing;
-        };
+        let Some(listener) = self.listener(key) else { return Next::Nothing };
         let missed = gone.saturating_sub(listener.cursor);
         let cursor = listener.cursor.max(gone);
-        let until = match listener.notices.front() {
-            Some((place, _)) if *place <= cursor && missed == 0 => {
-                let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
-                self.notice_bytes -= notice.data.len();
-                return Next::Notice { place: cursor, notice };
-            }
-            Some((place, _)) => *place,
-            None => last,
-        };
-        let mut events = self.after(cursor).take_while(|(place, _)| *place <= until).peekable();
-        let bytes = events.peek().map_or(0, |(_, event)| event.len());
+        // A notice comes after the events before it.
+        let until = listener.notices.front().map_or(last, |(place, _)| *place);
+        if until <= cursor && missed == 0 {
+            let Some((_, notice)) = listener.notices.pop_front() else { return Next::Nothing };
+            self.notice_bytes -= notice.data.len();
+            return Next::Notice { place: cursor, notice };
+        }
+        let next = self.first_after(cursor, BATCH_BYTES);
+        let next = next.take_while(|(place, _)| *place <= until);
+        let bytes = next.clone().map(|(_, event)| event.len()).sum();
         if bytes > BATCH_BYTES && !has_room(bytes) {
             return Next::NoRoom;
         }
-        let events = Batch::of(events);
-        if events.is_empty() && missed == 0 {
+        let mut events = Log::new(cursor + 1, bytes);
+        next.for_each(|(_, event)| events.push(&[event]));
+        if events.len() == 0 && missed == 0 {
             return Next::Nothing;
         }
-        self.set_cursor(key, events.last().unwrap_or(cursor));
+        self.set_cursor(key, cursor + events.len() as u64);
         Next::Events { missed, events }
     }
 
     /// What this listener was handed last is written.
     pub fn confirm(&mut self, key: Key) {
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
-            listener.delivered = listener.cursor;
-            self.delivered = self.delivered.max(listener.delivered);
+        if let Some(listener) = self.listener(key) {
+            let written = listener.cursor;
+            listener.delivered = written;
+            self.delivered = self.delivered.max(written);
         }
     }
 
@@ -290,18 +243,12 @@ impl Mailbox {
     }
 
     pub fn forget_through(&mut self, place: u64) {
-        while self.oldest <= place && !self.log.is_empty() {
-            self.drop_oldest();
-        }
+        while self.log.oldest() <= place && self.log.pop() {}
     }
 
     /// Forgets the oldest event, unless it is the newest. Whether there was one to forget.
     pub fn forget_oldest(&mut self) -> bool {
-        let more_than_one = self.log.len() > 1;
-        if more_than_one {
-            self.drop_oldest();
-        }
-        more_than_one
+        self.log.len() > 1 && self.log.pop()
     }
 
     /// Forgets what every listener was sent more than twice `window` ago: no listener can come back for it. While there is no
@@ -325,17 +272,13 @@ impl Mailbox {
     /// Notes that this listener is being given everything up to `place`; it counts while the listener is there, and for ever
     /// once it is confirmed.
     pub fn set_cursor(&mut self, key: Key, place: u64) {
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.key == key) {
+        if let Some(listener) = self.listener(key) {
             listener.cursor = place;
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(length) = self.log.pop() {
-            let cost = cost(length);
-            self.bytes -= cost;
-            self.oldest += 1;
-        }
+    fn listener(&mut self, key: Key) -> Option<&mut Attached> {
+        self.listeners.iter_mut().find(|listener| listener.key == key)
     }
 }
 

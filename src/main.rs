@@ -3,15 +3,15 @@
 //! Downwards: upstream frame -> `session` -> `mailbox` -> `sse` | `poll` -> client.
 //! Upwards: client -> `gate` -> `http` -> `session` -> `upstream`.
 //!
-//! | module | is |
+//! | module | is (imports point down this map) |
 //! | --- | --- |
 //! | `options`, `limits` | what was typed, and what the machine allows |
-//! | `gate` | the clients' sockets, in front of `tiny_http` |
 //! | `http`, `pages` | what a request means; the bridge's own pages |
 //! | `sse`, `poll` | the two ways in which messages leave |
+//! | `gate` | the clients' sockets, in front of `tiny_http` |
 //! | `session`, `mailbox` | what is remembered between requests |
-//! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `demo` | a cable server of our own, to try it with |
+//! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `memory`, `stats` | what all sessions may hold together; what is counted |
 //! | `tcp` | what the sockets of both sides have in common |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
@@ -43,7 +43,7 @@ mod testing;
 mod upstream;
 
 use crate::gate::{Address, Door, Gate, Inner, Limits, ListenSocket, Timeouts};
-use crate::http::{Http, HttpSettings, Origins};
+use crate::http::{Http, Origins};
 use crate::limits::Plan;
 use crate::mailbox::Bounds;
 use crate::options::{Config, Stop};
@@ -63,9 +63,6 @@ use std::time::{Duration, Instant};
 /// A drain is over after this long, even with clients still there: with what follows it stays below 5 s.
 const DRAIN_MAX: Duration = Duration::from_millis(3500);
 
-const _: () =
-    assert!(limits::GATE_DESCRIPTORS == (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) as u64);
-
 /// How often a drain looks whether all clients have gone.
 const DRAIN_PACE: Duration = Duration::from_millis(20);
 
@@ -77,25 +74,22 @@ fn main() -> ExitCode {
         Err(Stop::Say(text)) => {
             // A stdout that is closed is no reason to fail.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+            Ok(())
         }
         Err(Stop::Wrong(error)) => Err(error),
     };
-    let code = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report::say(format!("actioncable-to-eventsource: {error}\n"));
-            ExitCode::from(error.exit_code())
-        }
-    };
+    let mut code = ExitCode::SUCCESS;
+    if let Err(error) = outcome {
+        report::say(format!("actioncable-to-eventsource: {error}\n"));
+        code = ExitCode::from(error.exit_code());
+    }
     report::finish();
     code
 }
 
 /// One run, from the options to the end of the drain.
 fn run(config: Config) -> Result<(), Error> {
-    report::set_level(config.level());
-    report::start()?;
+    report::start(config.level())?;
     report_panics();
     let signals = signals()?;
     let server = match config.demo {
@@ -118,8 +112,7 @@ fn run(config: Config) -> Result<(), Error> {
         demo: config.demo,
     })?;
     connector.warn_of_unknown_name();
-    let table =
-        Table::start(rules(&config, &plan), connector).map_err(|error| Error::no_thread(&error))?;
+    let table = Table::start(rules(&config, &plan), connector).map_err(Error::no_thread)?;
     let gates = open_gates(doors, &config, &server, &plan, &table)?;
     if config.demo && config.level() <= Level::Info {
         say_how_to_try(&gates[0]);
@@ -136,7 +129,7 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
     Rules {
         reuse: config.reuse,
         strict_headers: config.strict_headers,
-        session: config.session,
+        poll_window: config.session,
         resume_window: config.resume_window,
         bounds: Bounds { events: config.max_queue, bytes: config.max_queue_bytes },
         channels_max: config.max_channels,
@@ -164,7 +157,8 @@ fn open_gates(
     table: &Arc<Table>,
 ) -> Result<Vec<Gate>, Error> {
     let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
-    let settings = Arc::new(HttpSettings {
+    let http = Arc::new(Http {
+        table: Arc::clone(table),
         origins,
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
@@ -174,7 +168,6 @@ fn open_gates(
     let (connections, body, idle) = (plan.connections, config.max_body, config.idle_timeout);
     let limits = Limits { connections, body, idle };
     let failed = |error| Error::Start(format!("the gate cannot be opened: {error}"));
-    let http = Arc::new(Http { table: Arc::clone(table), settings });
     let inner = Inner::open(http, Arc::clone(&table.budget), Timeouts::USUAL).map_err(failed)?;
     let open = |(door, listener)| {
         let gate = Gate::open(door, listener, limits, &inner).map_err(failed)?;
@@ -197,15 +190,14 @@ fn signals() -> Result<Receiver<&'static str>, Error> {
     let wait = move || {
         let mut forever = signals.forever();
         let name = forever.next().and_then(low_level::signal_name).unwrap_or("none");
-        // Full: it was told before.
+        // An error: the run has ended by itself.
         let _ = first.send(name);
         forever.next();
         warning!("event=stopped-at-once why=\"a second signal\"");
         report::finish();
         std::process::exit(1);
     };
-    let started = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    started.map_err(|error| Error::no_thread(&error))?;
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(Error::no_thread)?;
     Ok(received)
 }
 
@@ -231,13 +223,8 @@ fn drain(gates: &[Gate], table: &Arc<Table>) {
     info!("event=draining sessions={}", table.len());
     let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
-    let ending = end_sessions(table);
-    let mut sessions = None;
-    while Instant::now() < deadline {
-        sessions = sessions.or_else(|| ending.try_recv().ok());
-        if sessions.as_ref().is_some_and(|sessions| is_drained(gates, sessions)) {
-            break;
-        }
+    let sessions = end_sessions(table).recv_deadline(deadline).unwrap_or_default();
+    while Instant::now() < deadline && !is_drained(gates, &sessions) {
         thread::park_timeout(DRAIN_PACE);
     }
     let left: usize = gates.iter().map(Gate::connections).sum();

@@ -41,12 +41,12 @@ pub enum Held {
 }
 
 impl Held {
-    /// What comes in large pieces, and goes by itself.
+    /// What comes in large pieces, and is given back as soon as it is read or written.
     fn is_large(self) -> bool {
         matches!(self, Held::Bodies | Held::Answers | Held::Writes | Held::Incoming)
     }
 
-    /// Each with its name in the metrics.
+    /// All of them in their order, with their names in the metrics. One that is missing here panics when it is first counted.
     pub const ALL: [(Held, &'static str); 10] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
@@ -65,13 +65,12 @@ impl Held {
 #[derive(Debug)]
 pub struct Budget {
     max: usize,
-    all: AtomicUsize,
     each: [AtomicUsize; Held::ALL.len()],
 }
 
 impl Budget {
     pub fn new(max: usize) -> Arc<Budget> {
-        Arc::new(Budget { max, all: AtomicUsize::new(0), each: Default::default() })
+        Arc::new(Budget { max, each: Default::default() })
     }
 
     pub fn of(&self, kind: Held) -> usize {
@@ -79,7 +78,7 @@ impl Budget {
     }
 
     pub fn held(&self) -> usize {
-        self.all.load(Ordering::Relaxed)
+        self.each.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
     }
 
     pub fn excess(&self) -> usize {
@@ -88,15 +87,19 @@ impl Budget {
 
     /// Whether so many bytes more of anything but messages fit.
     pub fn fits(&self, more: usize) -> bool {
-        let others = self.held().saturating_sub(self.of(Held::Messages));
+        let others = self.sum(|kind| kind != Held::Messages);
         // A large one that goes on although there is no room takes none from what is small.
         let beyond = self.large().saturating_sub(self.large_max());
         others.saturating_sub(beyond).saturating_add(more) <= self.max / 2
     }
 
     fn large(&self) -> usize {
-        let large = Held::ALL.iter().filter(|(kind, _)| kind.is_large());
-        large.map(|(kind, _)| self.of(*kind)).sum()
+        self.sum(Held::is_large)
+    }
+
+    fn sum(&self, counts: impl Fn(Held) -> bool) -> usize {
+        let kinds = Held::ALL.iter().filter(|(kind, _)| counts(*kind));
+        kinds.map(|(kind, _)| self.of(*kind)).sum()
     }
 
     /// What leaves enough to the rest.
@@ -111,16 +114,6 @@ impl Budget {
     pub fn share(self: &Arc<Self>, kind: Held) -> Share {
         Share { budget: Arc::clone(self), kind, counted: 0 }
     }
-
-    fn add(&self, kind: Held, bytes: usize) {
-        self.each[kind as usize].fetch_add(bytes, Ordering::Relaxed);
-        self.all.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn subtract(&self, kind: Held, bytes: usize) {
-        self.each[kind as usize].fetch_sub(bytes, Ordering::Relaxed);
-        self.all.fetch_sub(bytes, Ordering::Relaxed);
-    }
 }
 
 /// What one owner holds, until it is dropped.
@@ -132,11 +125,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// Another one of the same kind, which holds nothing yet.
-    pub fn fresh(&self) -> Share {
-        self.budget.share(self.kind)
-    }
-
     pub fn counted(&self) -> usize {
         self.counted
     }
@@ -148,39 +136,37 @@ impl Share {
     /// The owner holds so many bytes now, whether or not there is room for them.
     pub fn set(&mut self, bytes: usize) {
         let bytes = bytes - bytes % STEP;
+        let of_kind = &self.budget.each[self.kind as usize];
         if bytes > self.counted {
-            self.budget.add(self.kind, bytes - self.counted);
+            of_kind.fetch_add(bytes - self.counted, Ordering::Relaxed);
         } else if bytes < self.counted {
-            self.budget.subtract(self.kind, self.counted - bytes);
+            of_kind.fetch_sub(self.counted - bytes, Ordering::Relaxed);
         }
         self.counted = bytes;
     }
 
     /// The owner holds so many bytes now, if there is room for what is new. Whether there was.
     pub fn try_set(&mut self, bytes: usize) -> bool {
-        let more = (bytes - bytes % STEP).saturating_sub(self.counted);
-        if more > 0 {
-            // Counted first: of two that come at once one may be refused too many, and none be taken too many.
-            self.budget.add(self.kind, more);
-            if !self.budget.fits(0)
-                || self.kind.is_large() && self.budget.large() > self.budget.large_max()
-            {
-                self.budget.subtract(self.kind, more);
-                return false;
-            }
-            self.counted += more;
+        let before = self.counted;
+        if bytes - bytes % STEP <= before {
+            return true;
         }
-        true
+        // Counted first: of two that come at once one may be refused too many, and none be taken too many.
+        self.set(bytes);
+        let is_too_large = self.kind.is_large() && self.budget.large() > self.budget.large_max();
+        let fits = self.budget.fits(0) && !is_too_large;
+        if !fits {
+            self.set(before);
+        }
+        fits
     }
 
-    /// The same, but that one always has room, of the bodies, of the messages on their way in, and of those on their way
-    /// out: what is large goes on, one at a time.
+    /// The same, but beyond the bound too where next to nothing else of its kind is held (answers and writes are one kind here): so
+    /// large ones go on one at a time, however little room there is.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
-        let kinds: &[Held] = match self.kind {
-            Held::Writes | Held::Answers => &[Held::Writes, Held::Answers],
-            ref own => std::slice::from_ref(own),
-        };
-        let all = kinds.iter().map(|kind| self.budget.of(*kind)).sum::<usize>();
+        let goes_out = |kind| matches!(kind, Held::Writes | Held::Answers);
+        let is_alike = |kind| kind == self.kind || goes_out(kind) && goes_out(self.kind);
+        let all = self.budget.sum(is_alike);
         // Short answers to polls are always about.
         let alone = all.saturating_sub(self.counted) <= self.budget.max / 16;
         if alone {

@@ -10,18 +10,15 @@ pub fn begin() {}
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 #[expect(unsafe_code, reason = "no crate offers it")]
 pub fn begin() {
-    use std::ffi::{CStr, c_char, c_int};
+    use std::ffi::{c_char, c_int};
 
     unsafe extern "C" {
         /// glibc, nss/nss_database.c. Both texts end with a NUL, and it keeps copies; not to be called beside a look-up.
         fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
     }
-    const HOSTS: &CStr = c"hosts";
-    const SERVICES: &CStr = c"files dns";
-
     // SAFETY: these are two constants that end with a NUL, and there are no other threads yet.
-    let failed = unsafe { __nss_configure_lookup(HOSTS.as_ptr(), SERVICES.as_ptr()) } != 0;
-    if failed {
+    let failed = unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+    if failed != 0 {
         crate::report::warning!(
             "event=names-not-configured remedy=\"take host names out of -l and -s\""
         );

@@ -10,7 +10,7 @@ mod values;
 
 use crate::gate::Address;
 use crate::report::{Error, Level};
-use crate::upstream::{Url, UrlError};
+use crate::upstream::Url;
 use argh::{ArgsInfo, FromArgs};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -153,11 +153,9 @@ pub enum Stop {
 
 /// Reads the arguments of this process.
 pub fn from_command_line() -> Result<Config, Stop> {
-    let readable = |arg: OsString| {
-        arg.into_string()
-            .map_err(|arg| usage(format!("{}: type it in UTF-8", arg.to_string_lossy())))
-    };
-    parse(std::env::args_os().skip(1).map(readable).collect::<Result<_, _>>()?)
+    let args = std::env::args_os().skip(1).map(OsString::into_string).collect::<Result<_, _>>();
+    let unreadable = |arg: OsString| usage(format!("{}: type it in UTF-8", arg.to_string_lossy()));
+    parse(args.map_err(unreadable)?)
 }
 
 /// Reads `args`, the program's name not among them.
@@ -190,13 +188,11 @@ impl Config {
     /// Where the server is, unless `demo` says that it is inside the process.
     pub fn server(&self) -> Result<Url, Error> {
         let text = self.server.as_deref().unwrap_or(SERVER_DEFAULT);
-        Url::parse(text).map_err(|error| {
-            let line = format!("--server: {} {error}", shown_url(text));
-            let line = line.replace(char::is_control, " ");
-            match error {
-                UrlError::OutOfRange(_) => Error::Usage(line),
-                UrlError::Unreadable(_) => Error::Start(line),
-            }
+        let line =
+            |why| format!("--server: {} {why}", shown_url(text)).replace(char::is_control, " ");
+        Url::parse(text).map_err(|error| match error {
+            Error::Usage(why) => Error::Usage(line(why)),
+            Error::Start(why) => Error::Start(line(why)),
         })
     }
 

@@ -10,24 +10,12 @@ use crate::gate::{Answer, Head};
 use crate::session::Table;
 use std::sync::Arc;
 
-const HINT: &str = "\
-curl -N -H 'Accept: text/event-stream' 'http://HOST/try-me?channel=ClockChannel&raw=1'
-shows a channel of the cable server; http://HOST/-/ is a page to try it with.
-
-The path names your session: make up a long random one in place of try-me.
-Without raw=1 each event is an object that says which channel it is of.
-With an identifier that has more than a name:
-  curl -N -G -H 'Accept: text/event-stream' http://HOST/ID --data-urlencode 'identifier={\"channel\":\"ChatChannel\",\"room\":1}'
-Subscribe later, or send, in another terminal:
-  curl http://HOST/ID -d '[{\"identifier\":{\"channel\":\"ChatChannel\"},\"subscribe\":true}]'
-Poll instead of streaming:
-  curl 'http://HOST/ID?channel=ChatChannel&timeout=25'
-";
-
-/// The page at this path, if there is one; `host` is how the client calls the bridge, `demo` what it was started with.
-pub fn page(path: &str, host: &str, head: &Head, demo: bool) -> Option<Answer> {
+/// The page at this path, if there is one; `demo` is what the bridge was started with.
+pub fn page(path: &str, head: &Head, demo: bool) -> Option<Answer> {
+    let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
+    let host = host.unwrap_or("localhost");
     match path {
-        "/" => Some(text(HINT.replace("HOST", host))),
+        "/" => Some(text(include_str!("pages/hint.txt").replace("HOST", host))),
         "/-/health" => Some(text("ok\n")),
         _ => files::file(path, head, demo),
     }

@@ -1,4 +1,4 @@
-//! One long poll: how it waits for its answer.
+//! One long poll: how it waits for its answer ("Long polls" in `src/api.md`).
 //!
 //! Owns: the wait, and the signs of life on a connection that waits for long.
 //! Never: keeps state between requests; what a poll goes on from is in the session.
@@ -8,9 +8,6 @@
 use crate::session::{Poll, PollReply, PollStep};
 use std::io;
 use std::time::{Duration, Instant};
-
-/// How long an answer that there is no memory for waits before it looks again.
-const NO_ROOM: Duration = Duration::from_millis(100);
 
 /// Waits for a message, at most `timeout` (`None`: however long), and returns the answer; `None`: the client has gone.
 /// `still_here` is called each `heartbeat` of the wait.
@@ -24,18 +21,15 @@ pub fn wait(
     let mut alive_at = Instant::now() + heartbeat;
     loop {
         let now = Instant::now();
-        let answer_at = match poll.look(forced_at.is_some_and(|at| at <= now)) {
+        let look_at = match poll.look(now, forced_at) {
             PollStep::Answer(reply) => return Ok(Some(reply)),
             PollStep::Left => return Ok(None),
-            PollStep::AnswerAt(at) if at <= now => return Ok(poll.forced()),
-            PollStep::AnswerAt(at) => Some(at),
-            PollStep::NoRoom => Some(now + NO_ROOM),
-            PollStep::Wait => forced_at,
+            PollStep::Wait(at) => at,
         };
         if alive_at <= now {
             still_here()?;
             alive_at = now + heartbeat;
         }
-        poll.handle.wait(answer_at.map_or(alive_at, |at| at.min(alive_at)));
+        poll.handle.wait(look_at.map_or(alive_at, |at| at.min(alive_at)));
     }
 }

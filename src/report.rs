@@ -5,12 +5,14 @@
 //! When full: a line that finds no room is dropped, and the next one that does says before it how many were.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes of one line with its line break; what is longer is cut.
 const LINE_MAX: usize = 2048;
@@ -31,10 +33,6 @@ pub enum Level {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
-pub fn set_level(level: Level) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
-}
-
 pub fn says(level: Level) -> bool {
     level as u8 >= LEVEL.load(Ordering::Relaxed)
 }
@@ -49,11 +47,11 @@ static JOBS: OnceLock<Sender<LogJob>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the thread that writes. Without it each line is written by the thread that says it.
-pub fn start() -> Result<(), Error> {
+pub fn start(level: Level) -> Result<(), Error> {
+    LEVEL.store(level as u8, Ordering::Relaxed);
     let (jobs, waiting) = bounded(LINES_WAITING_MAX);
     let write = move || write_all(&waiting);
-    let started = thread::Builder::new().name("log".to_owned()).spawn(write);
-    started.map_err(|error| Error::no_thread(&error))?;
+    thread::Builder::new().name("log".to_owned()).spawn(write).map_err(Error::no_thread)?;
     // It is started once.
     let _ = JOBS.set(jobs);
     Ok(())
@@ -100,26 +98,33 @@ pub fn line(level: Level, event: fmt::Arguments<'_>) {
     }
     text.push('\n');
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
-    if dropped > 0 {
-        let note = format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
-        if !say(note) {
-            DROPPED.fetch_add(dropped, Ordering::Relaxed);
-        }
+    let note = || format!("time={time} level=warning event=log-lines-dropped lines={dropped}\n");
+    if dropped > 0 && !say(note()) {
+        DROPPED.fetch_add(dropped, Ordering::Relaxed);
     }
     if !say(text) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
+/// Whether `event`, which trouble brings again and again, is to be said: once a minute.
+pub fn is_due(event: &'static str) -> bool {
+    static SAID: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+    let (mut said, now) = (SAID.lock(), Instant::now());
+    let due = said.get(event).is_none_or(|last| now.duration_since(*last).as_secs() >= 60);
+    if due {
+        said.insert(event, now);
+    }
+    due
+}
+
 /// Says a text, of several lines too, to the person at the terminal. Never waits. Whether it found room.
 pub fn say(text: String) -> bool {
-    match JOBS.get() {
-        Some(jobs) => jobs.try_send(LogJob::Write(text)).is_ok(),
-        None => {
-            write_now(&text);
-            true
-        }
+    if let Some(jobs) = JOBS.get() {
+        return jobs.try_send(LogJob::Write(text)).is_ok();
     }
+    write_now(&text);
+    true
 }
 
 /// The time of day. A box without a battery may wake up before 1970, which no format of ours can write.
@@ -159,13 +164,12 @@ pub enum Error {
 
 impl Error {
     /// A thread that the program cannot do without.
-    pub fn no_thread(error: &std::io::Error) -> Error {
+    pub fn no_thread(error: std::io::Error) -> Error {
         Error::Start(format!(
             "no thread to start with ({error}): raise ulimit -u, or pids.max of the cgroup"
         ))
     }
 
-    /// The exit code that tells a script which of the two it was.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,

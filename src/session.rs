@@ -1,9 +1,19 @@
 //! A session: one upstream WebSocket, and everything that is remembered for it between requests.
 //!
-//! Owns: the session's phase, and its parts: the mailbox, the channels or the tunnel, the outbox, the listeners, the polls.
+//! | file | decides |
+//! | --- | --- |
+//! | `table` | which session makes room, forgets messages, is over |
+//! | `open`, `join` | which request finds or opens a session; what it says, and the reasons for a no |
+//! | `listeners`, `stream`, `poll` | whose place a newcomer takes, where it starts, what it is given |
+//! | `channels`, `repeat` | what an item of a POST does; what is sent upstream again |
+//! | `tunnel` | the same for unchanged WebSocket clients |
+//! | `link`, `outbox` | what it means that a link comes or goes; in which order, and when, frames go up |
+//! | `ended` | what is remembered of sessions that were ended for good |
+//! | `lock`, `shares` | which threads a change wakes; what a session holds of `--max-memory` |
+//!
 //! Never: touches a socket, or holds its one lock during I/O.
-//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush` writes what they left in the outbox.
-//! At the limits: see `outbox`, `channels`, `Rules`, and `mailbox` for the messages.
+//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush`
+//! writes what they left in the outbox.
 
 mod channels;
 mod ended;
@@ -15,7 +25,6 @@ mod open;
 mod outbox;
 mod poll;
 mod repeat;
-mod room;
 mod shares;
 mod stream;
 mod table;
@@ -25,48 +34,41 @@ mod tunnel;
 
 use crate::frame::quoted;
 use crate::mailbox::{Mailbox, Notice};
-use crate::memory::Budget;
 use crate::report::info;
-use crate::stats::Stats;
 use crate::upstream::{Handshake, Link, Upstream};
-use channels::Channels;
-pub use channels::Request;
-use crossbeam_channel::Sender;
+pub use channels::Item;
+use channels::{Channels, ItemResult};
 use join::Fingerprint;
-pub use join::{ClientConnection, Credentials, JoinRequest, Rules, SessionError, Start};
-pub use listeners::Kind;
+pub use join::{JoinRequest, Kind, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
 pub use open::Found;
 use outbox::Outbox;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use poll::PollState;
 pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 pub use stream::{Step, Stream};
 pub use table::Table;
-pub use tunnel::SendFramesError;
 use tunnel::Tunnel;
 
 #[derive(Clone, Debug)]
 pub enum EndReason {
-    /// The upstream refused the first handshake: 403.
-    RefusedUpstream(String),
-    /// The first attempt failed, and no stream wanted to wait for another: 502.
-    Failed(String),
-    /// By the upstream or by DELETE. Listeners are told this event; clients that come back are told why.
+    /// The first attempt was refused, or failed and no stream wanted to wait for another: what those are told that wait for it.
+    NotOpened(SessionError),
+    /// By the upstream, by DELETE, or a tunnel's end. Listeners are told this event; clients that come back are told why.
     ForGood {
         told: Notice,
         reason: String,
     },
-    /// No client came back in time, or it made room for others, or a reloaded page wanted a new one. There is no listener to be told.
-    Unused,
+    /// Its id opens a new one, so its listeners, if it has any, are told nothing. Why is for the log.
+    Dropped(&'static str),
     Drained,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Phase {
     /// The first attempt is under way.
     Opening,
@@ -75,58 +77,42 @@ enum Phase {
     Ended(EndReason),
 }
 
-enum Mode {
-    /// ActionCable: the bridge manages the channels, and reconnects.
-    Managed(Channels),
-    /// Frames as they are, over one link.
-    Tunnel(Tunnel),
-}
-
-/// What a first attempt that fails means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FirstAttempt {
-    /// The end: polls, POSTs and tunnels read a status.
-    IsTheLast,
-    /// Another attempt, unless the upstream denied it: an EventSource would not come back.
-    MayFail,
-    /// Another attempt: this EventSource was here before.
-    MayBeDenied,
-}
-
 /// One session. Shared by the table, its upstream's thread and the requests that use it.
 pub struct Session {
     this: Weak<Session>,
-    table: Weak<Table>,
-    rules: Arc<Rules>,
-    stats: Arc<Stats>,
+    /// The table holds it too, until its end.
+    table: Arc<Table>,
     pub id: String,
     /// The random part of this session's event ids. It appears nowhere else.
     secret: u128,
     path: Box<str>,
-    /// Its `Mode`, to be known without the lock.
+    /// Carries frames as they are, over one link. Else the bridge manages channels, and reconnects.
     is_tunnel: bool,
     opened_with: Fingerprint,
-    first_attempt: FirstAttempt,
-    /// How long it waits for its first listener once it is open.
-    first_listener_within: Duration,
-    budget: Arc<Budget>,
+    opened_by: Kind,
+    /// By a stream that was here before.
+    came_back: bool,
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    upstream: OnceLock<Upstream>,
-    /// Guards all that changes. Held for the time of a look-up and a push; never during I/O, never with the table's lock.
+    /// Guards all that changes. Taken by the upstream's thread, by those of requests (also to build a poll's answer, or to copy the
+    /// next messages of a stream), and by the sweeper; never held during I/O, never with the table's lock.
     state: Mutex<State>,
+    /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
+    changed: Condvar,
 }
 
 struct State {
     phase: Phase,
-    mode: Mode,
+    /// There are none in a tunnel.
+    channels: Channels,
+    tunnel: Option<Box<Tunnel>>,
     mailbox: Mailbox,
+    /// Closes when it is dropped.
+    upstream: Option<Upstream>,
     link: Option<Arc<Link>>,
     /// What the next attempt carries.
     handshake: Arc<Handshake>,
-    /// The credentials in it.
-    shown: Fingerprint,
     outbox: Outbox,
     /// While the link is lost: what a stream that joins is told.
     away: Option<Notice>,
@@ -135,12 +121,8 @@ struct State {
     polls: PollState,
     /// `repeat` has it on its list.
     is_repeating: bool,
-    /// Opened by a GET that has yet to join: others that wait for the session let it go first.
+    /// The request that opened it has yet to join: no other joins before.
     awaits_opener: bool,
-    /// Threads that wait for the phase, the outbox, the listeners or a tunnel's POSTs to change.
-    waiters: Vec<Sender<()>>,
-    /// One of these changed.
-    changed: bool,
     shares: Shares,
 }
 
@@ -170,60 +152,62 @@ impl Session {
     }
 
     /// Does one item of a POST. Its commands are in the outbox then: `flush` sends them.
-    /// An error is a sentence for the client, and the `chan_id` if there is one.
-    pub fn run(&self, request: Request) -> Result<String, (String, Option<String>)> {
-        let mut state = self.wait_for_room().map_err(|why| (why, None))?;
-        let ended = matches!(state.phase, Phase::Ended(_));
+    pub fn run(&self, item: Item) -> ItemResult {
+        let Some(mut state) = self.wait_for_room() else {
+            let why = "the upstream takes no commands at the moment, send this item again later";
+            return Err((why.to_owned(), None));
+        };
         // What takes nothing gives back, and passes.
-        let bytes = request.bytes();
-        if bytes > 0 && !self.budget.fits(bytes) {
+        let bytes = item.bytes();
+        if bytes > 0 && !self.table.budget.fits(bytes) {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
-        let Some((channels, mut out)) = state.effects(self).filter(|_| !ended) else {
+        if matches!(state.phase, Phase::Ended(_)) {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
-        };
-        match request {
-            Request::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
-            Request::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
-            Request::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
+        }
+        let (channels, mut out) = state.effects(self);
+        match item {
+            Item::Subscribe(identifier) => channels.subscribe(identifier, &mut out),
+            Item::Unsubscribe(identifier) => channels.unsubscribe(&identifier, &mut out),
+            Item::Send(identifier, data) => channels.send(&identifier, &data, &mut out),
         }
     }
 
-    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that `opened` the
-    /// session has had its turn.
-    fn await_opening(&self, opened: bool) -> Phase {
+    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that opened the
+    /// session, unless it is this one, has had its turn.
+    fn await_opening(&self, is_opener: bool) -> Result<(), EndReason> {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
-            Phase::Open => opened || !state.awaits_opener,
+            Phase::Open => is_opener || !state.awaits_opener,
             Phase::Ended(_) => true,
         };
-        self.wait_until(self.lock(), None, ready).phase.clone()
+        let state = self.wait_until(self.lock(), None, ready);
+        match &state.phase {
+            Phase::Ended(reason) => Err(reason.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
-    fn renew_credentials(&self, shown: &Credentials, print: &Fingerprint) {
-        if self.rules.strict_headers || print.origin != self.opened_with.origin {
+    fn renew_credentials(&self, newer: &Handshake) {
+        let print = |handshake: &Handshake| Fingerprint::of(handshake, &self.table.keys);
+        if self.table.rules.strict_headers || print(newer).origin != self.opened_with.origin {
             return;
         }
         let mut state = self.lock();
-        let before = state.shown;
-        state.shown.renew(print, shown);
-        if state.shown != before {
-            shown.renew(Arc::make_mut(&mut state.handshake));
-            let bytes = bytes_of(&state.handshake);
-            state.shares.handshake.set(bytes);
+        let mut renewed = Handshake::clone(&state.handshake);
+        join::renew(&mut renewed, newer);
+        if print(&renewed).login != print(&state.handshake).login {
+            state.shares.handshake.set(bytes_of(&renewed));
+            state.handshake = Arc::new(renewed);
             // What was denied was another login.
             state.denied_since = None;
         }
     }
 
-    /// Ends the session: its listeners are told, its upstream is closed, the threads that wait for it go on. Only the first end
-    /// counts.
-    fn end(&self, reason: EndReason) {
-        self.end_if(reason, |_| true);
-    }
-
+    /// Ends the session if the condition holds: its listeners are told, its upstream is closed, the threads that wait for it go
+    /// on. Only the first end counts. Whether this was it.
     fn end_if(&self, reason: EndReason, condition: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) || !condition(&state) {
@@ -234,23 +218,18 @@ impl Session {
         state.link = None;
         state.outbox.clear();
         state.mailbox.call();
-        state.changed = true;
+        self.changed.notify_all();
+        let upstream = state.upstream.take();
         drop(state);
         info!("event=session-ended session={} reason={said:?}", self.name());
-        self.close_upstream();
+        drop(upstream);
         true
     }
 
-    fn close_upstream(&self) {
-        if let Some(upstream) = self.upstream.get() {
-            upstream.close(1000, "");
-        }
-    }
-
-    /// `EndReason::ForGood` with the event that tells it.
-    fn for_good(&self, reason: &str) -> EndReason {
+    /// `EndReason::ForGood` with the event that tells it; in a tunnel with this code.
+    fn for_good(&self, code: u16, reason: &str) -> EndReason {
         let told = if self.is_tunnel {
-            tunnel::close_notice(1000, reason)
+            tunnel::close_notice(code, reason)
         } else {
             self.lost_notice(reason, false)
         };
@@ -264,48 +243,30 @@ impl Session {
         );
         Notice { name: Some("upstream"), data: data.into() }
     }
-
-    /// Ends the session if it has no listener and none can come back any more.
-    fn expire(&self, now: Instant) -> bool {
-        self.end_if(EndReason::Unused, |state| {
-            state.listeners.is_empty()
-                && !matches!(state.phase, Phase::Opening)
-                && state.listeners.alive_until <= now
-        })
-    }
-
-    /// A tunnel never skips: one that lost a frame is closed.
-    fn end_skipping(&self) {
-        if let Some(table) = self.table.upgrade() {
-            let reason = "frames would have been lost".to_owned();
-            table.end(self, EndReason::ForGood { told: tunnel::overflowed(), reason });
-        }
-    }
 }
 
 impl State {
-    /// The channels of a managed session, and where they leave what they want done.
-    fn effects<'a>(&'a mut self, of: &'a Session) -> Option<(&'a mut Channels, Effects<'a>)> {
-        let Mode::Managed(channels) = &mut self.mode else { return None };
-        let (session_id, rules) = (&*of.id, &*of.rules);
+    /// The channels, and where they leave what they want done.
+    fn effects<'a>(&'a mut self, of: &'a Session) -> (&'a mut Channels, Effects<'a>) {
+        let (session_id, rules) = (&*of.id, &of.table.rules);
         let (mailbox, outbox) = (&mut self.mailbox, &mut self.outbox);
         let (link_is_up, now) = (self.link.is_some(), Instant::now());
-        Some((channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now }))
+        (&mut self.channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now })
     }
 
-    /// Subscribes the channels in the URL of a GET, as a POST would, if it `opened` the session or joins without resuming.
+    /// Subscribes the channels in the URL of a GET, as a POST would, if it opened the session or joins without resuming.
     /// An error is a sentence for the client; nothing is changed then.
     fn subscribe_from_url(
         &mut self,
         session: &Session,
         request: &JoinRequest,
-        opened: bool,
         resumed: bool,
     ) -> Result<(), NotJoined> {
-        if request.channels.is_empty() || resumed && !opened {
+        let opened = self.awaits_opener;
+        if request.channels.is_empty() || session.is_tunnel || resumed && !opened {
             return Ok(());
         }
-        let Some((channels, mut out)) = self.effects(session) else { return Ok(()) };
+        let (channels, mut out) = self.effects(session);
         let rejected_too = opened || request.kind == Kind::Stream;
         let done = channels.subscribe_all(&request.channels, rejected_too, &mut out);
         done.map_err(|why| NotJoined::Refused(SessionError::Channels(why)))
@@ -316,10 +277,10 @@ impl EndReason {
     /// Never a sentence that may hold what a client sent.
     fn for_the_log(&self) -> &str {
         match self {
-            EndReason::RefusedUpstream(_) => "denied",
-            EndReason::Failed(_) => "failed",
+            EndReason::NotOpened(SessionError::RefusedUpstream(_)) => "denied",
+            EndReason::NotOpened(_) => "failed",
             EndReason::ForGood { reason, .. } => reason,
-            EndReason::Unused => "no client came back",
+            EndReason::Dropped(why) => why,
             EndReason::Drained => "the bridge stops",
         }
     }

@@ -1,15 +1,14 @@
-//! One SSE stream: how events are written, and the loop that writes them.
+//! One SSE stream: how events are written, and the loop that writes them ("Streams" in `src/api.md`).
 //!
 //! Owns: the event-stream format (HTML standard, 9.2.5), heartbeats, the order in which a stream begins and ends.
 //! Never: knows paths or the upstream; it gets a `Write`.
-//! At the limit: a write may wait as long as the socket allows; its mailbox goes on without it.
+//! At the limit: a write may wait for `gate::Timeouts::write`; its mailbox goes on without it.
 
 mod raw;
 
-use crate::mailbox::{Batch, Notice};
+use crate::mailbox::{Log, Next, Notice};
 use crate::memory::ROOM_PAUSE;
 use crate::session::{Step, Stream};
-use raw::Raw;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -41,35 +40,30 @@ pub fn run(
     heartbeat: Duration,
     raw: bool,
 ) -> io::Result<End> {
-    let mut writer = Writer { out, prefix: stream.event_id_prefix(), place: 0, raw };
-    writer.begin(stream.start, std::mem::take(&mut stream.first), padding)?;
+    let mut writer =
+        Writer { out, prefix: stream.handle.session.event_id_prefix(), place: stream.start, raw };
+    writer.begin(std::mem::take(&mut stream.first), padding)?;
     let mut written_at = Instant::now();
     loop {
         match stream.next() {
-            step @ (Step::Nothing | Step::NoRoom) => {
-                let heartbeat_at = written_at + heartbeat;
-                let called = stream.handle.wait(match step {
-                    Step::NoRoom => heartbeat_at.min(Instant::now() + ROOM_PAUSE),
-                    _ => heartbeat_at,
-                });
-                let quiet = written_at.elapsed();
-                if called && quiet < BUSY_WITHIN {
-                    std::thread::yield_now();
-                }
-                if called || quiet < heartbeat {
+            Step::Next(next @ (Next::Nothing | Next::NoRoom), _) => {
+                let pause = matches!(next, Next::NoRoom).then_some(ROOM_PAUSE);
+                if !is_quiet(stream, written_at, heartbeat, pause) {
                     continue;
                 }
                 writer.event(Some("heartbeat"), "{}")?;
             }
-            Step::Events { missed, events, share: _share } => writer.events(missed, &events)?,
-            Step::Notice(place, notice) => {
+            Step::Next(Next::Events { missed, events }, _share) => {
+                writer.events(missed, &events)?;
+            }
+            Step::Next(Next::Notice { place, notice }, _) => {
                 writer.place = place;
                 writer.notice(&notice)?;
             }
             Step::Closed(place, notice) => {
                 writer.place = place;
                 writer.notice(&notice)?;
-                stream.close_told();
+                stream.handle.session.end_closed();
                 return Ok(End::Orderly);
             }
             last => return writer.end(last),
@@ -78,6 +72,23 @@ pub fn run(
         // not silent.
         written_at = Instant::now();
     }
+}
+
+/// Waits for something to write, at most this `pause`, until a heartbeat is due. Whether one is.
+fn is_quiet(
+    stream: &Stream,
+    written_at: Instant,
+    heartbeat: Duration,
+    pause: Option<Duration>,
+) -> bool {
+    let heartbeat_at = written_at + heartbeat;
+    let look_at = pause.map_or(heartbeat_at, |pause| heartbeat_at.min(Instant::now() + pause));
+    let called = stream.handle.wait(look_at);
+    let quiet = written_at.elapsed();
+    if called && quiet < BUSY_WITHIN {
+        std::thread::yield_now();
+    }
+    !called && quiet >= heartbeat
 }
 
 /// The `retry:` that sends a client back after a time of its own, in milliseconds.
@@ -106,8 +117,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn begin(&mut self, start: u64, first: Vec<Notice>, padding: usize) -> io::Result<()> {
-        self.place = start;
+    fn begin(&mut self, first: Vec<Notice>, padding: usize) -> io::Result<()> {
         let mut text = format!("retry: {RETRY}\n\n");
         if padding > 0 {
             // The colon is one of them.
@@ -119,19 +129,17 @@ impl Writer<'_> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn events(&mut self, missed: u64, events: &Batch) -> io::Result<()> {
+    fn events(&mut self, missed: u64, events: &Log) -> io::Result<()> {
         let size = events.bytes() + events.len() * (self.prefix.len() + 40);
         let mut text = String::with_capacity(size.min(WRITE_BYTES));
         if missed > 0 {
             self.place += missed;
             self.put(&mut text, Some("dropped"), &format!(r#"{{"dropped":{missed}}}"#))?;
         }
-        for (place, event) in events.iter() {
+        for (place, event) in events.after(0) {
             self.place = place;
-            match if self.raw { Raw::of(event) } else { Raw::Message(event.into()) } {
-                Raw::Message(data) => self.put(&mut text, None, &data)?,
-                Raw::Named(name) => self.put(&mut text, Some(name), event)?,
-            }
+            let (name, data) = if self.raw { raw::of(event) } else { (None, event.into()) };
+            self.put(&mut text, name, &data)?;
         }
         self.out.write_all(text.as_bytes())
     }

@@ -29,6 +29,15 @@ pub fn set_options(fd: &OwnedFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_user_timeout(fd, USER_TIMEOUT)
 }
 
+/// The connection of a listener's client, to be seen and ended from another thread. It is not kept open for that.
+pub trait ListenerClient: Send + Sync {
+    /// Whether the client's FIN or RST is here, or the connection is over. Never waits.
+    fn has_left(&self) -> bool;
+
+    /// Ends it. A write to it that is stuck ends at once, and what its client has not taken is gone.
+    fn cut(&self);
+}
+
 /// Waits until the socket is ready for `what`, or over. False: the deadline came first.
 pub fn wait(fd: impl AsFd, what: PollFlags, deadline: Instant) -> io::Result<bool> {
     loop {

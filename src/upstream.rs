@@ -2,14 +2,14 @@
 //!
 //! Owns: connecting (plain or TLS), the opening handshake, `welcome`, reading, reconnecting with back-off.
 //! Never: knows that HTTP clients exist, or what a channel is; the session, its `LinkHandler`, is told what comes.
-//! Flow: `Connector::start` -> thread -> handshake worker -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
+//! Flow: `Connector::start` -> thread -> handshake thread -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
 //! Writers: any thread, through `Link::send`, one whole frame at a time.
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
 mod attempt;
-mod backoff;
 mod diagnosis;
 mod handshake;
+mod line;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,6 @@ mod thread;
 mod tls;
 mod url;
 mod wire;
-mod workers;
 
 use crate::frame::Frame;
 use crate::memory::Share;
@@ -25,15 +24,15 @@ use crate::report::{self, debug};
 use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
 pub use handshake::is_token;
+use line::Line;
 use socket::UpstreamSocket;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use thread::{Line, LinkThread};
+use thread::LinkThread;
 use tls::Tls;
-pub use url::{Url, UrlError};
+pub use url::Url;
 use wire::text_frame;
-use workers::Workers;
 
 /// Stack of a session's thread. Decrypting and parsing take up to 32 KiB in a debug build; the rest is for
 /// what the handler does with a text. Only what is touched costs memory.
@@ -62,7 +61,7 @@ pub struct Handshake {
     pub query: String,
     /// Sent in this order, bytes unchanged, but for `Host`, which comes first.
     pub headers: Vec<(String, Vec<u8>)>,
-    pub speech: Protocol,
+    pub protocol: Protocol,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,17 +80,17 @@ pub trait LinkHandler: Send + Sync + 'static {
     /// The memory of messages that are not whole yet; it holds nothing yet.
     fn incoming(&self) -> Share;
 
-    /// The link is there: welcomed, or switched where the speech is raw.
+    /// The link is there: with the `welcome`, or with the 101 where the protocol is raw.
     fn up(&self, link: Arc<Link>);
 
     /// A text frame came. Of a cable's it is read already, and is never a `welcome`, a `ping`, a `disconnect` or no JSON.
     fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
-    /// What came is where it stays, and nothing else holds it any more.
+    /// What `text` was given has been freed: only copies of the handler's own are left of it.
     fn kept(&self);
 
-    /// An attempt failed, or the link is lost. `welcomed_ever`: `up` was called before.
-    fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown;
+    /// An attempt failed, or the link is lost.
+    fn down(&self, down: Down) -> AfterDown;
 
     /// The thread has panicked, in one of these calls most likely, and ends: there will be no further call.
     fn broken(&self);
@@ -118,10 +117,6 @@ pub enum Down {
 impl Down {
     fn failed(reason: &str) -> Down {
         Down::Lost { reason: reason.to_owned(), was_up: false, close: None }
-    }
-
-    fn lost(reason: &str) -> Down {
-        Down::Lost { reason: reason.to_owned(), was_up: true, close: None }
     }
 }
 
@@ -167,12 +162,11 @@ impl Drop for Upstream {
     }
 }
 
-/// What all upstreams share: the settings, the TLS roots, the workers, the leave to reconnect, the counters.
+/// What all upstreams share: the settings, the TLS roots, the leave to reconnect, the counters.
 pub struct Connector {
     settings: Settings,
     tls: Option<Tls>,
-    workers: Workers,
-    /// Holds a token for each handshake that may begin; never more than `RECONNECTS_MAX`.
+    /// Holds a message for each session that shakes hands again.
     permits: (Sender<()>, Receiver<()>),
     pub stats: Arc<Stats>,
 }
@@ -186,12 +180,8 @@ impl Connector {
     }
 
     fn with_tls(settings: Settings, tls: Option<Tls>) -> Arc<Connector> {
-        let permits = bounded(RECONNECTS_MAX);
-        for _ in 0..RECONNECTS_MAX {
-            let _ = permits.0.try_send(());
-        }
-        let (workers, stats) = (Workers::new(), Arc::default());
-        Arc::new(Connector { settings, tls, workers, permits, stats })
+        let (permits, stats) = (bounded(RECONNECTS_MAX), Arc::default());
+        Arc::new(Connector { settings, tls, permits, stats })
     }
 
     /// Says so if the upstream's name does not resolve: most likely it is misspelt, but it may come to be known. Asked beside
@@ -218,26 +208,16 @@ impl Connector {
         handler: Arc<dyn LinkHandler>,
     ) -> io::Result<Upstream> {
         let line = Arc::<Line>::default();
-        let session = LinkThread {
+        let thread = LinkThread {
             connector: Arc::clone(self),
             name: name.to_owned(),
-            speech: handler.handshake().speech.clone(),
+            cable: handler.handshake().protocol == Protocol::Cable,
             handler,
             line: Arc::clone(&line),
         };
-        let thread = std::thread::Builder::new().name(format!("upstream-{name}")).stack_size(STACK);
-        thread.spawn(move || session.run_to_the_end())?;
+        let builder = std::thread::Builder::new().name(format!("upstream-{name}"));
+        builder.stack_size(STACK).spawn(move || thread.run_to_the_end())?;
         Ok(Upstream { line })
-    }
-
-    fn count(&self, down: &Down) {
-        let counter = match down {
-            Down::Denied { .. } => &self.stats.upstream_denied,
-            Down::Refused { .. } => &self.stats.upstream_refused,
-            Down::Lost { was_up: false, .. } => &self.stats.upstream_failed,
-            Down::Lost { .. } => &self.stats.upstream_lost,
-        };
-        counter.add(1);
     }
 
     fn connect_timeout(&self) -> humantime::FormattedDuration {
@@ -245,12 +225,11 @@ impl Connector {
     }
 }
 
-/// Leave for one handshake; gives its token back when it is dropped.
-struct Permit(Sender<()>);
+/// Leave for one handshake, until it is dropped.
+struct Permit(Receiver<()>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // There is room: the token was taken from there.
-        let _ = self.0.try_send(());
+        let _ = self.0.try_recv();
     }
 }

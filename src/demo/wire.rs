@@ -2,11 +2,8 @@
 //!
 //! Owns: the wording of each frame, what counts as a command, and how one socket serves two threads.
 //! Never: touches a message's text; it goes back as it came, byte for byte.
-//! When a client does not read for 10 seconds, its writer ends and cuts the connection.
 
 use crate::frame::{Identifier, quoted};
-use crate::report::clock;
-use crossbeam_channel::{Receiver, select, tick};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -23,28 +20,32 @@ const PROTOCOL: &str = "actioncable-v1-json";
 /// Longest command: the default `--max-body`, should each of its bytes be escaped, and then some.
 const COMMAND_MAX: usize = 4 << 20;
 
-/// How long a handshake may take to arrive, and how long a write may be stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a handshake may take to arrive.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// As Rails does.
-const PING_EACH: Duration = Duration::from_secs(3);
+/// How long a write may be stuck, and others wait behind it.
+const WRITE_MAX: Duration = Duration::from_secs(1);
 
 pub const WELCOME: &str = r#"{"type":"welcome"}"#;
 
-/// One descriptor for the reader, the writer, and what cuts the connection.
+/// One descriptor for the reader, those that write, and what cuts the connection.
 #[derive(Clone)]
 pub struct DemoSocket {
     stream: Arc<TcpStream>,
-    /// The reader's: what tungstenite would write by itself goes nowhere. The writer alone writes, so that frames never mix.
+    /// The reader's: what tungstenite would write by itself goes nowhere, so that frames never mix.
     mute: bool,
 }
 
 impl DemoSocket {
     pub fn new(stream: TcpStream) -> io::Result<DemoSocket> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(HANDSHAKE_MAX))?;
+        stream.set_write_timeout(Some(WRITE_MAX))?;
         Ok(DemoSocket { stream: Arc::new(stream), mute: false })
+    }
+
+    pub fn writer(&self) -> WebSocket<DemoSocket> {
+        WebSocket::from_raw_socket(self.clone(), Role::Server, Some(sizes()))
     }
 
     /// Ends the connection, also for a thread that is blocked in a read or a write.
@@ -99,26 +100,6 @@ fn sizes() -> WebSocketConfig {
         .max_frame_size(Some(COMMAND_MAX))
 }
 
-/// Writes what is queued, and pings, until the queue is closed, the client is gone, or a close frame was sent.
-pub fn write(socket: DemoSocket, queue: &Receiver<Message>) {
-    let mut outgoing = WebSocket::from_raw_socket(socket.clone(), Role::Server, Some(sizes()));
-    let pings = tick(PING_EACH);
-    loop {
-        let message = select! {
-            recv(queue) -> message => message,
-            recv(pings) -> _ => Ok(Message::text(ping(clock()))),
-        };
-        let Ok(message) = message else { break };
-        let written = outgoing.write(message);
-        // A burst goes out in few writes.
-        let flushed = if queue.is_empty() { outgoing.flush() } else { Ok(()) };
-        if written.and(flushed).is_err() {
-            break;
-        }
-    }
-    socket.cut();
-}
-
 /// What a client asks for; `data` is a JSON value as text.
 #[derive(Deserialize)]
 pub struct Command<'a> {
@@ -136,7 +117,7 @@ impl Command<'_> {
     }
 }
 
-fn ping(now: SystemTime) -> String {
+pub fn ping(now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     format!(r#"{{"type":"ping","message":{seconds}}}"#)
 }

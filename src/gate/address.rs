@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Connections that the kernel holds while they wait for the accept loop. With std's 128 a burst of 500 took two
@@ -42,105 +42,85 @@ impl fmt::Display for Address {
 }
 
 #[derive(Debug)]
-pub enum ListenSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+pub struct ListenSocket {
+    fd: OwnedFd,
+    /// What was bound: port 0 has become a number.
+    pub(super) address: Address,
 }
 
 /// Binds and listens. `AddrInUse` also for a socket file that another process listens on, and for a file that is no socket.
 pub fn bind(address: &Address) -> io::Result<ListenSocket> {
     match address {
-        Address::Tcp { host, port } => bind_tcp(host, *port).map(ListenSocket::Tcp),
-        Address::Unix(path) => bind_unix(path).map(ListenSocket::Unix),
+        Address::Tcp { host, port } => bind_tcp(host, *port),
+        Address::Unix(path) => bind_unix(path),
     }
 }
 
 impl ListenSocket {
-    /// What was bound: port 0 has become a number.
-    pub(super) fn address(&self) -> io::Result<Address> {
-        match self {
-            ListenSocket::Tcp(listener) => {
-                let at = listener.local_addr()?;
-                Ok(Address::Tcp { host: at.ip().to_string(), port: at.port() })
-            }
-            ListenSocket::Unix(listener) => {
-                let at = listener.local_addr()?;
-                Ok(Address::Unix(at.as_pathname().unwrap_or(Path::new("")).to_owned()))
-            }
-        }
-    }
-
     /// Waits for a client. No address for one that came by a socket file.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
-        match self {
-            // An IPv4 client of a dual stack socket is told by its IPv4 address.
-            ListenSocket::Tcp(listener) => {
-                listener.accept().map(|(fd, peer)| (fd.into(), Some(peer.ip().to_canonical())))
-            }
-            ListenSocket::Unix(listener) => listener.accept().map(|(fd, _)| (fd.into(), None)),
-        }
+        let accept = || net::acceptfrom_with(&self.fd, SocketFlags::CLOEXEC);
+        let (fd, peer) = rustix::io::retry_on_intr(accept)?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        // An IPv4 client of a dual stack socket is told by its IPv4 address.
+        Ok((fd, peer.map(|peer| peer.ip().to_canonical())))
     }
 
     /// Listens no more: an `accept` that waits ends with an error, and a socket file that no process listens on is removed.
     pub(super) fn shut(&self) {
-        let fd = match self {
-            ListenSocket::Tcp(listener) => listener.as_fd(),
-            ListenSocket::Unix(listener) => listener.as_fd(),
-        };
-        let _ = net::shutdown(fd, net::Shutdown::Both);
-        if let Ok(Address::Unix(path)) = self.address() {
-            let _ = remove_stale(&path);
+        let _ = net::shutdown(&self.fd, net::Shutdown::Both);
+        if let Address::Unix(path) = &self.address {
+            let _ = remove_stale(path);
         }
     }
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
-    if host.is_empty() {
-        return bind_everywhere(port);
-    }
+fn bind_tcp(host: &str, port: u16) -> io::Result<ListenSocket> {
+    let everywhere = host.is_empty();
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in look_up(host, port)? {
-        match listen_tcp(address, false) {
+        match listen_tcp(address, everywhere) {
             Ok(listener) => return Ok(listener),
+            Err(failed) if everywhere && failed.kind() == io::ErrorKind::AddrInUse => {
+                return Err(failed);
+            }
             Err(failed) => error = failed,
         }
     }
     Err(error)
 }
 
-/// All interfaces, IPv6 and IPv4 on one socket where the machine has IPv6.
-fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
-    match listen_tcp((Ipv6Addr::UNSPECIFIED, port).into(), true) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            listen_tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
-        }
-        bound => bound,
-    }
-}
-
-/// `localhost` is 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
+/// All interfaces are IPv6's, with IPv4 on the same socket, or IPv4's alone where the machine has no IPv6. `localhost` is
+/// 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+        ]);
+    }
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
     }
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
-fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<ListenSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
-    if dual_stack {
+    if dual_stack && address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, false)?;
     }
     tcp::set_options(&fd)?;
     sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER)?;
     net::bind(&fd, &address)?;
     net::listen(&fd, BACKLOG)?;
-    Ok(fd.into())
+    let at = SocketAddr::try_from(net::getsockname(&fd)?)?;
+    Ok(ListenSocket { fd, address: Address::Tcp { host: at.ip().to_string(), port: at.port() } })
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path) -> io::Result<ListenSocket> {
     let address = net::SocketAddrUnix::new(path)?;
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     match net::bind(&fd, &address) {
@@ -153,7 +133,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     // Before it listens: until then no client can connect, whatever the mask made of the mode.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     net::listen(&fd, BACKLOG)?;
-    Ok(fd.into())
+    Ok(ListenSocket { fd, address: Address::Unix(path.to_owned()) })
 }
 
 /// Removes a socket file that its process left behind: the kernel refuses a connection to it.
@@ -200,7 +180,7 @@ mod tests {
 
     #[test]
     fn localhost_is_bound_without_a_look_up() {
-        let bound = bind(&tcp("localhost")).unwrap().address().unwrap();
+        let bound = bind(&tcp("localhost")).unwrap().address;
 
         assert!(matches!(bound, Address::Tcp { host, port } if host == "127.0.0.1" && port > 0));
     }
@@ -208,7 +188,7 @@ mod tests {
     #[test]
     fn all_interfaces_include_ipv4_and_its_clients_have_ipv4_addresses() {
         let listener = bind(&tcp("")).unwrap();
-        let Address::Tcp { port, .. } = listener.address().unwrap() else { unreachable!() };
+        let Address::Tcp { port, .. } = listener.address else { unreachable!() };
 
         let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
 
@@ -219,7 +199,7 @@ mod tests {
     #[test]
     fn a_connection_inherits_the_options_of_its_listener() {
         let listener = bind(&tcp("127.0.0.1")).unwrap();
-        let _client = TcpStream::connect(listener.address().unwrap().to_string()).unwrap();
+        let _client = TcpStream::connect(listener.address.to_string()).unwrap();
         let (fd, _) = listener.accept().unwrap();
 
         assert!(sockopt::tcp_nodelay(&fd).unwrap());
@@ -234,7 +214,7 @@ mod tests {
     fn a_port_that_is_taken_is_an_address_in_use() {
         let listener = bind(&tcp("127.0.0.1")).unwrap();
 
-        let error = bind(&listener.address().unwrap()).unwrap_err();
+        let error = bind(&listener.address).unwrap_err();
 
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }

@@ -3,35 +3,32 @@
 //! Owns: the status line, `Date` and the hop-by-hop headers, which depend on what the client asked and not on `http`.
 //! Never: lets a control character into a header, wherever its value came from (RFC 9110, 5.5).
 
-use super::head::Head;
+use super::socket::Socket;
 use crate::report::clock;
-use std::borrow::Cow;
-use std::io::Write;
+use std::io;
+use std::time::Duration;
 
 /// A whole answer, sent with its Content-Length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    /// Their lines.
+    pub headers: String,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub fn new(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), body: Vec::new() }
+        Answer { status, headers: String::new(), body: Vec::new() }
     }
 
-    /// An error, with the sentence that says what to do.
-    pub fn error(status: u16, what_to_do: &str) -> Answer {
-        Answer::new(status)
-            .with("Content-Type", "application/json")
-            .with("Cache-Control", "no-store, no-transform")
-            .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
-    }
-
-    /// Adds a header. Control characters in the value become spaces on the wire.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
-        self.headers.push((name, value.into()));
+    /// Adds a header. Control characters in the value become spaces (RFC 9110, 5.5).
+    pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Answer {
+        let is_control = |char: char| (char < ' ' && char != '\t') || char == '\x7f';
+        self.headers.extend([name, ": "]);
+        let value = value.as_ref().chars();
+        self.headers.extend(value.map(|char| if is_control(char) { ' ' } else { char }));
+        self.headers.push_str("\r\n");
         self
     }
 
@@ -41,28 +38,21 @@ impl Answer {
     }
 }
 
-/// Why a request goes no further than the gate. The text tells the client what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    text: Cow<'static, str>,
+/// The answer to what cannot be done, with the sentence that says what to do.
+pub fn error(status: u16, what_to_do: &str) -> Answer {
+    Answer::new(status)
+        .with("Content-Type", "application/json")
+        .with("Cache-Control", "no-store, no-transform")
+        .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
 }
 
-impl Refusal {
-    pub(super) fn new(status: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { status, text: text.into() }
-    }
-
-    pub(super) fn answer(&self) -> Answer {
-        let answer = Answer::error(self.status, &self.text);
-        if self.status == 503 { answer.with("Retry-After", RETRY_AFTER) } else { answer }
-    }
+/// For what passes in seconds: connections come and go, and a client that asks again at once meets the same crowd.
+pub fn busy(what_to_do: &str) -> Answer {
+    error(503, what_to_do).with("Retry-After", "2")
 }
 
-/// Seconds. Connections come and go; a client that asks again at once meets the same crowd.
-const RETRY_AFTER: &str = "2";
-
-#[derive(Clone, Copy, Debug)]
+/// How an answer is sent; by default as to a client whose head was not understood.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ResponseMode {
     pub(super) http10: bool,
     /// To a HEAD: the head of an answer and never its body.
@@ -71,29 +61,11 @@ pub(super) struct ResponseMode {
 }
 
 impl ResponseMode {
-    /// For a client whose head was not understood.
-    pub(super) const UNKNOWN: ResponseMode =
-        ResponseMode { http10: false, head_only: false, keep: false };
-
-    /// HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112, 9.3).
-    pub(super) fn of(head: &Head) -> ResponseMode {
-        let keep = !head.has_token("connection", "close")
-            && (!head.http10 || head.has_token("connection", "keep-alive"));
-        ResponseMode { http10: head.http10, head_only: head.method == "HEAD", keep }
-    }
-
-    pub(super) fn closing(self) -> ResponseMode {
-        ResponseMode { keep: false, ..self }
-    }
-
-    /// A whole answer in one piece, so that one write sends it.
-    pub(super) fn whole(self, answer: &Answer) -> Vec<u8> {
-        let headers = header_lines(&answer.headers);
-        let mut bytes = self.head(answer.status, &headers, Some(answer.body.len()));
-        if !self.head_only && has_body(answer.status) {
-            bytes.extend_from_slice(&answer.body);
-        }
-        bytes
+    /// Sends a whole answer; `TimedOut` when the client took nothing of it for as long as `stuck`.
+    pub(super) fn send(self, answer: &Answer, to: &Socket, stuck: Duration) -> io::Result<()> {
+        let Answer { status, headers, body } = answer;
+        let sent = if self.head_only || !has_body(*status) { &[] } else { &body[..] };
+        to.write([&self.head(*status, headers, Some(body.len())), sent], stuck)
     }
 
     /// The head of an answer, with these header lines. Without a length its body is chunked; HTTP/1.0 knows no chunks,
@@ -102,41 +74,23 @@ impl ResponseMode {
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         let reason = tiny_http::StatusCode(status).default_reason_phrase();
         let date = httpdate::fmt_http_date(clock());
-        let mut out = Vec::with_capacity(headers.len() + 160);
-        put(&mut out, format_args!("{version} {status} {reason}\r\nDate: {date}\r\n{headers}"));
+        let mut head = format!("{version} {status} {reason}\r\nDate: {date}\r\n{headers}");
         match length {
             _ if !has_body(status) => {}
-            Some(length) => put(&mut out, format_args!("Content-Length: {length}\r\n")),
+            Some(length) => head += &format!("Content-Length: {length}\r\n"),
             None if self.http10 => {}
-            None => put(&mut out, format_args!("Transfer-Encoding: chunked\r\n")),
+            None => head += "Transfer-Encoding: chunked\r\n",
         }
-        let connection = match (self.keep, self.http10) {
-            (false, _) => "Connection: close\r\n",
-            (true, true) => "Connection: keep-alive\r\n",
-            (true, false) => "",
+        head += match (self.keep, self.http10) {
+            (false, _) => "Connection: close\r\n\r\n",
+            (true, true) => "Connection: keep-alive\r\n\r\n",
+            (true, false) => "\r\n",
         };
-        put(&mut out, format_args!("{connection}\r\n"));
-        out
+        head.into_bytes()
     }
-}
-
-/// The lines of these headers; control characters in a value become spaces (RFC 9110, 5.5).
-pub(super) fn header_lines(headers: &[(&'static str, String)]) -> String {
-    let is_control = |byte: char| (byte < ' ' && byte != '\t') || byte == '\x7f';
-    let mut lines = String::with_capacity(256);
-    for (name, value) in headers {
-        lines.extend([*name, ": "]);
-        lines.extend(value.chars().map(|byte| if is_control(byte) { ' ' } else { byte }));
-        lines.push_str("\r\n");
-    }
-    lines
 }
 
 /// Whether an answer with this status has a body at all (RFC 9110, 6.4.1).
 pub(super) fn has_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a Vec takes every write");
 }

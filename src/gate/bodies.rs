@@ -3,7 +3,7 @@
 //! Never: counts the first `FREE` bytes. Ordinary requests have no more, and pass whatever others do.
 //! When full: a body that grows is refused with 503, unless it is the only one.
 
-use super::answer::Refusal;
+use super::answer::{Answer, busy};
 use crate::memory::{Budget, Held, Share};
 use std::sync::Arc;
 
@@ -11,23 +11,21 @@ use std::sync::Arc;
 const FREE: usize = 16 * 1024;
 
 /// One body. It is counted for as long as anything holds it.
-#[derive(Default)]
 pub struct Body {
     bytes: Vec<u8>,
-    share: Option<Share>,
+    share: Share,
 }
 
 impl Body {
     pub(super) fn begin(budget: &Arc<Budget>) -> Body {
-        Body { bytes: Vec::new(), share: Some(budget.share(Held::Bodies)) }
+        Body { bytes: Vec::new(), share: budget.share(Held::Bodies) }
     }
 
-    pub(super) fn extend(&mut self, more: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn extend(&mut self, more: &[u8]) -> Result<(), Answer> {
         let length = self.bytes.len() + more.len();
-        let fits = |share: &mut Share| share.try_set_or_alone(length.saturating_sub(FREE));
-        if !self.share.as_mut().is_none_or(fits) {
+        if !self.share.try_set_or_alone(length.saturating_sub(FREE)) {
             let why = "many large requests are under way: send this one again in a moment";
-            return Err(Refusal::new(503, why));
+            return Err(busy(why));
         }
         self.bytes.extend_from_slice(more);
         Ok(())

@@ -5,11 +5,10 @@
 //! When anything panics: that client gets a 500 or a close, the log one line, and no other client notices.
 
 use super::Shared;
-use super::answer::{Refusal, ResponseMode};
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::client::{Client, Sent};
 use super::head::{self, Framing, Head};
-use super::inner::{Failure, InnerAnswer};
 use super::reader::{ReadEnd, Reader};
 use super::socket::Socket;
 use super::table::Slot;
@@ -21,99 +20,84 @@ use std::time::Instant;
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    socket: Arc<Socket>,
     peer: Option<IpAddr>,
     reader: Reader,
+    client: Client,
+    /// Dropped last: it is free when the descriptor is.
     slot: Slot,
 }
 
-/// What came of a request: an answer, or work that waits.
-enum Answered {
-    Sent(Sent),
-    Later(Client, Later),
-}
-
-/// Why there is no request, and its head, if that was understood.
-type NoRequest = (Option<Arc<Head>>, ReadEnd);
+/// One request, or why there is none; and its head, if that was understood.
+type Request = (Option<Arc<Head>>, Result<Exchange, ReadEnd>);
 
 pub(super) fn run(shared: Arc<Shared>, socket: Arc<Socket>, peer: Option<IpAddr>, slot: Slot) {
-    let linger = shared.inner.timeouts.linger;
-    let reader = Reader::new(socket.clone());
-    let mut connection = Connection { shared, socket: socket.clone(), peer, reader, slot };
-    // A panic is told by the process's hook; here it is the end of this connection and of nothing else.
-    let _ = catch_unwind(AssertUnwindSafe(|| connection.serve()));
-    socket.finish(Instant::now() + linger);
-    // The slot is free only now: the descriptor was not before.
-    drop((socket, connection));
+    let reader = Reader::new(Arc::clone(&socket));
+    let client = Client::new(Arc::clone(&shared), socket);
+    let mut connection = Connection { shared, peer, reader, client, slot };
+    connection.serve();
+    connection.client.socket.finish(Instant::now() + connection.shared.inner.timeouts.linger);
 }
 
 impl Connection {
     fn serve(&mut self) {
         let timeouts = self.shared.inner.timeouts;
-        let arrived = Instant::now() + timeouts.first;
-        let mut first = true;
+        // The first head has its time from the connect.
+        let mut first = Some(Instant::now() + timeouts.head);
         loop {
-            let rest = if first { arrived } else { Instant::now() + self.shared.limits.idle };
-            let request = match self.reader.wait(rest) {
-                Ok(true) if first => self.request(arrived),
-                Ok(true) => self.request(Instant::now() + timeouts.head),
-                Ok(false) if first => Err((None, late().into())),
+            let idle = self.shared.limits.idle;
+            let request = match self.reader.wait(first.unwrap_or_else(|| Instant::now() + idle)) {
+                Ok(true) => self.request(first.unwrap_or_else(|| Instant::now() + timeouts.head)),
+                Ok(false) if first.is_some() => {
+                    let why = "no request came in time: send one when you connect";
+                    (None, Err(Some(error(408, why))))
+                }
                 Ok(false) | Err(_) => return,
             };
-            // Until its request is whole it rests: one that drips, its body too, makes room for others.
+            // Until its request is whole, with its body, it rests: one that sends slowly makes room for others.
             if !self.slot.busy() {
                 return;
             }
-            let sent = match self.answer(request) {
-                Answered::Sent(sent) => sent,
-                Answered::Later(mut client, later) => self.wait(&mut client, later),
-            };
-            if sent != Sent::Whole {
+            if let Some(later) = self.answer(request) {
+                self.wait(later);
+            }
+            if self.client.sent != Sent::Whole {
                 return;
             }
-            first = false;
-            if !self.slot.idle(&self.socket, Instant::now()) {
+            first = None;
+            if !self.slot.idle(&self.client.socket, Instant::now()) {
                 return;
             }
         }
     }
 
     /// Reads one request; its head must be whole by the deadline.
-    fn request(&mut self, deadline: Instant) -> Result<Exchange, NoRequest> {
-        let head = Arc::new(self.reader.head(deadline).map_err(|ended| (None, ended))?);
-        match self.body(&head) {
-            Ok(body) => Ok(Exchange { door: self.shared.door, head, body, peer: self.peer }),
-            Err(ended) => Err((Some(head), ended)),
-        }
+    fn request(&mut self, deadline: Instant) -> Request {
+        let head = match self.reader.head(deadline) {
+            Ok(head) => Arc::new(head),
+            Err(ended) => return (None, Err(ended)),
+        };
+        let (body, door, peer) = (self.body(&head), self.shared.door, self.peer);
+        let exchange = body.map(|body| Exchange { door, head: Arc::clone(&head), body, peer });
+        (Some(head), exchange)
     }
 
-    /// Answers one request, or says why there is none. Not inlined: what waits for hours should not have its frame below it.
+    /// Answers one request, or says why there is none; or returns what waits before it answers. Not inlined: that should not
+    /// have this frame below it for hours.
     #[inline(never)]
-    fn answer(&mut self, request: Result<Exchange, NoRequest>) -> Answered {
-        let exchange = match request {
-            Ok(exchange) => exchange,
-            Err((head, ended)) => {
-                let mode = head.as_deref().map_or(ResponseMode::UNKNOWN, ResponseMode::of);
-                let sent = self.refuse(&mut self.client(mode), head.as_deref(), ended);
-                return Answered::Sent(sent);
-            }
-        };
-        let head = Arc::clone(&exchange.head);
-        let mut client = self.client(ResponseMode::of(&head));
-        Answered::Sent(match self.shared.inner.ask(exchange) {
-            Ok(InnerAnswer::Later(later)) => {
+    fn answer(&mut self, (head, exchange): Request) -> Option<Later> {
+        self.client.begin_request(head.as_deref().map(Head::response_mode).unwrap_or_default());
+        match exchange.and_then(|exchange| self.shared.inner.ask(exchange).map_err(Some)) {
+            Ok(Ok(later)) => {
                 // What waits may wait for hours: nothing of the request is kept for it here.
-                drop(head);
                 self.reader.release();
-                return Answered::Later(client, later);
+                return Some(later);
             }
-            Ok(InnerAnswer::Reply(reply)) => match client.relay(&reply) {
-                Ok(()) => client.sent,
-                Err(_) => Sent::Last,
-            },
-            Err(Failure::Busy) => self.refuse(&mut client, Some(&head), busy().into()),
-            Err(Failure::Broken) => self.refuse(&mut client, Some(&head), failed().into()),
-        })
+            // A client that is not there any more needs no answer.
+            Ok(Err(answer)) => drop(self.client.answer(answer)),
+            Err(Some(answer)) => self.refuse(head.as_deref(), answer),
+            Err(None) => {}
+        }
+        None
     }
 
     fn body(&mut self, head: &Head) -> Result<Body, ReadEnd> {
@@ -121,48 +105,32 @@ impl Connection {
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.inner.budget);
         let timeouts = &self.shared.inner.timeouts;
-        if framing != Framing::Nothing && head::expects_continue(head) && !self.reader.has_more() {
+        // One that sent some of its body already does not wait.
+        let waits = head::expects_continue(head) && self.reader.unused().is_empty();
+        if framing != Framing::Length(0) && waits {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.socket.write_all(go_on, timeouts.write).map_err(|_| ReadEnd::Gone)?;
+            self.client.socket.write([go_on], timeouts.write).map_err(|_| None)?;
         }
         self.reader.body(framing, max, &mut body, Instant::now() + timeouts.body)?;
         Ok(body)
     }
 
     /// Runs what `http` handed back, on this thread.
-    fn wait(&self, client: &mut Client, later: Later) -> Sent {
-        let done = catch_unwind(AssertUnwindSafe(|| later(client)));
+    fn wait(&mut self, later: Later) {
+        let done = catch_unwind(AssertUnwindSafe(|| later(&mut self.client)));
         match done {
-            Ok(Ok(())) | Err(_) if client.sent == Sent::Nothing => {
-                self.refuse(client, None, failed().into())
-            }
-            Ok(Ok(())) => client.sent,
-            Ok(Err(_)) | Err(_) => Sent::Last,
+            Ok(Ok(())) | Err(_) if self.client.sent == Sent::Nothing => self.refuse(None, failed()),
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => self.client.sent = Sent::Last,
         }
     }
 
     /// Tells the client why it is not served. The connection ends with it: what comes next on it is unknown.
-    fn refuse(&self, client: &mut Client, head: Option<&Head>, ended: ReadEnd) -> Sent {
-        if let ReadEnd::Refused(refusal) = ended {
-            let mut answer = refusal.answer();
-            if let Some(head) = head {
-                self.shared.inner.serve.decorate(self.shared.door, head, &mut answer);
-            }
-            // A client that is not there any more needs no answer.
-            let _ = client.answer_last(answer);
+    fn refuse(&mut self, head: Option<&Head>, mut answer: Answer) {
+        if let Some(head) = head {
+            self.shared.inner.serve.decorate(self.shared.door, head, &mut answer);
         }
-        Sent::Last
+        // A client that is not there any more needs no answer.
+        let _ = self.client.answer_last(answer);
     }
-
-    fn client(&self, mode: ResponseMode) -> Client {
-        Client::new(self.shared.clone(), self.socket.clone(), mode)
-    }
-}
-
-fn late() -> Refusal {
-    Refusal::new(408, "no request came in time: send one when you connect")
-}
-
-fn busy() -> Refusal {
-    Refusal::new(503, "all hands are busy: try again in a moment")
 }

@@ -1,11 +1,12 @@
-//! The head of one request: parsed by httparse, then held to the rules that it leaves to us.
+//! The head of one request: parsed by httparse, then held to the rules that it leaves to us ("The bytes of HTTP" in
+//! `src/api.md`).
 //!
 //! Owns: `Head`, what makes one invalid, and how long the body behind it is (`Framing`).
 //! Never: touches a socket. Everything here is bytes in, a verdict out.
 //! Stricter than most servers where two readers could disagree about where a request ends (RFC 9112, 6.3):
 //! a proxy in front must never see another request than we do.
 
-use super::answer::Refusal;
+use super::answer::{Answer, ResponseMode, error};
 use httparse::Error;
 
 /// Bytes of a head, its request line included. One more is a 431.
@@ -35,8 +36,8 @@ const _: () = assert!(HEAD_MAX <= u16::MAX as usize);
 impl Head {
     /// Of a GET with these header lines.
     #[cfg(test)]
-    pub fn with(lines: &str) -> Head {
-        parse(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).unwrap()
+    pub fn with(lines: impl AsRef<[u8]>) -> Head {
+        parse(&[b"GET / HTTP/1.1\r\n", lines.as_ref(), b"\r\n"].concat()).unwrap()
     }
 
     /// The target up to its `?`, and what follows that.
@@ -45,10 +46,10 @@ impl Head {
     }
 
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.all(name).next()
     }
 
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
@@ -60,18 +61,24 @@ impl Head {
         })
     }
 
-    /// Whether a comma separated header names this token, in any case.
-    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    /// The elements of a comma separated header.
+    pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name).flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// How its request is answered. HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112,
+    /// 9.3).
+    pub(super) fn response_mode(&self) -> ResponseMode {
+        let says = |token: &[u8]| self.list("connection").any(|it| it.eq_ignore_ascii_case(token));
+        let keep = !says(b"close") && (!self.http10 || says(b"keep-alive"));
+        ResponseMode { http10: self.http10, head_only: self.method == "HEAD", keep }
     }
 }
 
 /// What follows the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    Nothing,
+    /// 0 where nothing says that there is a body.
     Length(usize),
     Chunked,
 }
@@ -92,7 +99,7 @@ pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Parses a whole head. It must be a head to its last byte: httparse and `end_of` have to agree where it ends.
-pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Head, Answer> {
     // httparse takes a bare LF for the end of a line; what another reader in front takes for part of one must not end it.
     let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     if !line_ends.all(|(at, _)| at > 0 && bytes[at - 1] == b'\r') {
@@ -128,7 +135,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
 }
 
 /// How the body is framed, once nothing about the request is ambiguous.
-pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Refusal> {
+pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Answer> {
     check_host(head)?;
     let length = content_length(head)?;
     let framing = match (is_chunked(head)?, length) {
@@ -136,9 +143,8 @@ pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Refusal> 
             return Err(bad("Content-Length and Transfer-Encoding exclude each other: send one"));
         }
         (true, None) => Framing::Chunked,
-        (false, None | Some(0)) => Framing::Nothing,
         (false, Some(length)) if length > body_max as u64 => return Err(too_large(body_max)),
-        (false, Some(length)) => Framing::Length(length as usize),
+        (false, length) => Framing::Length(length.unwrap_or(0) as usize),
     };
     check_expect(head)?;
     Ok(framing)
@@ -149,19 +155,19 @@ pub(super) fn expects_continue(head: &Head) -> bool {
     !head.http10 && head.first("expect").is_some()
 }
 
-pub(super) fn too_large(body_max: usize) -> Refusal {
-    Refusal::new(413, format!("the body is over {body_max} bytes: send less in one request"))
+pub(super) fn too_large(body_max: usize) -> Answer {
+    error(413, &format!("the body is over {body_max} bytes: send less in one request"))
 }
 
-pub(super) fn bad(text: &'static str) -> Refusal {
-    Refusal::new(400, text)
+pub(super) fn bad(text: &'static str) -> Answer {
+    error(400, text)
 }
 
-fn refusal(error: Error) -> Refusal {
-    match error {
-        Error::Version => Refusal::new(505, "speak HTTP/1.1 or HTTP/1.0 here"),
+fn refusal(problem: Error) -> Answer {
+    match problem {
+        Error::Version => error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
         Error::TooManyHeaders => {
-            Refusal::new(431, format!("the request has over {HEADERS_MAX} headers: send fewer"))
+            error(431, &format!("the request has over {HEADERS_MAX} headers: send fewer"))
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
@@ -178,7 +184,7 @@ fn names_a_version(bytes: &[u8]) -> bool {
 }
 
 /// httparse lets bytes over 127 into a target; a URL has none (RFC 3986, 2).
-fn target(method: &str, path: &str) -> Result<String, Refusal> {
+fn target(method: &str, path: &str) -> Result<String, Answer> {
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad("the target has bytes that no URL has: percent-encode them"));
     }
@@ -194,15 +200,12 @@ fn absolute(path: &str) -> Option<String> {
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    match rest.find(['/', '?']) {
-        None => Some("/".to_owned()),
-        Some(at) if rest[at..].starts_with('/') => Some(rest[at..].to_owned()),
-        Some(at) => Some(format!("/{}", &rest[at..])),
-    }
+    let path = &rest[rest.find(['/', '?']).unwrap_or(rest.len())..];
+    Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
 }
 
 /// RFC 9112, 3.2: one Host with HTTP/1.1, none missing, none ambiguous.
-fn check_host(head: &Head) -> Result<(), Refusal> {
+fn check_host(head: &Head) -> Result<(), Answer> {
     let mut hosts = head.all("host");
     match (hosts.next(), hosts.next()) {
         (None, _) if head.http10 => Ok(()),
@@ -218,7 +221,7 @@ fn is_host(byte: u8) -> bool {
 }
 
 /// Digits only, and the same ones each time. A number that no machine holds is merely too large.
-fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
+fn content_length(head: &Head) -> Result<Option<u64>, Answer> {
     let mut lengths = head.all("content-length");
     let Some(first) = lengths.next() else { return Ok(None) };
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
@@ -231,7 +234,7 @@ fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
     Ok(Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
-fn is_chunked(head: &Head) -> Result<bool, Refusal> {
+fn is_chunked(head: &Head) -> Result<bool, Answer> {
     let mut codings = head.all("transfer-encoding");
     let Some(first) = codings.next() else { return Ok(false) };
     if head.http10 {
@@ -242,17 +245,17 @@ fn is_chunked(head: &Head) -> Result<bool, Refusal> {
     }
     if !first.eq_ignore_ascii_case(b"chunked") {
         let why = "only `Transfer-Encoding: chunked` is understood: send that";
-        return Err(Refusal::new(501, why));
+        return Err(error(501, why));
     }
     Ok(true)
 }
 
-fn check_expect(head: &Head) -> Result<(), Refusal> {
+fn check_expect(head: &Head) -> Result<(), Answer> {
     let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
     if head.http10 || head.all("expect").all(is_known) {
         return Ok(());
     }
-    Err(Refusal::new(417, "only `Expect: 100-continue` is understood: leave other ones out"))
+    Err(error(417, "only `Expect: 100-continue` is understood: leave other ones out"))
 }
 
 #[cfg(test)]
@@ -333,8 +336,8 @@ mod tests {
     fn a_body_has_one_length_or_is_chunked() {
         let post = |headers: &str| framed(&format!("POST / HTTP/1.1\nHost: a\n{headers}"));
 
-        assert_eq!(post("A: b"), Ok(Framing::Nothing));
-        assert_eq!(post("Content-Length: 0"), Ok(Framing::Nothing));
+        assert_eq!(post("A: b"), Ok(Framing::Length(0)));
+        assert_eq!(post("Content-Length: 0"), Ok(Framing::Length(0)));
         assert_eq!(post("Content-Length: 100"), Ok(Framing::Length(100)));
         assert_eq!(post("Content-Length: 007\nContent-Length: 007"), Ok(Framing::Length(7)));
         assert_eq!(post("Transfer-Encoding: Chunked"), Ok(Framing::Chunked));
@@ -342,6 +345,8 @@ mod tests {
             ("Content-Length: 101", 413),
             ("Content-Length: 99999999999999999999999999", 413),
             ("Content-Length: -1", 400),
+            ("Content-Length: +1", 400),
+            ("Content-Length: 1_0", 400),
             ("Content-Length: 0x1", 400),
             ("Content-Length: 5, 5", 400),
             ("Content-Length:", 400),
@@ -362,13 +367,13 @@ mod tests {
     fn there_is_one_host_and_it_looks_like_one() {
         let host = |headers: &str| framed(&format!("GET / HTTP/1.1{headers}"));
 
-        assert_eq!(host("\nHost: a:1"), Ok(Framing::Nothing));
-        assert_eq!(host("\nHost: [::1]:80"), Ok(Framing::Nothing));
-        assert_eq!(host("\nHost:"), Ok(Framing::Nothing));
+        assert_eq!(host("\nHost: a:1"), Ok(Framing::Length(0)));
+        assert_eq!(host("\nHost: [::1]:80"), Ok(Framing::Length(0)));
+        assert_eq!(host("\nHost:"), Ok(Framing::Length(0)));
         for bad in ["", "\nHost: a\nhost: a", "\nHost: a b", "\nHost: a/b", "\nHost: u@a"] {
             assert_eq!(host(bad), Err(400), "{bad:?}");
         }
-        assert_eq!(framed("GET / HTTP/1.0"), Ok(Framing::Nothing));
+        assert_eq!(framed("GET / HTTP/1.0"), Ok(Framing::Length(0)));
         assert_eq!(framed("GET / HTTP/1.0\nHost: a\nHost: b"), Err(400));
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Owns: the set, which all gates share, the order in which it is opened, and its replacement when one of it breaks.
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
-//! When all are lent: the next request waits, at most `Timeouts::lend`, then it is a 503. `http` never waits, so
-//! that is microseconds.
+//! When all are lent: the next request waits, at most `Timeouts::inner`, then it is a 503. `http` waits for locks alone, so
+//! that is microseconds as a rule.
 //!
 //! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and
 //! other work: p50 18 us, p99 96 to 124, CPU 21 to 24. Bare tiny_http, its threads kept: p50 12 to 15 us, CPU 11 to 26.
 //! 16 clients at once: p50 0.5 to 0.6 ms, CPU 48 to 66 us. A set opens in 1 to 2 ms. An idle client that was served
 //! once costs 15.6 KB of RSS (1,000 of them), 12 of it stack.
 
-use super::reply::{self, Reply};
-use super::ticket::{Exchange, Later, Progress, TICKET, Tickets, random_name};
+use super::answer::{Answer, busy};
+use super::reply;
+use super::ticket::{Exchange, Outcome, TICKET, Tickets, failed, random_name};
 use super::watch::Watcher;
 use super::{Serve, Timeouts};
 use crate::memory::Budget;
@@ -24,7 +25,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that never waits.
+/// Inner connections, and threads of `http` that answer them. Four keep two cores busy with work that hardly waits.
 const HOPS: usize = 4;
 
 /// Our end, tiny_http's end and its clone of that; the listener and its clone while the set is opened.
@@ -39,44 +40,24 @@ pub struct Inner {
     /// The memory that bodies are held from.
     pub(super) budget: Arc<Budget>,
     pub(super) timeouts: Timeouts,
-    pub(super) watcher: Arc<Watcher>,
+    pub(super) watcher: &'static Watcher,
     tickets: Arc<Tickets>,
-    /// Guards which set is in use. A new one is built under it: a thread that waits for the lock needs that set.
-    current: Mutex<Current>,
-}
-
-#[derive(Default)]
-struct Current {
-    set: Option<Arc<Set>>,
-    failed: Option<Instant>,
+    /// Guards which set is in use; where there is none, when one may be built. It is built under it: a thread that waits for
+    /// the lock needs that set.
+    current: Mutex<Result<Arc<Set>, Instant>>,
 }
 
 /// One server of `http` and the connections to it. It is stopped when the last request that uses it is through.
 struct Set {
-    stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    stop: Box<dyn Fn() + Send + Sync>,
     /// The connections that are not lent. None in the place of one that broke: the set is given up.
     free: (Sender<Option<UnixStream>>, Receiver<Option<UnixStream>>),
 }
 
 impl Drop for Set {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.get_mut().take() {
-            stop();
-        }
+        (self.stop)();
     }
-}
-
-pub(super) enum InnerAnswer {
-    Reply(Reply),
-    Later(Later),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// Nothing was done: asking again is safe.
-    Busy,
-    /// `http` had it in hand and did not answer.
-    Broken,
 }
 
 impl Inner {
@@ -86,46 +67,46 @@ impl Inner {
         timeouts: Timeouts,
     ) -> io::Result<Arc<Inner>> {
         let tickets = Arc::new(Tickets::new()?);
-        let (watcher, current) = (Watcher::shared()?, Mutex::default());
+        let (watcher, current) = (Watcher::shared()?, Mutex::new(Err(Instant::now())));
         let inner = Inner { serve, budget, timeouts, watcher, tickets, current };
-        inner.current.lock().set = Some(inner.build()?);
+        *inner.current.lock() = Ok(inner.build()?);
         Ok(Arc::new(inner))
     }
 
     /// Sends one request through `http` and waits for what becomes of it. One that `http` never saw, because its
     /// connection broke, is sent once more through a new set.
-    pub(super) fn ask(&self, exchange: Exchange) -> Result<InnerAnswer, Failure> {
+    pub(super) fn ask(&self, exchange: Exchange) -> Result<Outcome, Answer> {
         let head = Arc::clone(&exchange.head);
-        let head_only = head.method == "HEAD";
-        let ticket = self.tickets.issue(exchange);
+        let (ticket, place) = self.tickets.issue(exchange);
+        // The answer to a HEAD tells the length of the body that the gate then leaves out.
+        let method = if head.method == "HEAD" { "GET" } else { &head.method };
         // Nothing in it can steer tiny_http but what it must know.
-        let request =
-            format!("{} {} HTTP/1.1\r\n{TICKET}: {ticket}\r\n\r\n", head.method, head.target);
-        let mut replied = self.send(request.as_bytes(), head_only);
+        let request = format!("{method} {} HTTP/1.1\r\n{TICKET}: {ticket}\r\n\r\n", head.target);
+        let mut replied = self.send(request.as_bytes());
         if replied.is_err() && self.tickets.is_waiting(&ticket) {
-            replied = self.send(request.as_bytes(), head_only);
+            replied = self.send(request.as_bytes());
         }
-        match (replied, self.tickets.settle(&ticket)) {
-            (Ok(_), Some(Progress::Later(work))) => Ok(InnerAnswer::Later(work)),
-            (Ok(reply), _) => Ok(InnerAnswer::Reply(reply)),
-            (Err(_), Some(Progress::Waiting(_))) => Err(Failure::Busy),
-            (Err(_), _) => Err(Failure::Broken),
+        let was_seen = !self.tickets.withdraw(&ticket);
+        match replied {
+            Ok(answer) => Ok(place.lock().take().ok_or(answer)),
+            Err(_) if was_seen => Err(failed()),
+            Err(_) => Err(busy("all hands are busy: try again in a moment")),
         }
     }
 
-    fn send(&self, request: &[u8], head_only: bool) -> io::Result<Reply> {
-        let deadline = Instant::now() + self.timeouts.lend;
+    fn send(&self, request: &[u8]) -> io::Result<Answer> {
+        let deadline = Instant::now() + self.timeouts.inner;
         loop {
             let set = self.set()?;
             let lent = set.free.1.recv_deadline(deadline).map_err(io::Error::other)?;
             let replied = lent.as_ref().map(|mut line| {
                 line.write_all(request)?;
-                reply::read(line, head_only)
+                reply::read(line)
             });
             match replied {
-                Some(Ok(reply)) => {
+                Some(Ok(answer)) => {
                     set.give_back(lent);
-                    return Ok(reply);
+                    return Ok(answer);
                 }
                 Some(Err(error)) => {
                     self.give_up(&set, &error);
@@ -140,21 +121,20 @@ impl Inner {
     /// The set in use; a new one where the last was given up.
     fn set(&self) -> io::Result<Arc<Set>> {
         let mut current = self.current.lock();
-        if let Some(set) = &current.set {
-            return Ok(Arc::clone(set));
-        }
-        if current.failed.is_some_and(|failed| failed.elapsed() < REBUILD_PAUSE) {
-            return Err(io::ErrorKind::NotConnected.into());
+        match &*current {
+            Ok(set) => return Ok(Arc::clone(set)),
+            Err(at) if Instant::now() < *at => return Err(io::ErrorKind::NotConnected.into()),
+            Err(_) => {}
         }
         match self.build() {
             Ok(set) => {
                 report::warning!("event=inner-rebuilt");
-                *current = Current { set: Some(Arc::clone(&set)), failed: None };
+                *current = Ok(Arc::clone(&set));
                 Ok(set)
             }
             Err(error) => {
                 report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
-                current.failed = Some(Instant::now());
+                *current = Err(Instant::now() + REBUILD_PAUSE);
                 Err(error)
             }
         }
@@ -163,7 +143,8 @@ impl Inner {
     /// Gives up the whole set: its listening socket is shut, so that one connection cannot be replaced.
     fn give_up(&self, set: &Arc<Set>, error: &io::Error) {
         let mut current = self.current.lock();
-        if current.set.take_if(|current| Arc::ptr_eq(current, set)).is_some() {
+        if current.as_ref().is_ok_and(|current| Arc::ptr_eq(current, set)) {
+            *current = Err(Instant::now());
             report::warning!("event=inner-broken error={:?}", error.to_string());
         }
         drop(current);
@@ -173,14 +154,14 @@ impl Inner {
     }
 
     /// Opens a set under a new name: the connections one after the other, each confirmed by a request before the
-    /// next (tiny_http strands connections that arrive together), then no other connection can come in.
+    /// next (of several at once tiny_http may leave one without a thread), then no other connection can come in.
     fn build(&self) -> io::Result<Arc<Set>> {
         let address = SocketAddr::from_abstract_name(random_name()?)?;
         let listener = UnixListener::bind_addr(&address)?;
         let ours = listener.try_clone()?;
-        let served = self.serve.serve(listener, HOPS, Arc::clone(&self.tickets));
+        let served = Arc::clone(&self.serve).serve(listener, HOPS, Arc::clone(&self.tickets));
         let set = served.and_then(|stop| {
-            let set = Arc::new(Set { stop: Mutex::new(Some(stop)), free: bounded(HOPS) });
+            let set = Arc::new(Set { stop, free: bounded(HOPS) });
             (0..HOPS)
                 .try_for_each(|_| self.connect(&address).map(|line| set.give_back(Some(line))))?;
             Ok(set)
@@ -193,10 +174,9 @@ impl Inner {
     fn connect(&self, address: &SocketAddr) -> io::Result<UnixStream> {
         let stream = UnixStream::connect_addr(address)?;
         stream.set_write_timeout(Some(self.timeouts.inner))?;
-        stream.set_read_timeout(Some(self.timeouts.confirm))?;
-        (&stream).write_all(CONFIRM.as_bytes())?;
-        reply::read(&stream, false)?;
         stream.set_read_timeout(Some(self.timeouts.inner))?;
+        (&stream).write_all(CONFIRM.as_bytes())?;
+        reply::read(&stream)?;
         Ok(stream)
     }
 }

@@ -4,11 +4,11 @@
 //! which there is no thread are answered by it: what they wanted decides how.
 //! When `REFUSED_MAX` of them linger: the next one is closed at once; what its client sends after that is a reset.
 
-use super::answer::{Refusal, ResponseMode};
+use super::answer::{Answer, ResponseMode, busy};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::{Door, Inner, Serve};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,38 +28,36 @@ const WAITING_MAX: usize = 256;
 const HEAD_WAIT: Duration = Duration::from_millis(250);
 
 pub(super) struct Refuser {
-    queue: Sender<Refused>,
+    /// What is left to do for each of them.
+    queue: Sender<Box<dyn FnOnce() + Send>>,
     lingering: Arc<AtomicUsize>,
-    linger: Duration,
-}
-
-enum Refused {
-    /// It has its answer and may read it until then.
-    Linger(Arc<Socket>, Instant),
-    /// It is told this, or what `Serve::refusal` says.
-    Tell(Arc<Socket>, Refusal),
+    inner: Arc<Inner>,
+    door: Door,
 }
 
 impl Refuser {
-    pub(super) fn start(inner: &Inner, door: Door) -> io::Result<Refuser> {
-        let (linger, serve) = (inner.timeouts.linger, Arc::clone(&inner.serve));
-        let (queue, refused) = bounded(WAITING_MAX);
-        let lingering = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&lingering);
+    pub(super) fn start(inner: &Arc<Inner>, door: Door) -> io::Result<Refuser> {
+        let (queue, waiting) = bounded::<Box<dyn FnOnce() + Send>>(WAITING_MAX);
         let thread = thread::Builder::new().name("gate-refuse".to_owned()).stack_size(STACK);
-        thread.spawn(move || run(&refused, &counted, door, &*serve))?;
-        Ok(Refuser { queue, lingering, linger })
+        thread.spawn(move || waiting.iter().for_each(|work| work()))?;
+        Ok(Refuser { queue, lingering: Arc::default(), inner: Arc::clone(inner), door })
     }
 
     /// Answers and hands the socket on. Never waits: an answer fits into the buffer of a new socket.
-    pub(super) fn refuse(&self, socket: Arc<Socket>, why: &Refusal) {
-        let bytes = ResponseMode::UNKNOWN.whole(&why.answer());
-        if socket.write_all(&bytes, Duration::ZERO).is_err() {
+    pub(super) fn refuse(&self, socket: Arc<Socket>) {
+        if ResponseMode::default().send(&full(), &socket, Duration::ZERO).is_err() {
             return;
         }
-        let refused = Refused::Linger(Arc::clone(&socket), Instant::now() + self.linger);
+        // The deadlines count from the refusals, so that they pass beside each other.
+        let until = Instant::now() + self.inner.timeouts.linger;
+        let (its, lingering) = (Arc::clone(&socket), Arc::clone(&self.lingering));
+        let linger = move || {
+            its.finish(until);
+            drop(its);
+            lingering.fetch_sub(1, Ordering::Relaxed);
+        };
         let has_room = self.lingering.fetch_add(1, Ordering::Relaxed) < REFUSED_MAX;
-        if !has_room || self.queue.try_send(refused).is_err() {
+        if !has_room || self.queue.try_send(Box::new(linger)).is_err() {
             self.lingering.fetch_sub(1, Ordering::Relaxed);
             // What has come is read at least: without it, no reset.
             socket.finish(Instant::now());
@@ -67,40 +65,29 @@ impl Refuser {
     }
 
     /// Hands on a socket whose request will be read and refused in the way that its client understands.
-    pub(super) fn refuse_politely(&self, socket: Arc<Socket>, why: Refusal) {
-        if self.queue.try_send(Refused::Tell(Arc::clone(&socket), why.clone())).is_err() {
-            self.refuse(socket, &why);
+    pub(super) fn refuse_politely(&self, socket: Arc<Socket>) {
+        let (its, inner, door) = (Arc::clone(&socket), Arc::clone(&self.inner), self.door);
+        let tell = move || {
+            tell(&its, door, &*inner.serve);
+            its.finish(Instant::now());
+        };
+        if self.queue.try_send(Box::new(tell)).is_err() {
+            self.refuse(socket);
         }
     }
 }
 
-/// The deadlines of those that linger count from their refusals, so that they pass beside each other.
-fn run(queue: &Receiver<Refused>, lingering: &AtomicUsize, door: Door, serve: &dyn Serve) {
-    for refused in queue {
-        match refused {
-            Refused::Linger(socket, until) => {
-                socket.finish(until);
-                drop(socket);
-                lingering.fetch_sub(1, Ordering::Relaxed);
-            }
-            Refused::Tell(socket, why) => {
-                tell(&socket, &why, door, serve);
-                socket.finish(Instant::now());
-            }
-        }
+/// It is told `full`, or what `Serve::decorate` makes of it.
+fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
+    let (mut mode, mut answer) = (ResponseMode::default(), full());
+    if let Ok(head) = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT) {
+        mode = ResponseMode { keep: false, ..head.response_mode() };
+        serve.decorate(door, &head, &mut answer);
     }
-}
-
-fn tell(socket: &Arc<Socket>, why: &Refusal, door: Door, serve: &dyn Serve) {
-    let head = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT);
-    let bytes = match head {
-        Ok(head) => {
-            let mut answer = serve.refusal(&head).unwrap_or_else(|| why.answer());
-            serve.decorate(door, &head, &mut answer);
-            ResponseMode::of(&head).closing().whole(&answer)
-        }
-        Err(_) => ResponseMode::UNKNOWN.whole(&why.answer()),
-    };
     // Its client may have gone: there is nothing to tell then.
-    let _ = socket.write_all(&bytes, Duration::ZERO);
+    let _ = mode.send(&answer, socket, Duration::ZERO);
+}
+
+fn full() -> Answer {
+    busy("there are as many connections as there may be: try again in a moment")
 }

@@ -5,7 +5,7 @@
 
 use crate::tcp;
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 use std::io::{self, IoSlice};
@@ -15,19 +15,9 @@ use std::time::{Duration, Instant};
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
 const LINGER_MAX: usize = 8 * 1024 * 1024;
 
-/// A FIN counts as leaving: a client that closes its sending side has gone.
-const LEFT: PollFlags =
-    PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR).union(PollFlags::NVAL);
-
-pub(super) struct Socket {
-    fd: OwnedFd,
-}
+pub(super) struct Socket(pub(super) OwnedFd);
 
 impl Socket {
-    pub(super) fn new(fd: impl Into<OwnedFd>) -> Socket {
-        Socket { fd: fd.into() }
-    }
-
     /// Waits for something to read, the end included. False: the deadline came first.
     pub(super) fn readable(&self, deadline: Instant) -> io::Result<bool> {
         tcp::wait(self, PollFlags::IN, deadline)
@@ -40,7 +30,7 @@ impl Socket {
             if Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            match rustix::net::recv(&self.fd, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+            match rustix::net::recv(&self.0, spare_capacity(buffer), RecvFlags::DONTWAIT) {
                 Ok((read, _)) => return Ok(read),
                 Err(Errno::AGAIN) => {
                     self.readable(deadline)?;
@@ -51,22 +41,18 @@ impl Socket {
         }
     }
 
-    /// Writes all of it. `TimedOut` when the client took nothing for as long as `stuck`.
-    pub(super) fn write_all(&self, bytes: &[u8], stuck: Duration) -> io::Result<()> {
-        self.write_pieces(&mut [IoSlice::new(bytes)], stuck)
-    }
-
-    /// As `write_all`, the pieces one behind the other.
-    pub(super) fn write_pieces(
+    /// Writes all of it, the pieces one behind the other. `TimedOut` when the client took nothing for as long as `stuck`.
+    pub(super) fn write<const N: usize>(
         &self,
-        mut pieces: &mut [IoSlice<'_>],
+        pieces: [&[u8]; N],
         stuck: Duration,
     ) -> io::Result<()> {
+        let mut pieces = &mut pieces.map(IoSlice::new)[..];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // Takes the empty ones away.
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
+            match sendmsg(&self.0, pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
                 Err(Errno::AGAIN) => {
                     if !tcp::wait(self, PollFlags::OUT, Instant::now() + stuck)? {
@@ -80,32 +66,29 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the client's FIN or RST is here. Never waits.
+    /// Whether the client's FIN or RST is here. A FIN counts as leaving: a client that closes its sending side has gone.
+    /// Never waits.
     pub(super) fn has_left(&self) -> bool {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(_) => fds[0].revents().intersects(LEFT),
-            Err(_) => false,
-        }
+        tcp::wait(self, PollFlags::RDHUP, Instant::now()).unwrap_or(false)
     }
 
     /// Ends both directions at once; a read or a write that waits in another thread ends too.
     pub(super) fn cut(&self) {
         // An error means that it is not connected any more, which is what was asked for.
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
 
     /// As `cut`, and what the client has not taken goes at once, not when the kernel gives up on it: its close is a reset.
     pub(super) fn reset(&self) {
         // A Unix socket knows no resets, and keeps nothing for a reader that has gone.
-        let _ = rustix::net::sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+        let _ = rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
         self.cut();
     }
 
     /// Ends the connection so that the client gets to read the last answer: a socket that is closed with
     /// unread bytes sends a reset, and the reset destroys what was written before it.
     pub(super) fn finish(&self, deadline: Instant) {
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
         let mut waste = Vec::with_capacity(4096);
         let mut drained = 0;
         while drained < LINGER_MAX {
@@ -120,6 +103,6 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.as_fd()
     }
 }

@@ -25,9 +25,11 @@ pub(super) struct Slots {
 #[derive(Default)]
 struct Occupancy {
     open: usize,
-    next: u64,
     closing: bool,
-    resting: BTreeMap<(Instant, u64), Arc<Socket>>,
+    /// How often a connection began to rest; the number of the last one.
+    rests: u64,
+    /// By their numbers, and since when.
+    resting: BTreeMap<u64, (Instant, Arc<Socket>)>,
 }
 
 impl Slots {
@@ -46,18 +48,12 @@ impl Slots {
             evicted = Some(state.evict(now, self.patience)?);
         }
         state.open += 1;
-        state.next += 1;
-        let place = (now, state.next);
-        let number = state.next;
-        let closing = state.closing;
-        if !closing {
-            state.resting.insert(place, socket.clone());
-        }
+        let resting = state.rest(socket, now);
         drop(state);
         if let Some(evicted) = evicted {
             evicted.cut();
         }
-        Some(Slot { table: self.clone(), number, resting: Some(place) })
+        Some(Slot { table: self.clone(), resting })
     }
 
     /// Cuts the few connections that have rested longest, if they have rested long enough.
@@ -69,16 +65,16 @@ impl Slots {
         }
     }
 
-    /// Cuts the connections that rest, now and from now on.
-    pub(super) fn close(&self) {
-        let resting = {
-            let mut state = self.state.lock();
-            state.closing = true;
-            std::mem::take(&mut state.resting)
-        };
-        for socket in resting.into_values() {
+    /// Cuts the connections that rest; from now on none does. Whether it was open.
+    pub(super) fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let was_closing = std::mem::replace(&mut state.closing, true);
+        let resting = std::mem::take(&mut state.resting);
+        drop(state);
+        for (_, socket) in resting.into_values() {
             socket.cut();
         }
+        !was_closing
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -91,37 +87,41 @@ impl Slots {
 }
 
 impl Occupancy {
+    /// None: the gate is closing.
+    fn rest(&mut self, socket: &Arc<Socket>, now: Instant) -> Option<u64> {
+        if self.closing {
+            return None;
+        }
+        self.rests += 1;
+        self.resting.insert(self.rests, (now, socket.clone()));
+        Some(self.rests)
+    }
+
     fn evict(&mut self, now: Instant, patience: Duration) -> Option<Arc<Socket>> {
         let oldest = self.resting.first_entry()?;
-        let rested = now.saturating_duration_since(oldest.key().0);
-        (rested >= patience).then(|| oldest.remove())
+        let rested = now.saturating_duration_since(oldest.get().0);
+        (rested >= patience).then(|| oldest.remove().1)
     }
 }
 
-/// The place of one open connection; free again when dropped.
+/// What one open connection takes of the cap, until it is dropped.
 pub(super) struct Slot {
     table: Arc<Slots>,
-    number: u64,
-    resting: Option<(Instant, u64)>,
+    /// While it rests.
+    resting: Option<u64>,
 }
 
 impl Slot {
     /// The connection waits for its next request. False: the gate is closing, and it should too.
     pub(super) fn idle(&mut self, socket: &Arc<Socket>, now: Instant) -> bool {
-        let place = (now, self.number);
-        let mut state = self.table.state.lock();
-        if state.closing {
-            return false;
-        }
-        state.resting.insert(place, socket.clone());
-        self.resting = Some(place);
-        true
+        self.resting = self.table.state.lock().rest(socket, now);
+        self.resting.is_some()
     }
 
     /// A request is whole. False: the connection was evicted before it was, and is cut already.
     pub(super) fn busy(&mut self) -> bool {
         match self.resting.take() {
-            Some(place) => self.table.state.lock().resting.remove(&place).is_some(),
+            Some(number) => self.table.state.lock().resting.remove(&number).is_some(),
             None => true,
         }
     }
@@ -129,11 +129,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.table.state.lock();
-        if let Some(place) = self.resting {
-            state.resting.remove(&place);
-        }
-        state.open -= 1;
+        // It rests no more.
+        self.busy();
+        self.table.state.lock().open -= 1;
     }
 }
 
@@ -147,7 +145,7 @@ mod tests {
 
     fn client() -> (Arc<Socket>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Arc::new(Socket::new(ours)), theirs)
+        (Arc::new(Socket(ours.into())), theirs)
     }
 
     #[test]
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_came_just_now_or_works_is_not_evicted() {
+    fn a_connection_that_came_just_now_or_works_is_not_evicted() {
         let table = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_cuts_whoever_rests_and_lets_the_others_work() {
+    fn closing_cuts_what_rests_and_lets_the_others_work() {
         let table = Slots::new(8, PATIENCE);
         let now = Instant::now();
         let (rests, _a) = client();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server};
 
-use super::ticket::Later;
+use super::ticket::Outcome;
 use super::*;
 use crate::memory::Budget;
 
@@ -21,14 +21,11 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Limits as in life, waits short enough to test them.
 pub(super) const BRISK: Timeouts = Timeouts {
-    first: Duration::from_millis(400),
     head: Duration::from_millis(400),
     body: Duration::from_millis(400),
     write: Duration::from_millis(400),
     linger: Duration::from_secs(1),
-    lend: Duration::from_secs(5),
     inner: Duration::from_secs(5),
-    confirm: Duration::from_secs(2),
     evict: Duration::from_millis(250),
 };
 
@@ -74,11 +71,11 @@ impl Web {
 
 impl Serve for Web {
     fn serve(
-        &self,
+        self: Arc<Self>,
         listener: UnixListener,
         threads: usize,
         tickets: Arc<Tickets>,
-    ) -> io::Result<Box<dyn FnOnce() + Send>> {
+    ) -> io::Result<Box<dyn Fn() + Send + Sync>> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("a test asked for it"));
         }
@@ -106,7 +103,7 @@ impl Serve for Web {
     }
 
     fn decorate(&self, _door: Door, _head: &Head, answer: &mut Answer) {
-        answer.headers.push(("X-Decorated", "yes".to_owned()));
+        answer.headers.push_str("X-Decorated: yes\r\n");
     }
 }
 
@@ -137,10 +134,10 @@ fn handle(exchange: Exchange, later: &Work, breaks: &Cell<bool>) -> Outcome {
             breaks.set(true);
             Vec::new()
         }
-        "/later" => return Outcome::Later(later(exchange.head.clone())),
+        "/later" => return Ok(later(exchange.head.clone())),
         _ => b"hello".to_vec(),
     };
-    Answer::new(200).body(body).into()
+    Err(Answer::new(200).body(body))
 }
 
 fn garbage(request: Request) {

@@ -220,10 +220,10 @@ fn a_head_that_drips_is_a_408_in_the_end() {
     let pause = crossbeam_channel::never::<()>();
 
     let start = Instant::now();
-    while start.elapsed() < BRISK.first {
+    while start.elapsed() < BRISK.head {
         // An error: the gate has closed already, and the answer is there to read.
         let _ = std::io::Write::write_all(&mut peer.stream, b"G");
-        let _ = pause.recv_timeout(BRISK.first / 20);
+        let _ = pause.recv_timeout(BRISK.head / 20);
     }
 
     assert_eq!(peer.got().status(), 408);
@@ -259,7 +259,7 @@ fn a_connection_that_is_idle_for_long_is_closed_in_silence() {
 }
 
 #[test]
-fn a_handler_that_panics_is_a_500_and_hurts_nobody_else() {
+fn a_handler_that_panics_is_a_500_and_hurts_no_other_request() {
     let gate = Web::new().open();
 
     for _ in 0..10 {

@@ -4,7 +4,7 @@
 //! for one. A ticket's name is random: another local process, which may find the inner listener, has none.
 //! Never: lets a ticket be redeemed twice.
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, error};
 use super::bodies::Body;
 use super::client::Client;
 use super::head::Head;
@@ -40,16 +40,8 @@ impl std::fmt::Display for Door {
 /// was answered. An error means that the client has gone; the connection ends with it.
 pub type Later = Box<dyn FnOnce(&mut Client) -> io::Result<()> + Send>;
 
-pub enum Outcome {
-    Now(Answer),
-    Later(Later),
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Outcome {
-        Outcome::Now(answer)
-    }
-}
+/// What becomes of a request: what waits, or else its answer.
+pub type Outcome = Result<Later, Answer>;
 
 /// One request as the client sent it.
 pub struct Exchange {
@@ -61,18 +53,14 @@ pub struct Exchange {
     pub peer: Option<IpAddr>,
 }
 
-/// How far the exchange of one ticket is.
-pub(super) enum Progress {
-    Waiting(Exchange),
-    Redeemed,
-    Later(Later),
-}
+/// Where the gate finds what waits. Where it gave up meanwhile, the work goes with this.
+pub(super) type Place = Arc<Mutex<Option<Later>>>;
 
 pub struct Tickets {
     secret: String,
     next: AtomicU64,
-    /// Guards the exchanges by their tickets; nothing is done while it is held.
-    out: Mutex<HashMap<String, Progress>>,
+    /// Guards the exchanges by their tickets, until `http` takes them; nothing is done while it is held.
+    out: Mutex<HashMap<String, (Exchange, Place)>>,
 }
 
 impl Tickets {
@@ -83,75 +71,66 @@ impl Tickets {
     /// The answer to the inner request with this ticket: `handle`'s; a 204 where it hands back what waits; a 500 where it
     /// panics, which is this request's end and no other's. A ticket that is not ours, or was redeemed before, is a 403.
     pub fn answer(&self, ticket: &str, handle: impl FnOnce(Exchange) -> Outcome) -> Answer {
-        let Some(exchange) = self.redeem(ticket) else { return Answer::new(403) };
+        let redeemed = self.out.lock().remove(ticket);
+        let Some((exchange, place)) = redeemed else { return Answer::new(403) };
         match catch_unwind(AssertUnwindSafe(|| handle(exchange))) {
-            Ok(Outcome::Now(answer)) => answer,
-            Ok(Outcome::Later(work)) => {
-                // Where the gate gave up meanwhile, the work is dropped, and not under the lock.
-                let mut out = self.out.lock();
-                if let Some(progress) = out.get_mut(ticket) {
-                    *progress = Progress::Later(work);
-                }
-                drop(out);
+            Ok(Err(answer)) => answer,
+            Ok(Ok(work)) => {
+                *place.lock() = Some(work);
                 Answer::new(204)
             }
-            Err(_) => failed().answer(),
+            Err(_) => failed(),
         }
     }
 
-    fn redeem(&self, ticket: &str) -> Option<Exchange> {
-        let mut out = self.out.lock();
-        let progress = out.get_mut(ticket).filter(|it| matches!(it, Progress::Waiting(_)))?;
-        match std::mem::replace(progress, Progress::Redeemed) {
-            Progress::Waiting(exchange) => Some(exchange),
-            _ => None,
-        }
-    }
-
-    pub(super) fn issue(&self, exchange: Exchange) -> String {
+    pub(super) fn issue(&self, exchange: Exchange) -> (String, Place) {
         let ticket = format!("{}-{}", self.secret, self.next.fetch_add(1, Ordering::Relaxed));
-        self.out.lock().insert(ticket.clone(), Progress::Waiting(exchange));
-        ticket
+        let place = Place::default();
+        self.out.lock().insert(ticket.clone(), (exchange, Arc::clone(&place)));
+        (ticket, place)
     }
 
+    /// Whether `http` has not taken it.
     pub(super) fn is_waiting(&self, ticket: &str) -> bool {
-        matches!(self.out.lock().get(ticket), Some(Progress::Waiting(_)))
+        self.out.lock().contains_key(ticket)
     }
 
-    pub(super) fn settle(&self, ticket: &str) -> Option<Progress> {
-        self.out.lock().remove(ticket)
+    /// Takes it back. Whether `http` had not taken it.
+    pub(super) fn withdraw(&self, ticket: &str) -> bool {
+        self.out.lock().remove(ticket).is_some()
     }
 }
 
-pub(super) fn failed() -> Refusal {
-    Refusal::new(500, "this request failed inside, the log has a line about it: try again")
+pub(super) fn failed() -> Answer {
+    error(500, "this request failed inside, the log has a line about it: try again")
 }
 
 /// 128 random bits in hexadecimal.
 pub(super) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let random = || getrandom::u64().map_err(io::Error::other);
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gate::head;
+    use crate::memory::Budget;
 
-    fn issued(tickets: &Tickets) -> String {
+    fn issued(tickets: &Tickets) -> (String, Place) {
         let head = Arc::new(head::parse(b"GET / HTTP/1.1\r\n\r\n").unwrap());
-        tickets.issue(Exchange { door: Door::Public, head, body: Body::default(), peer: None })
+        let body = Body::begin(&Budget::new(1 << 20));
+        tickets.issue(Exchange { door: Door::Public, head, body, peer: None })
     }
 
     fn status(tickets: &Tickets, ticket: &str) -> u16 {
-        tickets.answer(ticket, |_| Answer::new(200).into()).status
+        tickets.answer(ticket, |_| Err(Answer::new(200))).status
     }
 
     #[test]
     fn a_ticket_is_redeemed_once() {
         let tickets = Tickets::new().unwrap();
-        let ticket = issued(&tickets);
+        let (ticket, _) = issued(&tickets);
 
         assert_eq!(status(&tickets, &ticket), 200);
         assert_eq!(status(&tickets, &ticket), 403);
@@ -160,7 +139,7 @@ mod tests {
     #[test]
     fn a_ticket_with_another_secret_is_refused() {
         let tickets = Tickets::new().unwrap();
-        let ticket = issued(&tickets);
+        let (ticket, _) = issued(&tickets);
 
         for guess in ["", "1", "none", &format!("{}-1", "0".repeat(32))] {
             assert_eq!(status(&tickets, guess), 403);
@@ -171,12 +150,12 @@ mod tests {
     #[test]
     fn what_waits_is_there_when_the_ticket_is_taken_back() {
         let tickets = Tickets::new().unwrap();
-        let ticket = issued(&tickets);
+        let (ticket, place) = issued(&tickets);
 
-        let answer = tickets.answer(&ticket, |_| Outcome::Later(Box::new(|_| Ok(()))));
+        let answer = tickets.answer(&ticket, |_| Ok(Box::new(|_| Ok(()))));
 
         assert_eq!(answer.status, 204);
-        assert!(matches!(tickets.settle(&ticket), Some(Progress::Later(_))));
-        assert!(tickets.settle(&ticket).is_none());
+        assert!(!tickets.withdraw(&ticket));
+        assert!(place.lock().take().is_some());
     }
 }

@@ -26,7 +26,7 @@ const ROUND: usize = 64;
 /// Small: it runs what `on_disconnect` was given, which wakes a thread and returns.
 const STACK: usize = 64 * 1024;
 
-type OnLeave = Arc<dyn Fn() + Send + Sync>;
+type OnLeave = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Watcher {
     epoll: OwnedFd,
@@ -36,30 +36,29 @@ pub(super) struct Watcher {
 }
 
 /// The process has one, started by the first gate and never ended.
-static SHARED: Mutex<Option<Arc<Watcher>>> = Mutex::new(None);
+static SHARED: Mutex<Option<&Watcher>> = Mutex::new(None);
 
 impl Watcher {
-    pub(super) fn shared() -> io::Result<Arc<Watcher>> {
+    pub(super) fn shared() -> io::Result<&'static Watcher> {
         let mut shared = SHARED.lock();
-        if let Some(watcher) = &*shared {
-            return Ok(watcher.clone());
+        if let Some(watcher) = *shared {
+            return Ok(watcher);
         }
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let watcher = Arc::new(Watcher { epoll, next: AtomicU64::new(0), wakes: Mutex::default() });
-        let thread = watcher.clone();
-        thread::Builder::new().name("gate-watch".to_owned()).stack_size(STACK).spawn(
-            move || {
-                let error = thread.run();
-                report::warning!("event=watcher-failed error={:?}", error.to_string());
-                std::process::exit(1);
-            },
-        )?;
-        *shared = Some(watcher.clone());
+        let watcher = Watcher { epoll, next: AtomicU64::new(0), wakes: Mutex::default() };
+        let watcher: &'static Watcher = Box::leak(Box::new(watcher));
+        let run = || {
+            let error = watcher.run();
+            report::warning!("event=watcher-failed error={:?}", error.to_string());
+            std::process::exit(1);
+        };
+        thread::Builder::new().name("gate-watch".to_owned()).stack_size(STACK).spawn(run)?;
+        *shared = Some(watcher);
         Ok(watcher)
     }
 
     /// Calls `wake` once when the client leaves, from the watcher's thread; at once if it has left already.
-    pub(super) fn watch(self: &Arc<Self>, socket: &Arc<Socket>, wake: OnLeave) -> Watch {
+    pub(super) fn watch(&'static self, socket: &Arc<Socket>, wake: OnLeave) -> Watch {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.wakes.lock().insert(number, wake);
         let data = EventData::new_u64(number);
@@ -72,7 +71,7 @@ impl Watcher {
         if let Err(error) = added {
             report::debug!("event=watch-failed error={:?}", error.to_string());
         }
-        Watch { watcher: self.clone(), number }
+        Watch { watcher: self, number }
     }
 
     fn run(&self) -> Errno {
@@ -87,7 +86,7 @@ impl Watcher {
                 let wake = self.wakes.lock().remove(&number);
                 if let Some(wake) = wake {
                     // A panic is told by the process's hook; the others are watched on.
-                    let _ = catch_unwind(AssertUnwindSafe(|| wake()));
+                    let _ = catch_unwind(AssertUnwindSafe(wake));
                 }
             }
         }
@@ -97,7 +96,7 @@ impl Watcher {
 /// While it lives, its socket is watched. The call may be under way when it is dropped.
 #[must_use = "dropping it ends the watch"]
 pub struct Watch {
-    watcher: Arc<Watcher>,
+    watcher: &'static Watcher,
     number: u64,
 }
 

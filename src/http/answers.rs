@@ -1,7 +1,7 @@
 //! The answers that more than one request gets, and how a `SessionError` is said.
 
 use crate::frame::quoted;
-use crate::gate::Answer;
+use crate::gate::{Answer, busy, error};
 use crate::session::SessionError;
 use crate::sse::retry_within;
 
@@ -11,16 +11,19 @@ const RETRY_FULL: std::ops::RangeInclusive<u32> = 5000..=15_000;
 /// With its charset, which every event stream has: some clients read Latin-1 where none is named.
 pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
-/// One sentence for everybody whose session it is not: it tells nothing about the session.
+pub const JSON: &str = "application/json";
+
+/// The same whatever the request lacks: which id or credentials would do is not told.
 const NOT_YOURS: &str = "this id is in use: come back with the last event id, or use an id of your own, long and random";
 
 const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a protocol parameter), not of both: use another id";
 
-pub fn error(status: u16, what_to_do: &str) -> Answer {
-    Answer::error(status, what_to_do)
+/// A 200 of this session.
+pub fn done(content_type: &str, session_id: &str) -> Answer {
+    Answer::new(200).with("Content-Type", content_type).with("X-Session-Id", session_id)
 }
 
-/// An answer to a poll, a POST or a DELETE that gets no session.
+/// An answer to a poll, a POST or a DELETE that gets no session, or to frames that it does not take.
 pub fn denied(problem: SessionError) -> Answer {
     match problem {
         SessionError::NotFound => {
@@ -39,6 +42,11 @@ pub fn denied(problem: SessionError) -> Answer {
                 quoted("no living tunnel can go on from there: open a new one under a new id");
             error(410, "").body(format!("{{\"error\":{why},\"close\":{close}}}\n"))
         }
+        SessionError::Skips { expected } => {
+            let next = format!("the next POST of this tunnel is number {expected}");
+            error(409, &format!("seq: {next}, send that first"))
+        }
+        SessionError::Busy => busy("the upstream takes no frames at the moment, send them again"),
         SessionError::Channels(why) => error(400, &why),
         SessionError::WrongKind => error(409, WRONG_KIND),
         SessionError::Full => {

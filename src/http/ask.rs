@@ -1,16 +1,15 @@
-//! One request about a session, read: its credentials, what it asks for, from where on.
+//! One request about a session, read: its credentials, what it asks for, from where on ("Query parameters", "What is handed
+//! on" and "Requests that open nothing" in `src/api.md`).
 
-use super::HttpSettings;
-use super::answers::error;
+use super::Http;
 use super::query;
-use crate::gate::{Answer, Body, Exchange, Head};
-use crate::session::{Credentials, JoinRequest, Kind, Start};
+use crate::gate::{Answer, Exchange, Head, error};
+use crate::session::{JoinRequest, Kind, Start, Table};
 use crate::upstream::{Handshake, Protocol, is_token};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A poll waits this long when it does not say, and never longer than the other with a forced reply.
+/// Default and maximum of `timeout`; 0 has no maximum.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(3600));
 
 /// Bytes of comment that a client may ask for.
@@ -21,8 +20,7 @@ const HANDED_ON: [&str; 6] =
     ["authorization", "user-agent", "accept-language", "forwarded", "x-real-ip", "host"];
 
 pub struct Ask {
-    pub head: Arc<Head>,
-    pub body: Body,
+    pub table: Arc<Table>,
     /// What the table of sessions is asked.
     pub join: JoinRequest,
     /// `None`: no forced reply.
@@ -33,28 +31,39 @@ pub struct Ask {
     pub seq: Option<u64>,
     /// A stream of messages alone.
     pub raw: bool,
-    cors: Vec<(&'static str, String)>,
+    cors: String,
 }
 
 impl Ask {
     /// Reads it. In a box: it is handed on from function to function, on a stack that should stay shallow. An error is the
     /// sentence for a 400.
-    pub fn read(exchange: Exchange, settings: &HttpSettings) -> Result<Box<Ask>, String> {
-        let head = Arc::clone(&exchange.head);
-        let (_, query) = head.path_and_query();
-        let number = |name: &str| match query::first(query, name) {
-            Some(text) => query::whole_number(name, &text).map(Some),
-            None => Ok(None),
+    pub fn read(exchange: &Exchange, http: &Http, cors: &str) -> Result<Box<Ask>, String> {
+        let head = &exchange.head;
+        let (path, query) = head.path_and_query();
+        let number = |name: &str| {
+            query::first(query, name).map(|text| query::whole_number(name, &text)).transpose()
         };
-        let timeout = match query::first(query, "timeout").as_deref() {
-            Some("-1") => Some(0),
-            _ => number("timeout")?,
+        let timeout = timeout(query)?;
+        let last = last_event_id(head, query);
+        let came_back = last.is_some();
+        let start = last.map_or_else(|| after(query), Ok)?;
+        let protocols = protocols(query)?;
+        let tunnel = protocols.is_some();
+        let is_get = head.method == "GET";
+        let is_stream = is_get && accepts(head, "text/event-stream");
+        let join = JoinRequest {
+            path: path.to_owned(),
+            came_back: is_stream && came_back,
+            start: if is_get { start } else { Start::Fresh },
+            kind: if is_stream { Kind::Stream } else { Kind::Poll },
+            tunnel,
+            queue: number("poll-queue")?.map(|queue| queue_of(queue, http.queue_max)),
+            channels: if is_get && !tunnel { query::channels(query)? } else { Vec::new() },
+            handshake: handshake(exchange, http, protocols),
         };
-        let mut join = join_request(&exchange, settings)?;
-        join.queue = number("poll-queue")?.map(|queue| queue_of(queue, settings.queue_max));
         // A POST may have the same URL as the stream: there it says nothing.
-        let raw = head.method == "GET" && query::raw(query)?;
-        if raw && (join.tunnel || join.kind != Kind::Stream) {
+        let raw = is_get && query::raw(query)?;
+        if raw && (tunnel || !is_stream) {
             let why = "raw: only a stream of channels can be raw, neither a poll nor a tunnel";
             return Err(why.to_owned());
         }
@@ -63,65 +72,52 @@ impl Ask {
             return Err("seq: the first POST of a tunnel is number 1".to_owned());
         }
         let padding = number("padding")?.unwrap_or(0).min(PADDING_MAX) as usize;
-        let (timeout, cors) = (timeout_of(timeout), settings.origins.cors(&head));
-        // That of a GET is of no use, and a stream is waited for.
-        let body = if head.method == "POST" { exchange.body } else { Body::default() };
-        let heartbeat = settings.heartbeat;
-        let head = exchange.head;
-        Ok(Box::new(Ask { head, body, join, timeout, heartbeat, padding, seq, raw, cors }))
-    }
-
-    /// Whether a POST says that it has frames.
-    pub fn is_for_tunnel(&self) -> bool {
-        self.join.tunnel || self.seq.is_some()
-    }
-
-    /// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
-    /// opens nothing. A request for a WebSocket is at the wrong server.
-    pub fn refuse_what_is_no_client(&self) -> Result<(), Answer> {
-        let is =
-            |name: &str, value: &[u8]| self.head.first(name).map(|v| v.eq_ignore_ascii_case(value));
-        let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
-        let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
-        let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
-            (Some(true), _) | (_, Some(false)) => true,
-            (None, None) => is_of_element(&self.head),
-            _ => false,
-        };
-        let refusal = if is("upgrade", b"websocket") == Some(true) {
-            (
-                400,
-                "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
-            )
-        } else if mode(b"navigate").unwrap_or_else(|| accepts(&self.head, "text/html")) {
-            (
-                406,
-                "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
-            )
-        } else if (site(b"cross-site") || site(b"same-site")) && self.head.first("origin").is_none()
-        {
-            (
-                403,
-                "a request of another site needs an Origin: use an EventSource, or fetch with CORS",
-            )
-        } else if of_element {
-            (403, "no element of a page may load a session: use an EventSource, or fetch")
-        } else {
-            return Ok(());
-        };
-        Err(unbuffered(error(refusal.0, refusal.1)))
+        let (heartbeat, cors) = (http.heartbeat, cors.to_owned());
+        let table = Arc::clone(&http.table);
+        Ok(Box::new(Ask { table, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
     /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
     pub fn answer(&self, answer: Answer) -> Answer {
         let mut answer = unbuffered(answer);
-        answer.headers.extend(self.cors.iter().cloned());
+        answer.headers += &self.cors;
         answer
     }
 }
 
+/// A link, an image or a script of a page, by an author who knows the id, would be fetched with the user's cookies: it
+/// opens nothing. A request for a WebSocket is at the wrong server.
+pub fn refuse_what_is_no_client(head: &Head) -> Result<(), Answer> {
+    let is = |name: &str, value: &[u8]| head.first(name).map(|v| v.eq_ignore_ascii_case(value));
+    let mode = |mode: &[u8]| is("sec-fetch-mode", mode);
+    let site = |site: &[u8]| is("sec-fetch-site", site) == Some(true);
+    let of_element = match (mode(b"no-cors"), is("sec-fetch-dest", b"empty")) {
+        (Some(true), _) | (_, Some(false)) => true,
+        (None, None) => is_of_element(head),
+        _ => false,
+    };
+    let (status, why) = if is("upgrade", b"websocket") == Some(true) {
+        (
+            400,
+            "the bridge speaks no WebSocket: connect to the cable server, or use an EventSource or a poll here",
+        )
+    } else if mode(b"navigate").unwrap_or_else(|| accepts(head, "text/html")) {
+        (
+            406,
+            "this is no page: send an Accept of text/event-stream for a stream, of application/json for a poll; /-/ is a page to try the bridge with",
+        )
+    } else if (site(b"cross-site") || site(b"same-site")) && head.first("origin").is_none() {
+        (403, "a request of another site needs an Origin: use an EventSource, or fetch with CORS")
+    } else if of_element {
+        (403, "no element of a page may load a session: use an EventSource, or fetch")
+    } else {
+        return Ok(());
+    };
+    Err(unbuffered(error(status, why)))
+}
+
 fn unbuffered(mut answer: Answer) -> Answer {
-    if !answer.headers.iter().any(|(name, _)| *name == "Cache-Control") {
+    if !answer.headers.contains("Cache-Control") {
         answer = answer.with("Cache-Control", "no-store, no-transform");
     }
     answer.with("X-Accel-Buffering", "no")
@@ -129,66 +125,33 @@ fn unbuffered(mut answer: Answer) -> Answer {
 
 /// Whether Accept names this media type, in any case, with any q.
 pub fn accepts(head: &Head, media_type: &str) -> bool {
-    names_type(head, |name| name.eq_ignore_ascii_case(media_type.as_bytes()))
+    media_types(head).any(|name| name.eq_ignore_ascii_case(media_type.as_bytes()))
 }
 
 /// Whether Accept is that of an `<img>`, a style sheet, a video: what older browsers, and any on plain HTTP, tell of where
 /// the request comes from.
 fn is_of_element(head: &Head) -> bool {
     let kinds: [&[u8]; 4] = [b"image/", b"text/css", b"video/", b"audio/"];
-    let begins = |name: &[u8], kind: &[u8]| {
-        name.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-    };
-    names_type(head, |name| kinds.iter().any(|kind| begins(name, kind)))
+    let mut names = media_types(head).map(<[u8]>::to_ascii_lowercase);
+    names.any(|name| kinds.iter().any(|kind| name.starts_with(kind)))
 }
 
-fn names_type(head: &Head, is: impl Fn(&[u8]) -> bool) -> bool {
-    let named =
-        |part: &[u8]| is(part.split(|byte| *byte == b';').next().unwrap_or(part).trim_ascii());
-    head.all("accept").any(|value| value.split(|byte| *byte == b',').any(named))
-}
-
-fn join_request(exchange: &Exchange, settings: &HttpSettings) -> Result<JoinRequest, String> {
-    let head = &exchange.head;
-    let (path, query) = head.path_and_query();
-    let last = last_event_id(head, query);
-    let came_back = last.is_some();
-    let start = last.map_or_else(|| after(query), Ok)?;
-    let protocols = protocols(query)?;
-    let joined = |values: Vec<&[u8]>| (!values.is_empty()).then(|| values.join(&b"; "[..]));
-    let credentials = Credentials {
-        cookie: joined(head.all("cookie").collect()),
-        authorization: joined(head.all("authorization").collect()),
-        query: query::passed_on(query, &settings.server_query, protocols.is_some()),
-        origin: settings.origins.effective(head),
-    };
-    let is_get = head.method == "GET";
-    let is_stream = is_get && accepts(head, "text/event-stream");
-    let with_channels = is_get && protocols.is_none();
-    Ok(JoinRequest {
-        path: path.to_owned(),
-        came_back: is_stream && came_back,
-        start: if is_get { start } else { Start::Fresh },
-        kind: if is_stream { Kind::Stream } else { Kind::Poll },
-        tunnel: protocols.is_some(),
-        queue: None,
-        channels: if with_channels { query::channels(query)? } else { Vec::new() },
-        handshake: handshake(head, exchange.peer, &credentials, protocols),
-        credentials,
-    })
+/// What Accept names, without parameters.
+fn media_types(head: &Head) -> impl Iterator<Item = &[u8]> {
+    let ranges = head.list("accept");
+    ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or(range).trim_ascii())
 }
 
 /// What the upstream's handshake carries of this request.
-fn handshake(
-    head: &Head,
-    peer: Option<IpAddr>,
-    credentials: &Credentials,
-    protocols: Option<String>,
-) -> Handshake {
+fn handshake(exchange: &Exchange, http: &Http, protocols: Option<String>) -> Handshake {
+    let head = &exchange.head;
+    let (_, query) = head.path_and_query();
+    let query = query::passed_on(query, &http.server_query, protocols.is_some());
     let mut headers = Vec::new();
     // HTTP/2 sends cookies in pieces (RFC 9113, 8.2.3), and Rails wants them whole.
-    if let Some(cookie) = &credentials.cookie {
-        headers.push(("Cookie".to_owned(), cookie.clone()));
+    let cookies: Vec<&[u8]> = head.all("cookie").collect();
+    if !cookies.is_empty() {
+        headers.push(("Cookie".to_owned(), cookies.join(&b"; "[..])));
     }
     for (name, value) in head.headers() {
         let lower = name.to_ascii_lowercase();
@@ -197,16 +160,16 @@ fn handshake(
             headers.push((name.to_owned(), value.to_vec()));
         }
     }
-    if let Some(origin) = &credentials.origin {
-        headers.push(("Origin".to_owned(), origin.clone()));
+    if let Some(origin) = http.origins.origin_for_upstream(head) {
+        headers.push(("Origin".to_owned(), origin));
     }
-    let peer = peer.map(|peer| peer.to_string().into_bytes());
+    let peer = exchange.peer.map(|peer| peer.to_string().into_bytes());
     let hops: Vec<&[u8]> = head.all("x-forwarded-for").chain(peer.as_deref()).collect();
     if !hops.is_empty() {
         headers.push(("X-Forwarded-For".to_owned(), hops.join(&b", "[..])));
     }
-    let speech = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
-    Handshake { query: credentials.query.clone(), headers, speech }
+    let protocol = protocols.map_or(Protocol::Cable, |protocols| Protocol::Raw { protocols });
+    Handshake { query, headers, protocol }
 }
 
 /// The event id that a client comes back with: `Last-Event-ID`, or else `lastEventId` in the query, by which those send it
@@ -238,12 +201,14 @@ fn protocols(query: &str) -> Result<Option<String>, String> {
     Ok(Some(tokens.join(", ")))
 }
 
-fn timeout_of(seconds: Option<u64>) -> Option<Duration> {
-    match seconds {
-        None => Some(TIMEOUT.0),
-        Some(0) => None,
-        Some(seconds) => Some(Duration::from_secs(seconds).min(TIMEOUT.1)),
-    }
+/// How long a poll waits for its forced reply; `None`: there is none.
+fn timeout(query: &str) -> Result<Option<Duration>, String> {
+    let seconds = match query::first(query, "timeout").as_deref() {
+        None => return Ok(Some(TIMEOUT.0)),
+        Some("-1") => 0,
+        Some(text) => query::whole_number("timeout", text)?,
+    };
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds).min(TIMEOUT.1)))
 }
 
 fn queue_of(wanted: u64, max: usize) -> usize {

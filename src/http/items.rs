@@ -1,7 +1,8 @@
-//! The body of a POST: an array of requests, each done or refused on its own; for a tunnel, a frame a line.
+//! The body of a POST ("POST" in `src/api.md`): an array of requests, each done or refused on its own; for a tunnel, a frame
+//! a line.
 
 use crate::frame::Identifier;
-use crate::session::Request;
+use crate::session::Item;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,7 +12,7 @@ const ITEMS_MAX: usize = 10_000;
 
 /// Raw, so that a wrong type is told in our words, and numbers keep their spelling.
 #[derive(Deserialize)]
-struct Item<'a> {
+struct Fields<'a> {
     #[serde(borrow)]
     identifier: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -24,7 +25,7 @@ struct Item<'a> {
 
 /// Reads the whole body; each item is a request, or the sentence that says why it is none.
 /// An error is a sentence with line and column.
-pub fn parse(body: &[u8]) -> Result<Vec<Result<Request, String>>, String> {
+pub fn parse(body: &[u8]) -> Result<Vec<Result<Item, String>>, String> {
     let body = without_mark(body);
     let text = std::str::from_utf8(body).map_err(|error| {
         let (line, column) = position(&body[..error.valid_up_to()]);
@@ -75,25 +76,26 @@ fn position(before: &[u8]) -> (usize, usize) {
     (line, column)
 }
 
-fn item(raw: &RawValue) -> Result<Request, String> {
+fn item(raw: &RawValue) -> Result<Item, String> {
     // A derived `Deserialize` would take an array for the object's fields in order.
     if !raw.get().starts_with('{') {
         let why =
             "a request is an object with an identifier and one of subscribe, unsubscribe, send";
         return Err(why.to_owned());
     }
-    let item: Item<'_> =
+    let fields: Fields<'_> =
         serde_json::from_str(raw.get()).map_err(|error| format!("this request: {error}"))?;
-    let identifier = item.identifier.ok_or("identifier: add the object that names the channel")?;
+    let identifier =
+        fields.identifier.ok_or("identifier: add the object that names the channel")?;
     let identifier = Identifier::parse(identifier)?;
-    let subscribe = flag("subscribe", item.subscribe)?;
-    let unsubscribe = flag("unsubscribe", item.unsubscribe)?;
-    let send = item.send.map(RawValue::get).filter(|send| *send != "false");
+    let subscribe = flag("subscribe", fields.subscribe)?;
+    let unsubscribe = flag("unsubscribe", fields.unsubscribe)?;
+    let send = fields.send.map(RawValue::get).filter(|send| *send != "false");
     match (subscribe, unsubscribe, send) {
-        (true, false, None) => Ok(Request::Subscribe(identifier)),
-        (false, true, None) => Ok(Request::Unsubscribe(identifier)),
+        (true, false, None) => Ok(Item::Subscribe(identifier)),
+        (false, true, None) => Ok(Item::Unsubscribe(identifier)),
         (false, false, Some(send)) if send.starts_with('{') => {
-            Ok(Request::Send(identifier, send.to_owned()))
+            Ok(Item::Send(identifier, send.to_owned()))
         }
         (false, false, Some(_)) => {
             Err(r#"send: use an object, such as {"action":"speak"}"#.to_owned())
@@ -145,7 +147,7 @@ mod tests {
                     prop_assert_eq!(items.len(), values.len());
                     let is_object = |data: &str| data.starts_with('{') && data.ends_with('}');
                     let fine = items.iter().flatten().all(|request| match request {
-                        Request::Send(_, data) => is_object(data),
+                        Item::Send(_, data) => is_object(data),
                         _ => true,
                     });
                     prop_assert!(fine);
@@ -162,7 +164,7 @@ mod tests {
         }
     }
 
-    fn one(item: &str) -> Result<Request, String> {
+    fn one(item: &str) -> Result<Item, String> {
         parse(format!("[{item}]").as_bytes()).unwrap().remove(0)
     }
 
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn false_and_null_count_as_absent_and_other_keys_are_ignored() {
         let item = r#"{"identifier":{"channel":"C"},"subscribe":true,"unsubscribe":false,"send":null,"x":1}"#;
-        assert!(matches!(one(item), Ok(Request::Subscribe(_))));
+        assert!(matches!(one(item), Ok(Item::Subscribe(_))));
     }
 
     #[test]

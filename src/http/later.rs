@@ -1,56 +1,35 @@
 //! What waits: it runs on the client's own thread, on the client's own socket.
 
-use super::answers::{EVENT_STREAM, denied, denied_stream, error};
+use super::answers::{EVENT_STREAM, JSON, denied, denied_stream, done};
 use super::ask::Ask;
 use super::items;
 use crate::frame::quoted;
-use crate::gate::{Answer, Client, ClientHandle};
-use crate::session::{ClientConnection, Found, SendFramesError, SessionError, Table};
+use crate::gate::{Answer, Client, error};
+use crate::session::{Found, SessionError};
 use crate::{poll, sse};
-use std::io;
-use std::sync::Arc;
-
-impl ClientConnection for ClientHandle {
-    fn has_left(&self) -> bool {
-        ClientHandle::has_left(self)
-    }
-
-    fn cut(&self) {
-        ClientHandle::cut(self);
-    }
-}
-
-fn connection(client: &Client) -> Arc<dyn ClientConnection> {
-    Arc::new(client.handle())
-}
+use std::io::{self, Write};
 
 /// Answers a GET for SSE: joins the session, then writes until one of the two ends.
 pub fn stream(
-    table: &Arc<Table>,
     ask: Box<Ask>,
     found: Result<Found, SessionError>,
     client: &mut Client,
 ) -> io::Result<()> {
-    let connection = connection(client);
-    let joined = found.and_then(|found| table.join_stream(found, &ask.join, &connection));
+    let joined = found.and_then(|found| ask.table.join_stream(found, &ask.join, &client.handle()));
     let mut stream = match joined {
         Ok(stream) => stream,
         Err(problem) => return refuse_stream(problem, &ask, client),
     };
     let _watch = client.on_disconnect(stream.handle.disconnect_hook());
     stream.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", EVENT_STREAM)
-        .with("X-Session-Id", stream.handle.session_id());
-    let head = ask.answer(head);
-    // A client that is half open would rest on it.
-    client.close_after();
+    let head = ask.answer(done(EVENT_STREAM, stream.handle.session_id()));
     client.begin(head.status, &head.headers)?;
     let (padding, raw, heartbeat) = (ask.padding, ask.raw, ask.heartbeat);
     // A stream lives for hours: nothing of its request is kept for it.
     drop((ask, head));
     if sse::run(&mut stream, client, padding, heartbeat, raw)? == sse::End::Orderly {
-        client.end()?;
+        // A client that is half open would rest on a connection that is kept.
+        client.end_last()?;
     }
     Ok(())
 }
@@ -62,23 +41,21 @@ fn refuse_stream(problem: SessionError, ask: &Ask, client: &mut Client) -> io::R
     if answer.status != 200 {
         return client.answer(answer);
     }
-    client.close_after();
     client.begin(answer.status, &answer.headers)?;
     client.write_all(&answer.body)
 }
 
 /// Answers a GET for a long poll.
-pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let mut poll = match table.join_poll(&ask.join, &connection(client)) {
+pub fn poll(ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    let connection = client.handle();
+    let mut poll = match ask.table.join_poll(&ask.join, &connection) {
         Ok(poll) => poll,
         Err(problem) => return client.answer(ask.answer(denied(problem))),
     };
     let watch = client.on_disconnect(poll.handle.disconnect_hook());
     poll.handle.evict_displaced();
-    let head = Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", poll.handle.session_id());
-    let (head, timeout, heartbeat) = (ask.answer(head), ask.timeout, ask.heartbeat);
+    let head = ask.answer(done(JSON, poll.handle.session_id()));
+    let (timeout, heartbeat) = (ask.timeout, ask.heartbeat);
     // A poll may wait for hours: nothing of its request is kept for it.
     drop(ask);
     let mut begun = false;
@@ -91,34 +68,30 @@ pub fn poll(table: &Arc<Table>, ask: Box<Ask>, client: &mut Client) -> io::Resul
     })?;
     drop(watch);
     // A client that has gone consumes nothing: its socket would still take the bytes.
-    let Some(reply) = reply.filter(|_| !client.handle().has_left()) else {
+    let Some(mut reply) = reply.filter(|_| !connection.has_left()) else {
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     if begun {
         client.write_all(reply.json.as_bytes())?;
         client.end()?;
     } else {
-        client.answer(head.body(reply.json.clone()))?;
+        client.answer(head.body(std::mem::take(&mut reply.json)))?;
     }
     poll.written(&reply);
     Ok(())
 }
 
 /// Answers a POST, by what its path is: a tunnel, or a session.
-pub fn post(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    let answer = if table.is_tunnel(&ask.join.path) || ask.is_for_tunnel() {
-        ask.join.tunnel = true;
-        frames(table, &ask)
-    } else {
-        items(table, &ask)
-    };
+pub fn post(mut ask: Box<Ask>, body: &[u8], client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel |= ask.seq.is_some() || ask.table.is_tunnel(&ask.join.path);
+    let answer = if ask.join.tunnel { frames(&ask, body) } else { items(&ask, body) };
     client.answer(ask.answer(answer.unwrap_or_else(|refusal| refusal)))
 }
 
 /// Each item is done on its own, in order.
-fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
-    let items = items::parse(&ask.body).map_err(|why| error(400, &why))?;
-    let session = table.for_post(&ask.join).map_err(denied)?;
+fn items(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let items = items::parse(body).map_err(|why| error(400, &why))?;
+    let session = ask.table.for_post(&ask.join).map_err(denied)?;
     let results = items.into_iter().map(|item| {
         let outcome = item.map_err(|why| (why, None)).and_then(|request| session.run(request));
         let (error, chan_id) = match outcome {
@@ -130,37 +103,24 @@ fn items(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
     });
     let body = format!("[{}]\n", results.collect::<Vec<_>>().join(","));
     session.flush();
-    Ok(Answer::new(200)
-        .with("Content-Type", "application/json")
-        .with("X-Session-Id", session.id.as_str())
-        .body(body))
+    Ok(done(JSON, &session.id).body(body))
 }
 
 /// The frames go up in order, all of them or none.
-fn frames(table: &Arc<Table>, ask: &Ask) -> Result<Answer, Answer> {
-    let session = table.for_frames(&ask.join).map_err(denied)?;
-    if items::is_array(&ask.body) {
+fn frames(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
+    let session = ask.table.for_frames(&ask.join).map_err(denied)?;
+    if items::is_array(body) {
         return Err(denied(SessionError::WrongKind));
     }
-    let frames = items::frames(&ask.body).map_err(|why| error(400, &why))?;
-    session.send_frames(ask.seq, frames).map_err(|problem| match problem {
-        SendFramesError::Skips { expected } => {
-            let next = format!("the next POST of this tunnel is number {expected}");
-            error(409, &format!("seq: {next}, send that first"))
-        }
-        SendFramesError::Closed(close) => denied(SessionError::Gone(close)),
-        SendFramesError::Busy => {
-            error(503, "the upstream takes no frames at the moment, send them again")
-                .with("Retry-After", "2")
-        }
-    })?;
+    let frames = items::frames(body).map_err(|why| error(400, &why))?;
+    session.send_frames(ask.seq, frames).map_err(denied)?;
     Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
 }
 
 /// Answers a DELETE: the session ends now.
-pub fn delete(table: &Arc<Table>, mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
-    ask.join.tunnel = table.is_tunnel(&ask.join.path);
-    let answer = match table.delete(&ask.join, ask.seq) {
+pub fn delete(mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
+    ask.join.tunnel = ask.table.is_tunnel(&ask.join.path);
+    let answer = match ask.table.delete(&ask.join, ask.seq) {
         Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
         Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(problem) => denied(problem),

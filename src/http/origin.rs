@@ -1,11 +1,12 @@
-//! Where a request comes from: CORS, and the `Origin` that the upstream sees.
+//! Where a request comes from: CORS ("CORS" in `src/api.md`), and the `Origin` that the upstream sees.
 //!
 //! Owns: what is an origin, which ones may use the bridge, and the headers that tell a browser so.
 //! Never: echoes a value that no browser sends: a long one fills the header buffer of a proxy in front, which then takes
 //! the bridge for broken.
 
-use crate::gate::Head;
+use crate::gate::{Answer, Head, error};
 use crate::upstream::is_token;
+use std::net::Ipv6Addr;
 
 /// Bytes of a host name (RFC 1035, 2.3.4).
 const HOST_MAX: usize = 253;
@@ -27,57 +28,41 @@ pub struct Origins {
     pub default: Option<String>,
 }
 
-enum OriginHeader<'a> {
-    None,
-    Valid(&'a str),
-    Invalid,
-}
-
-impl<'a> OriginHeader<'a> {
-    fn by(head: &'a Head) -> OriginHeader<'a> {
-        match head.first("origin") {
-            None => OriginHeader::None,
-            Some(bytes) => std::str::from_utf8(bytes)
-                .ok()
-                .filter(|text| is_null(text) || Parts::of(text).is_some())
-                .map_or(OriginHeader::Invalid, OriginHeader::Valid),
-        }
-    }
-}
-
 impl Origins {
-    /// Whether the request's `Origin` may use the bridge. The site's own may always, and a request without one.
-    pub fn admits(&self, head: &Head) -> bool {
-        let origin = match OriginHeader::by(head) {
-            OriginHeader::None => return true,
-            OriginHeader::Invalid => return false,
-            OriginHeader::Valid(origin) => origin,
-        };
-        let same = |allowed: &String| origin.eq_ignore_ascii_case(allowed);
-        self.allowed.is_empty() || self.allowed.iter().any(same) || is_own(origin, head)
-    }
-
-    /// The headers by which a browser lets the page of an admitted `Origin` read the answer (Fetch standard, 3.3).
-    pub fn cors(&self, head: &Head) -> Vec<(&'static str, String)> {
-        let OriginHeader::Valid(origin) = OriginHeader::by(head) else { return Vec::new() };
-        if !self.admits(head) {
-            return Vec::new();
+    /// The headers by which a browser lets the page of an `Origin` read the answer (Fetch standard, 3.3): none for a request
+    /// without one. An error is the answer to an `Origin` that no browser sends, or that may not use the bridge; the site's
+    /// own may always.
+    pub fn cors(&self, head: &Head) -> Result<String, Answer> {
+        let Some(sent) = head.first("origin") else { return Ok(String::new()) };
+        let origin = std::str::from_utf8(sent).unwrap_or_default();
+        if !is_null(origin) && normalized(origin).is_none() {
+            return Err(error(
+                400,
+                "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT",
+            ));
         }
-        vec![
-            ("Access-Control-Allow-Origin", origin.to_owned()),
-            ("Vary", "Origin".to_owned()),
-            ("Access-Control-Allow-Credentials", "true".to_owned()),
-            ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS".to_owned()),
-            ("Access-Control-Allow-Headers", allowed_headers(head)),
-            ("Access-Control-Expose-Headers", "X-Session-Id, Retry-After".to_owned()),
-            ("Access-Control-Max-Age", "7200".to_owned()),
-            ("Timing-Allow-Origin", origin.to_owned()),
-        ]
+        let is_listed = self.allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed));
+        if !self.allowed.is_empty() && !is_listed && !is_own(origin, head) {
+            let why =
+                "this Origin may not use the bridge; its operator can add it with --allow-origin";
+            return Err(error(403, why));
+        }
+        let headers = allowed_headers(head);
+        Ok(format!(
+            "Access-Control-Allow-Origin: {origin}\r\n\
+             Vary: Origin\r\n\
+             Access-Control-Allow-Credentials: true\r\n\
+             Access-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n\
+             Access-Control-Allow-Headers: {headers}\r\n\
+             Access-Control-Expose-Headers: X-Session-Id, Retry-After\r\n\
+             Access-Control-Max-Age: 7200\r\n\
+             Timing-Allow-Origin: {origin}\r\n"
+        ))
     }
 
     /// The `Origin` that the upstream sees, and that strict headers compare: the client's; else that of its `Referer`; else
     /// `--origin`, but only where no other site can have made the request.
-    pub fn effective(&self, head: &Head) -> Option<Vec<u8>> {
+    pub fn origin_for_upstream(&self, head: &Head) -> Option<Vec<u8>> {
         if let Some(origin) = head.first("origin") {
             return Some(origin.to_vec());
         }
@@ -90,85 +75,67 @@ impl Origins {
     }
 }
 
-/// Whether the `Origin` header is none that a browser sends: the request is a 400.
-pub fn is_invalid(head: &Head) -> bool {
-    matches!(OriginHeader::by(head), OriginHeader::Invalid)
-}
-
 /// Pages without an origin of their own; a web view calls that of a file `file://`.
 fn is_null(origin: &str) -> bool {
     origin == "null" || origin == "file://"
 }
 
-/// An origin, taken apart (RFC 6454, 6.2).
-#[derive(PartialEq, Eq)]
-struct Parts {
-    scheme: String,
-    host: String,
-    /// Not the default port of the scheme.
-    port: Option<u16>,
+/// An origin in the spelling by which two of them are compared (RFC 6454, 6.2): small letters, no default port.
+pub fn normalized(origin: &str) -> Option<String> {
+    let origin = origin.to_ascii_lowercase();
+    let (scheme, authority) = origin.split_once("://")?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.len() <= SCHEME_MAX
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let (host, port) = host_and_port(authority)?;
+    let port = match (scheme, port) {
+        (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
+        (_, Some(port)) => format!(":{port}"),
+    };
+    is_scheme.then(|| format!("{scheme}://{host}{port}"))
 }
 
-impl Parts {
-    fn of(origin: &str) -> Option<Parts> {
-        let (scheme, authority) = origin.split_once("://")?;
-        let scheme = scheme.to_ascii_lowercase();
-        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
-            && scheme.len() <= SCHEME_MAX
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        // The colons of an IPv6 address are within brackets.
-        let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-        let (host, port) = match colon {
-            Some(at) => (&authority[..at], Some(digits(&authority[at + 1..])?)),
-            None => (authority, None),
-        };
-        let default = match scheme.as_str() {
-            "http" => Some(80),
-            "https" => Some(443),
-            _ => None,
-        };
-        let port = port.filter(|_| port != default);
-        (is_scheme && is_host(host)).then(|| Parts {
-            scheme,
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+/// The host as a browser writes it, and the port, if there is one.
+pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    // The colons of an IPv6 address are within brackets.
+    let colon = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    let (host, port) = match colon {
+        Some(at) => (&authority[..at], Some(port_of(&authority[at + 1..])?)),
+        None => (authority, None),
+    };
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return Some((format!("[{}]", address.parse::<Ipv6Addr>().ok()?), port));
     }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    let is_name = (1..=HOST_MAX).contains(&host.len()) && host.bytes().all(fits);
+    is_name.then(|| (host.to_owned(), port))
 }
 
-fn digits(port: &str) -> Option<u16> {
-    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
-}
-
-fn is_host(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
-    match address {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => (1..=HOST_MAX).contains(&host.len()) && host.bytes().all(is_name),
-    }
+fn port_of(digits: &str) -> Option<u16> {
+    let port = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;
+    port.filter(|port| *port > 0)
 }
 
 /// Whether an origin is that of the site which the request came to, as the browser calls it: by `Host`, or by what a proxy
 /// says of it. A page of another site can set none of these headers.
 fn is_own(origin: &str, head: &Head) -> bool {
-    let Some(origin) = Parts::of(origin) else { return false };
+    let origin = normalized(origin).unwrap_or_default();
     let scheme = list(head, "x-forwarded-proto").next();
     let scheme = scheme.or_else(|| forwarded(head, "proto").next()).unwrap_or("http");
     // Looked at first: there may be thousands of hosts.
-    if !scheme.eq_ignore_ascii_case(&origin.scheme) {
+    if !origin.split_once("://").is_some_and(|(own, _)| own.eq_ignore_ascii_case(scheme)) {
         return false;
     }
     let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
     let mut hosts =
         host.into_iter().chain(list(head, "x-forwarded-host")).chain(forwarded(head, "host"));
-    hosts.any(|host| Parts::of(&format!("{scheme}://{host}")).is_some_and(|own| own == origin))
+    hosts.any(|host| normalized(&format!("{scheme}://{host}")).is_some_and(|own| own == origin))
 }
 
-/// The elements of a comma separated header.
+/// The elements of a comma separated header, without the lines that are no text.
 fn list<'a>(head: &'a Head, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let lines = head.all(name).filter_map(|value| std::str::from_utf8(value).ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim)
+    let lines = head.all(name).filter_map(|line| std::str::from_utf8(line).ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim_ascii)
 }
 
 /// The values of one parameter of `Forwarded` (RFC 7239, 4).
@@ -208,12 +175,12 @@ fn origin_of(url: &[u8]) -> Option<String> {
     let host = authority.rsplit('@').next()?;
     let scheme = scheme.to_ascii_lowercase();
     let origin = format!("{scheme}://{host}");
-    (matches!(scheme.as_str(), "http" | "https") && Parts::of(&origin).is_some()).then_some(origin)
+    (matches!(scheme.as_str(), "http" | "https") && normalized(&origin).is_some()).then_some(origin)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Origins, Parts, allowed_headers, origin_of};
+    use super::{Origins, allowed_headers, normalized, origin_of};
     use crate::gate::Head;
     use crate::testing::fastest;
 
@@ -222,7 +189,7 @@ mod tests {
         let names: Vec<String> = (0..200).map(|n| format!("{n}")).collect();
         let time = |names: &str, again: &str| {
             let again = again.repeat(3_000);
-            let head = Head::with(&format!("Access-Control-Request-Headers: {names},{again}\r\n"));
+            let head = Head::with(format!("Access-Control-Request-Headers: {names},{again}\r\n"));
             fastest(|| assert!(!allowed_headers(&head).is_empty()))
         };
 
@@ -236,15 +203,27 @@ mod tests {
         let origins = Origins { allowed: vec!["http://b".to_owned()], default: None };
         let time = |scheme: &str| {
             let hosts = "c,".repeat(3_500);
-            let head = Head::with(&format!(
+            let head = Head::with(format!(
                 "Origin: http://a\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {hosts}\r\n"
             ));
-            fastest(|| assert!(!origins.admits(&head)))
+            fastest(|| assert!(origins.cors(&head).is_err()))
         };
 
         let (long, short) = (time(&"s".repeat(7_000)), time("http"));
 
         assert!(long < 10 * short, "{long:?}, else {short:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_names_no_host() {
+        let admits = |junk: &[u8]| {
+            let origins = Origins { allowed: vec!["http://b".to_owned()], default: None };
+            let lines = [b"Origin: http://a\r\nX-Forwarded-Host: ", junk, b", a\r\n"];
+            origins.cors(&Head::with(lines.concat())).is_ok()
+        };
+
+        assert!(admits(b"c"));
+        assert!(!admits(b"\xff"));
     }
 
     #[test]
@@ -274,7 +253,7 @@ mod tests {
             "chrome-extension://abcdefghijklmnop",
             &longest,
         ] {
-            assert!(Parts::of(origin).is_some(), "{origin}");
+            assert!(normalized(origin).is_some(), "{origin}");
         }
         let long = format!("https://{}", "a".repeat(254));
         let scheme = format!("{}://a", "a".repeat(65));
@@ -295,14 +274,14 @@ mod tests {
             &long,
             &scheme,
         ] {
-            assert!(Parts::of(none).is_none(), "{none}");
+            assert!(normalized(none).is_none(), "{none}");
         }
     }
 
     #[test]
     fn the_default_port_is_none() {
-        assert!(Parts::of("https://a:443") == Parts::of("HTTPS://A"));
-        assert!(Parts::of("http://a:80") == Parts::of("http://a"));
-        assert!(Parts::of("https://a:80") != Parts::of("https://a"));
+        assert!(normalized("https://a:443") == normalized("HTTPS://A"));
+        assert!(normalized("http://a:80") == normalized("http://a"));
+        assert!(normalized("https://a:80") != normalized("https://a"));
     }
 }

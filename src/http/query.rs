@@ -1,10 +1,10 @@
-//! The query of a request: what the bridge owns of it, and what goes on to the upstream.
+//! The query of a request: what the bridge owns of it ("Channels in the URL" in `src/api.md`), and what goes on.
 
 use crate::frame::{IDENTIFIER_BYTES_MAX, Identifier, quoted};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// Parameters that are for the bridge and go no further.
+/// Parameters that are for the bridge (`ask` reads them) and go no further.
 const OWNED: [&str; 8] =
     ["timeout", "poll-queue", "after", "lastEventId", "padding", "protocol", "seq", "raw"];
 
@@ -13,9 +13,7 @@ const CHANNELS: [&str; 2] = ["channel", "identifier"];
 
 /// The first value of a parameter, decoded.
 pub fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    pairs(query)
-        .find(|(key, _)| key == name)
-        .map(|(_, piece)| decode(piece.split_once('=').map_or("", |(_, v)| v)))
+    pairs(query).find(|(key, ..)| key == name).map(|(_, value, _)| decode(value))
 }
 
 /// What is appended to the upstream's URL: every parameter that is not the bridge's and that `fixed` (the query of
@@ -26,15 +24,16 @@ pub fn passed_on(query: &str, fixed: &str, tunnel: bool) -> String {
     let taken: Vec<String> = names(fixed).collect();
     let owned = |key: &str| OWNED.contains(&key) || !tunnel && CHANNELS.contains(&key);
     let passed = pairs(query)
-        .filter(|(key, piece)| !owned(key) && !names(piece).any(|name| taken.contains(&name)))
-        .map(|(_, piece)| piece);
+        .filter(|(key, _, piece)| !owned(key) && !names(piece).any(|name| taken.contains(&name)))
+        .map(|(_, _, piece)| piece);
     passed.collect::<Vec<_>>().join("&")
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+/// The parameters, each with its key decoded, its value as it came, and both of them as they came.
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str, &str)> {
     query.split('&').filter(|piece| !piece.is_empty()).map(|piece| {
-        let key = piece.split('=').next().unwrap_or(piece);
-        (decode(key), piece)
+        let (key, value) = piece.split_once('=').unwrap_or((piece, ""));
+        (decode(key), value, piece)
     })
 }
 
@@ -56,26 +55,19 @@ fn decode(text: &str) -> Cow<'_, str> {
 
 /// The bytes that a percent-encoded text stands for, and whether each escape in it is whole.
 fn unescape(text: &str) -> (Vec<u8>, bool) {
-    let mut bytes = Vec::with_capacity(text.len());
+    // No `+` is left that could be a sign in front of a digit.
+    let text = text.replace('+', " ");
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
     let mut whole = true;
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        rest = match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                &tail[2..]
-            }
-            (b'+', ..) => {
-                bytes.push(b' ');
-                tail
-            }
-            _ => {
-                whole &= byte != b'%';
-                bytes.push(byte);
-                tail
-            }
+    for piece in pieces {
+        let (byte, rest) = match piece.get(..2).map(|digits| u8::from_str_radix(digits, 16)) {
+            Some(Ok(byte)) => (byte, &piece[2..]),
+            _ => (b'%', piece),
         };
+        whole &= rest.len() < piece.len();
+        bytes.push(byte);
+        bytes.extend_from_slice(rest.as_bytes());
     }
     (bytes, whole)
 }
@@ -86,8 +78,8 @@ pub fn channels(query: &str) -> Result<Vec<Identifier>, String> {
     let mut channels = Vec::new();
     // Looked up: a query has room for some 1,500 of them.
     let mut known = HashSet::new();
-    for (key, piece) in pairs(query).filter(|(key, _)| CHANNELS.contains(&&**key)) {
-        let (bytes, whole) = unescape(piece.split_once('=').map_or("", |(_, value)| value));
+    for (key, value, _) in pairs(query).filter(|(key, ..)| CHANNELS.contains(&&**key)) {
+        let (bytes, whole) = unescape(value);
         let text = String::from_utf8(bytes).ok().filter(|_| whole);
         let text = text.ok_or_else(|| format!("{key}: percent-encode it, as UTF-8"))?;
         let json = match &*key {

@@ -194,10 +194,20 @@ fn a_cgroup_outside_the_namespace_counts_as_the_root() {
 
 #[test]
 fn room_is_what_others_leave() {
+    let group = std::env::temp_dir().join(format!("pids-room-{}", std::process::id()));
+    fs::create_dir_all(&group).unwrap();
+    let room = |max: &str, current: &str| {
+        fs::write(group.join("pids.max"), max).unwrap();
+        fs::write(group.join("pids.current"), current).unwrap();
+        pids_room(std::slice::from_ref(&group))
+    };
+
     assert_eq!(room("100\n", "40\n"), Some(60));
     assert_eq!(room("100\n", ""), Some(100));
     assert_eq!(room("5\n", "40\n"), Some(0));
     assert_eq!(room("max\n", "40\n"), None);
+
+    fs::remove_dir_all(group).unwrap();
 }
 
 #[test]

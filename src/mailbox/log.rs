@@ -1,14 +1,18 @@
-//! The texts of the events that a mailbox keeps, in one piece.
+//! Events whose places follow each other: those that a mailbox keeps, and copies of some of them.
 
 use std::collections::VecDeque;
 
 /// Bytes by which a small log grows: an idle session has one or two events.
 const LOG_STEP: usize = 512;
 
-/// The texts of the kept events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
+/// An event and its place.
+pub type Placed<'a> = (u64, &'a str);
+
+/// The texts of the events, one behind the other: one large allocation, which goes back to the machine whole. An allocation
 /// for each event would lie among those that stay, and pin their pages.
-#[derive(Debug, Default)]
-pub(super) struct Log {
+#[derive(Debug)]
+pub struct Log {
+    oldest: u64,
     text: String,
     /// Bytes at the begin of the text that are forgotten already.
     gone: usize,
@@ -16,20 +20,30 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub fn len(&self) -> usize {
-        self.lengths.len()
+    /// An empty one, with room for so many bytes. The first event will have the place `oldest`.
+    pub fn new(oldest: u64, bytes: usize) -> Log {
+        Log { oldest, text: String::with_capacity(bytes), gone: 0, lengths: VecDeque::new() }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.lengths.is_empty()
+    /// The place of the oldest event, or of the next one where there is none.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    pub fn len(&self) -> usize {
+        self.lengths.len()
     }
 
     pub fn newest(&self) -> Option<usize> {
         self.lengths.back().map(|length| *length as usize)
     }
 
-    /// Adds an event, and returns how long it is.
-    pub fn push(&mut self, parts: &[&str]) -> usize {
+    /// Of the kept events' texts.
+    pub fn bytes(&self) -> usize {
+        self.text.len() - self.gone
+    }
+
+    pub fn push(&mut self, parts: &[&str]) {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         if self.text.len() + length > self.text.capacity() {
             // Not doubled: what is kept is bounded, and the room for it should be near that.
@@ -38,25 +52,26 @@ impl Log {
         parts.iter().for_each(|part| self.text.push_str(part));
         // An event is smaller than `--max-message`, some 16 MiB.
         self.lengths.push_back(u32::try_from(length).unwrap_or(u32::MAX));
-        length
     }
 
-    /// Forgets the oldest event, and returns how long it was.
-    pub fn pop(&mut self) -> Option<usize> {
-        let length = self.lengths.pop_front()? as usize;
-        self.gone += length;
+    /// Forgets the oldest event. Whether there was one.
+    pub fn pop(&mut self) -> bool {
+        let Some(length) = self.lengths.pop_front() else { return false };
+        self.oldest += 1;
+        self.gone += length as usize;
         if self.lengths.is_empty() {
-            *self = Log::default();
+            *self = Log::new(self.oldest, 0);
         } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
             self.text.drain(..self.gone);
             self.gone = 0;
         }
-        Some(length)
+        true
     }
 
-    /// The events behind the first `skipped`.
-    pub fn after(&self, skipped: usize) -> impl Iterator<Item = &str> {
-        let skipped = skipped.min(self.lengths.len());
+    /// The events after the place `cursor`, oldest first.
+    pub fn after(&self, cursor: u64) -> impl Iterator<Item = Placed<'_>> + Clone {
+        let skipped = (cursor + 1).saturating_sub(self.oldest);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.lengths.len());
         // From the nearer end: a listener is nearly always at the newest.
         let lengths = |range: std::ops::Range<usize>| -> usize {
             self.lengths.range(range).map(|length| *length as usize).sum()
@@ -66,10 +81,11 @@ impl Log {
         } else {
             self.text.len() - lengths(skipped..self.lengths.len())
         };
-        self.lengths.range(skipped..).map(move |length| {
+        let placed = (self.oldest + skipped as u64..).zip(self.lengths.range(skipped..));
+        placed.map(move |(place, length)| {
             let start = at;
             at += *length as usize;
-            &self.text[start..at]
+            (place, &self.text[start..at])
         })
     }
 

@@ -11,32 +11,31 @@ pub fn for_argh(args: Vec<String>, flags: &[FlagInfo<'static>]) -> Vec<String> {
     let mut words = Vec::with_capacity(args.len());
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
+        if arg == "--" {
+            words.push(arg);
+            words.extend(args);
+            break;
+        }
         let (name, value) = match arg.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
+            Some((name, value)) => (name, Some(value.to_owned())),
             None => (arg.as_str(), None),
         };
         let Some(flag) = flags.iter().find(|flag| is_spelling_of(name, flag)) else {
-            let is_end_of_options = arg == "--";
             words.push(arg);
-            if is_end_of_options {
-                words.extend(args.by_ref());
-            }
             continue;
         };
         if ["--help", "--version"].contains(&flag.long) {
             return vec![flag.long.to_owned()];
         }
-        match (&flag.kind, value) {
+        match (&flag.kind, value.as_deref()) {
+            (FlagInfoKind::Option { .. }, _) => {
+                words.push(flag.long.to_owned());
+                words.extend(value.or_else(|| args.next()));
+            }
             // A switch that is said to be off is one that is not there.
             (FlagInfoKind::Switch, Some("false" | "0")) => {}
             (FlagInfoKind::Switch, Some("true" | "1") | None) => words.push(flag.long.to_owned()),
             (FlagInfoKind::Switch, Some(value)) => words.push(format!("{}={value}", flag.long)),
-            (FlagInfoKind::Option { .. }, Some(value)) => {
-                words.extend([flag.long.to_owned(), value.to_owned()]);
-            }
-            (FlagInfoKind::Option { .. }, None) => {
-                words.extend(std::iter::once(flag.long.to_owned()).chain(args.next()));
-            }
         }
     }
     words
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_stays_as_it_is() {
+    fn what_is_no_known_option_stays_as_it_is() {
         assert_eq!(evened_out(&["-rl", "-listem=1", "x"]), ["-rl", "-listem=1", "x"]);
     }
 }

@@ -5,6 +5,7 @@
 //! Never: guesses. A value is taken as it is or refused.
 
 use crate::gate::Address;
+use crate::http;
 use crate::tcp::SOCKET_PATH_MAX;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -24,17 +25,14 @@ pub fn address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path);
     }
-    let wrong = |why| Err(format!("{why}, use host:port, :port, [::1]:port or unix:/path"));
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return wrong("is no address");
-    };
-    let Some(port) = digits(port).and_then(|port| port.parse().ok()) else {
-        return wrong("has no port from 0 to 65535");
-    };
+    let wrong = |why| format!("{why}, use host:port, :port, [::1]:port or unix:/path");
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("is no address"))?;
+    let port = digits(port).and_then(|port| port.parse().ok());
+    let port = port.ok_or_else(|| wrong("has no port from 0 to 65535"))?;
     match host_of(host) {
         Some(host) => Ok(Address::Tcp { host: host.to_owned(), port }),
-        None if host.contains(':') => wrong("has an IPv6 address that needs brackets"),
-        None => wrong("has no host name or address that could be one"),
+        None if host.contains(':') => Err(wrong("has an IPv6 address that needs brackets")),
+        None => Err(wrong("has no host name or address that could be one")),
     }
 }
 
@@ -50,58 +48,35 @@ fn socket_path(path: &str) -> Result<Address, String> {
 
 /// The host as the system takes it: brackets of an IPv6 address gone. Empty: all interfaces.
 fn host_of(host: &str) -> Option<&str> {
-    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return v6.parse::<Ipv6Addr>().is_ok().then_some(v6);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok().then_some(v6),
+        None => host.bytes().all(fits).then_some(host),
     }
-    is_name(host).then_some(host)
-}
-
-fn is_name(host: &str) -> bool {
-    host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 /// `http(s)://host[:port]`, given back as a browser serialises it (RFC 6454, 6.2): lower case,
 /// without the port that the scheme has anyway.
 pub fn origin(text: &str) -> Result<String, String> {
-    let wrong = |why| Err(format!("{why}, use http://host, https://host or https://host:port"));
+    let wrong = |why| format!("{why}, use http://host, https://host or https://host:port");
     let lower = text.to_ascii_lowercase();
-    let Some((scheme @ ("http" | "https"), rest)) = lower.split_once("://") else {
-        return wrong("is no origin of a web page");
+    let Some(("http" | "https", rest)) = lower.split_once("://") else {
+        return Err(wrong("is no origin of a web page"));
     };
-    if rest.ends_with('/') && rest.matches('/').count() == 1 {
-        return wrong("ends with a slash, which no browser sends in an Origin");
+    if let Some((_, "")) = rest.split_once('/') {
+        return Err(wrong("ends with a slash, which no browser sends in an Origin"));
     }
     if rest.contains(['/', '?', '#']) {
-        return wrong("has a path, which no browser sends in an Origin");
+        return Err(wrong("has a path, which no browser sends in an Origin"));
     }
-    let Some((host, port)) = host_and_port(rest) else {
-        return wrong("has no host and port that could be those of an Origin");
-    };
-    match (scheme, port) {
-        (_, None) | ("http", Some(80)) | ("https", Some(443)) => Ok(format!("{scheme}://{host}")),
-        (_, Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
-    }
-}
-
-fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
-    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
-    let (host, port) = match colon {
-        Some(colon) => (&text[..colon], Some(digits(&text[colon + 1..])?.parse().ok()?)),
-        None => (text, None),
-    };
-    let name = host_of(host).filter(|name| !name.is_empty() && port != Some(0))?;
-    match name.parse::<Ipv6Addr>() {
-        Ok(v6) => Some((format!("[{v6}]"), port)),
-        Err(_) => Some((name.to_owned(), port)),
-    }
+    let no_host = || wrong("has no host and port that could be those of an Origin");
+    http::normalized(&lower).ok_or_else(no_host)
 }
 
 /// What a `Host` header may say: a name or an address, and a port where it is not the usual one.
 pub fn host(text: &str) -> Result<String, String> {
-    match host_and_port(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("is no name for a Host header, use host or host:port".to_owned()),
-    }
+    let known = http::host_and_port(text).map(|_| text.to_owned());
+    known.ok_or("is no name for a Host header, use host or host:port".to_owned())
 }
 
 /// `250ms`, `30s`, `5m`, `1h`, `1m30s`; above zero, at most 365 days.
@@ -121,12 +96,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A whole number from 1 up.
 pub fn count(text: &str) -> Result<usize, String> {
     number(text, "is no whole number in digits, use 1 or more")
 }
 
-/// Plain bytes, from 1 up.
 pub fn bytes(text: &str) -> Result<usize, String> {
     number(text, "is no number of bytes in plain digits, use 1 or more, 1048576 for 1 MiB")
 }

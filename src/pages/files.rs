@@ -4,39 +4,44 @@
 //! Never: opens a file. They are in the binary.
 
 use crate::gate::{Answer, Head};
+use std::hash::{DefaultHasher, Hasher};
 
-/// A page that has the old one for so long after an upgrade works: the API is the same.
+/// For ten minutes after an upgrade pages may run the old transport, which works: the API is the same.
 const CACHED: &str = "public, max-age=600";
 
-/// The page that tries the transport runs one that fits it.
+/// Asked for again each time, so that the page and its scripts are of one version.
 const CHECKED: &str = "no-cache";
 
 /// The page loads its own files and connects: to its bridge, and to the WebSocket that is typed in.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What makes a module of the transport: it replaces nothing, and its bridge is where it came from. By the name of this
-/// function, which is there before the rest runs, the script knows that it was meant to be a module.
-const EXPORT: &str = "export default function bridgeClient(settings) {
-  return bridgeWebSocket({ bridge: new URL(\"..\", import.meta.url).href, ...settings })
-}
-";
-
-/// The file at this path, if there is one: 304 to a browser that has it.
+/// The file at this path, if there is one: 304 to a browser that has it, with the headers that a cache updates its copy with
+/// (RFC 9110, 15.4.5).
 pub fn file(path: &str, head: &Head, demo: bool) -> Option<Answer> {
     let answer = match path {
-        "/-/" => html(&offered(include_str!("try.html"), demo), env!("CARGO_PKG_VERSION")),
+        "/-/" => {
+            let page = offered(include_str!("try.html"), demo);
+            body("text/html", CHECKED, page.replace("VERSION", env!("CARGO_PKG_VERSION")))
+                .with("Content-Security-Policy", POLICY)
+                .with("Referrer-Policy", "same-origin")
+        }
         "/-/try.css" => body("text/css", CHECKED, include_str!("try.css")),
         "/-/try.js" => body("text/javascript", CHECKED, include_str!("try.js")),
         "/-/get.js" => body("text/javascript", CHECKED, include_str!("get.js")),
         "/-/log.js" => body("text/javascript", CHECKED, include_str!("log.js")),
         "/-/client.js" => script(include_str!("client.js")),
-        "/-/client.mjs" => script([include_str!("client.js"), EXPORT].concat()),
+        // A module: it replaces nothing, and its bridge is where it came from. By the name of the function that it exports, which
+        // is there before the rest runs, the script knows that it was meant to be one.
+        "/-/client.mjs" => script(concat!(include_str!("client.js"), include_str!("export.js"))),
         _ => return None,
     };
     // Else a shared cache gives what it got without CORS headers to a page that needs them.
     let vary = if head.first("origin").is_none() { answer.with("Vary", "Origin") } else { answer };
-    Some(unless_there(vary, head))
+    let tag = etag(&vary.body);
+    let there = has_tag(head, &tag);
+    let answer = vary.with("ETag", tag);
+    Some(if there { Answer { status: 304, body: Vec::new(), ..answer } } else { answer })
 }
 
 /// Without `--demo` no channel is offered that only `--demo` has.
@@ -44,14 +49,8 @@ fn offered(page: &str, demo: bool) -> String {
     page.split_inclusive('\n').filter(|line| demo || !line.contains("class=\"demo")).collect()
 }
 
-fn html(page: &str, version: &str) -> Answer {
-    body("text/html", CHECKED, page.replace("VERSION", version))
-        .with("Content-Security-Policy", POLICY)
-        .with("Referrer-Policy", "same-origin")
-}
-
-/// The transport is for the pages of other origins too, also for those that load nothing which does not say so, and
-/// they may see over which HTTP it came: by that it knows how many requests it can hold open.
+/// Pages of other origins load the transport too, also those whose COEP demands a CORP header. With `Timing-Allow-Origin`
+/// it sees the version of HTTP, and by that knows how many requests it can hold open.
 fn script(source: impl Into<String>) -> Answer {
     body("text/javascript", CACHED, source)
         .with("Cross-Origin-Resource-Policy", "cross-origin")
@@ -59,38 +58,26 @@ fn script(source: impl Into<String>) -> Answer {
 }
 
 fn body(kind: &str, cache: &str, text: impl Into<String>) -> Answer {
-    let text = text.into();
     Answer::new(200)
         .with("Content-Type", format!("{kind}; charset=utf-8"))
         .with("Cache-Control", cache)
-        .with("ETag", etag(text.as_bytes()))
         .with("X-Content-Type-Options", "nosniff")
-        .body(text)
+        .body(text.into())
 }
 
-/// A weak tag, for a proxy that compresses makes a strong one weak (RFC 9110, 8.8.1). FNV-1a: two versions of one file
-/// must differ, and there is nothing to gain by making them equal.
+/// A weak tag, for a proxy that compresses makes a strong one weak (RFC 9110, 8.8.1). Two versions of one file must differ,
+/// and there is nothing to gain by making them equal.
 fn etag(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("W/\"{hash:016x}\"")
-}
-
-/// A 304 has the headers that a cache updates its copy with, and no body (RFC 9110, 15.4.5).
-fn unless_there(answer: Answer, head: &Head) -> Answer {
-    let tag = answer.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| tag.as_str());
-    let there = head.all("if-none-match").any(|tags| has_tag(tags, tag.unwrap_or_default()));
-    if there { Answer { status: 304, body: Vec::new(), ..answer } } else { answer }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    format!("W/\"{:016x}\"", hasher.finish())
 }
 
 /// Compared weakly (RFC 9110, 13.1.2). None of our tags has a comma.
-fn has_tag(tags: &[u8], ours: &str) -> bool {
-    let bare = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let ours = bare(ours.as_bytes());
-    tags.split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|tag| tag == b"*" || bare(tag) == ours)
+fn has_tag(head: &Head, ours: &str) -> bool {
+    let ours = ours.trim_start_matches("W/").as_bytes();
+    let mut tags = head.list("if-none-match");
+    tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == ours)
 }
 
 #[cfg(test)]
@@ -116,11 +103,12 @@ mod tests {
     #[test]
     fn tags_are_compared_weakly() {
         let ours = etag(b"text");
+        let has = |tags: &str| has_tag(&Head::with(format!("If-None-Match: {tags}\r\n")), &ours);
 
-        assert!(has_tag(ours.as_bytes(), &ours));
-        assert!(has_tag(format!("\"a\", {}", &ours[2..]).as_bytes(), &ours));
-        assert!(has_tag(b"*", &ours));
-        assert!(!has_tag(b"\"a\", W/\"b\"", &ours));
+        assert!(has(&ours));
+        assert!(has(&format!("\"a\", {}", &ours[2..])));
+        assert!(has("*"));
+        assert!(!has("\"a\", W/\"b\""));
         assert_ne!(etag(b"texts"), ours);
     }
 }

@@ -1,11 +1,16 @@
 //! `/metrics`: Prometheus' text format, version 0.0.4.
 //!
 //! Names are Prometheus' own for a process (`process_…`), else `actioncable_…`; sums end in `_total`, units are bytes and
-//! seconds. The samples of one metric may be added up.
+//! seconds.
 
 use crate::memory::Held;
 use crate::session::Table;
 use std::fs;
+
+/// Fields of /proc/self/stat (proc(5)); the last one counts from the start of the machine.
+const USER: usize = 14;
+const SYSTEM: usize = 15;
+const STARTED: usize = 22;
 
 /// Everything that is counted, in the words of `metrics.txt`. No label ever holds what a client sent.
 pub fn text(table: &Table) -> String {
@@ -16,7 +21,7 @@ pub fn text(table: &Table) -> String {
     });
     // What the kernel tells of this process; 0 where there is no /proc.
     let file = |path| fs::read_to_string(path).unwrap_or_default();
-    let (status, ticks) = (file("/proc/self/status"), ticks(&file("/proc/self/stat")));
+    let (status, stat) = (file("/proc/self/status"), file("/proc/self/stat"));
     let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     format!(
         include_str!("metrics.txt"),
@@ -47,8 +52,9 @@ pub fn text(table: &Table) -> String {
         // One of them is the folder that is being read.
         descriptors = descriptors.saturating_sub(1),
         resident = number_after(&status, "VmRSS:") * 1024,
-        cpu = seconds(ticks.user + ticks.system),
-        started = number_after(&file("/proc/stat"), "btime") as f64 + seconds(ticks.started),
+        cpu = seconds(ticks(&stat, USER) + ticks(&stat, SYSTEM)),
+        started =
+            number_after(&file("/proc/stat"), "btime") as f64 + seconds(ticks(&stat, STARTED)),
         version = env!("CARGO_PKG_VERSION"),
     )
 }
@@ -58,22 +64,11 @@ fn number_after(file: &str, key: &str) -> u64 {
     rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Times of /proc/self/stat, in hundredths of a second (USER_HZ).
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Ticks {
-    user: u64,
-    system: u64,
-    /// Since the machine started.
-    started: u64,
-}
-
-/// The 14th, 15th and 22nd field. The second one, the program's name, may hold anything and ends with the last parenthesis.
-fn ticks(stat: &str) -> Ticks {
+/// A time of /proc/self/stat by the number of its field, in hundredths of a second (USER_HZ). The second field, the program's
+/// name, may hold anything and ends with the last parenthesis.
+fn ticks(stat: &str, field: usize) -> u64 {
     let third = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<u64> =
-        third.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
-    Ticks { user: field(14), system: field(15), started: field(22) }
+    third.split_whitespace().nth(field - 3).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
 fn seconds(ticks: u64) -> f64 {
@@ -88,12 +83,12 @@ mod tests {
     fn the_times_are_found_behind_any_name() {
         let stat = "1 (a) b (c)) S 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23";
 
-        assert_eq!(ticks(stat), Ticks { user: 14, system: 15, started: 22 });
+        assert_eq!([USER, SYSTEM, STARTED].map(|field| ticks(stat, field)), [14, 15, 22]);
     }
 
     #[test]
     fn what_the_kernel_does_not_tell_is_0() {
         assert_eq!(number_after("", "Threads:"), 0);
-        assert_eq!(ticks(""), Ticks::default());
+        assert_eq!(ticks("", USER), 0);
     }
 }

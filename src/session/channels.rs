@@ -1,4 +1,5 @@
-//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does.
+//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does ("Subscriptions" in
+//! `src/api.md`).
 //!
 //! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.
@@ -31,7 +32,8 @@ const REPEAT_MAX: Duration = Duration::from_secs(10);
 /// How long an `unsubscribe` waits for the answer to the `subscribe` before it. Rails never answers one for an unknown channel.
 const UNSUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-pub enum Request {
+/// An item of a POST.
+pub enum Item {
     Subscribe(Identifier),
     Unsubscribe(Identifier),
     /// The object to be sent, its text unchanged.
@@ -102,6 +104,8 @@ fn position_of<'a>(
 ) -> Option<usize> {
     let same = identifiers.clone().position(|identifier| identifier.is(echo));
     same.or_else(|| {
+        // Where there are none it is not parsed.
+        identifiers.clone().next()?;
         let named = echo.identifier()?;
         identifiers.position(|identifier| *identifier == named)
     })
@@ -120,15 +124,16 @@ pub struct Channels {
     held_bytes: usize,
 }
 
-type ItemResult = Result<String, (String, Option<String>)>;
+/// The `chan_id`; or a sentence for the client, and the `chan_id` if there is one.
+pub type ItemResult = Result<String, (String, Option<String>)>;
 
-impl Request {
+impl Item {
     /// What it may take of the memory, about: a `send` is quoted.
     pub fn bytes(&self) -> usize {
         match self {
-            Request::Subscribe(identifier) => identifier.bytes(),
-            Request::Unsubscribe(_) => 0,
-            Request::Send(_, data) => 2 * data.len(),
+            Item::Subscribe(identifier) => identifier.bytes(),
+            Item::Unsubscribe(_) => 0,
+            Item::Send(_, data) => 2 * data.len(),
         }
     }
 }
@@ -185,16 +190,6 @@ impl Channels {
         }
     }
 
-    /// The answer to the `subscribe` of a channel that is leaving, if it is one.
-    fn answers_leaving(&mut self, echo: Echo<'_>, confirmed: bool, out: &mut Effects<'_>) -> bool {
-        if self.leaving.is_empty() {
-            return false;
-        }
-        let at = position_of(self.leaving.iter().map(|leaving| &leaving.identifier), echo);
-        at.into_iter().for_each(|at| self.leave(at, confirmed, out));
-        at.is_some()
-    }
-
     /// The `chan_id`s of the confirmed and the pending ones, as a JSON array.
     pub fn ids_json(&self) -> String {
         let wanted = self.channels.iter().filter(|channel| channel.state != ChannelState::Rejected);
@@ -233,39 +228,32 @@ impl Channels {
         }
     }
 
-    pub fn confirm(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
-        if self.answers_leaving(echo, true, out) {
-            return;
+    /// The upstream answers a `subscribe`.
+    pub fn answered(&mut self, echo: Echo<'_>, confirmed: bool, out: &mut Effects<'_>) {
+        let leaving = self.leaving.iter().map(|leaving| &leaving.identifier);
+        if let Some(at) = position_of(leaving, echo) {
+            return self.leave(at, confirmed, out);
         }
         let Some(at) = self.find_echo(echo) else {
             // The answer came too late: the upstream must not go on sending what is not wanted any more.
-            if let Some(identifier) = echo.identifier() {
+            if let Some(identifier) = echo.identifier().filter(|_| confirmed) {
                 out.command(identifier.unsubscribe());
             }
             return;
         };
+        let state = if confirmed { ChannelState::Connected } else { ChannelState::Rejected };
         self.channels[at].asked = None;
-        if self.channels[at].state != ChannelState::Connected {
-            self.channels[at].state = ChannelState::Connected;
-            self.tell(out, "connected", at, "{}");
-            let held = self.drop_held(at);
-            out.outbox.extend(held);
-        }
-    }
-
-    pub fn reject(&mut self, echo: Echo<'_>, out: &mut Effects<'_>) {
-        if self.answers_leaving(echo, false, out) {
+        if std::mem::replace(&mut self.channels[at].state, state) == state {
             return;
         }
-        let Some(at) = self.find_echo(echo) else { return };
-        self.channels[at].asked = None;
-        if self.channels[at].state != ChannelState::Rejected {
-            self.channels[at].state = ChannelState::Rejected;
-            let unsent = self.drop_held(at).len();
-            match unsent {
-                0 => self.tell(out, "rejected", at, "{}"),
-                _ => self.tell(out, "rejected", at, &format!(r#"{{}},"unsent":{unsent}"#)),
+        let held = self.drop_held(at);
+        match held.len() {
+            _ if confirmed => {
+                self.tell(out, "connected", at, "{}");
+                out.outbox.extend(held);
             }
+            0 => self.tell(out, "rejected", at, "{}"),
+            unsent => self.tell(out, "rejected", at, &format!(r#"{{}},"unsent":{unsent}"#)),
         }
     }
 

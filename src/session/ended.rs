@@ -1,10 +1,10 @@
-//! What is remembered of sessions that were ended for good, for clients that come back to one of them.
+//! What is remembered of sessions that were ended for good, for clients that come back to one of them ("Ending" in
+//! `src/api.md`).
 //!
 //! Owns: their event ids, what they were told at last, and a hash of the credentials that were refused; each for a while.
 //! Never: knows a living session, or keeps a cookie.
 //! At the limit: as many as there may be sessions; then the oldest is forgotten, and its client opens a new one.
 
-use super::join::Fingerprint;
 use crate::memory::{Budget, Held, Share};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ const OVERHEAD: usize = 200;
 pub(super) struct Ended {
     /// A hash of its path.
     pub path: u64,
-    pub refused: Fingerprint,
+    /// A hash of the credentials.
+    pub refused: u64,
     pub reason: String,
     /// A tunnel's, as JSON.
     pub close: Option<String>,
@@ -54,7 +55,11 @@ impl EndedSessions {
         }
     }
 
+    /// Only the first end counts.
     pub fn remember(&mut self, secret: u128, ended: Ended) {
+        if self.by_secret.contains_key(&secret) {
+            return;
+        }
         self.bytes += ended.bytes();
         while self.order.len() >= self.max || !self.share.try_set(self.bytes) {
             let Some(oldest) = self.order.pop_front() else { break };
@@ -80,15 +85,9 @@ impl EndedSessions {
     }
 
     /// Why the managed session of this event id was ended, unless the client shows other credentials than were refused.
-    pub fn reason(
-        &self,
-        secret: u128,
-        path: u64,
-        shown: &Fingerprint,
-        now: Instant,
-    ) -> Option<&str> {
+    pub fn reason(&self, secret: u128, path: u64, login: u64, now: Instant) -> Option<&str> {
         let ended = self.find(secret, path, now).filter(|ended| ended.close.is_none())?;
-        (ended.refused.login() == shown.login()).then_some(&*ended.reason)
+        (ended.refused == login).then_some(&*ended.reason)
     }
 
     /// The close of the tunnel with this event id; without one, of the last tunnel of this path.
@@ -110,21 +109,18 @@ impl EndedSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Credentials;
     use crate::testing::fastest;
-    use std::collections::hash_map::RandomState;
     use std::time::Duration;
 
     const LOOK_UPS: u128 = 2_000;
 
-    fn fingerprint() -> Fingerprint {
-        Fingerprint::of(&Credentials::default(), &RandomState::new())
-    }
+    /// A hash of the credentials that were shown.
+    const LOGIN: u64 = 7;
 
-    fn with(count: u128, shown: Fingerprint, now: Instant) -> EndedSessions {
+    fn with(count: u128, now: Instant) -> EndedSessions {
         let mut sessions = EndedSessions::new(1 << 20, &Budget::new(1 << 30));
         for secret in 0..count {
-            let (path, refused, reason) = (secret as u64, shown, String::new());
+            let (path, refused, reason) = (secret as u64, LOGIN, String::new());
             let until = now + Duration::from_secs(60);
             let close = (secret % 2 == 1).then(String::new);
             sessions.remember(secret, Ended { path, refused, reason, close, until });
@@ -132,23 +128,39 @@ mod tests {
         sessions
     }
 
-    fn time_of(sessions: &EndedSessions, shown: Fingerprint, now: Instant) -> Duration {
+    fn time_of(sessions: &EndedSessions, now: Instant) -> Duration {
         fastest(|| {
             for secret in 0..LOOK_UPS {
                 let path = secret as u64;
-                assert_eq!(sessions.reason(secret, path, &shown, now).is_some(), secret % 2 == 0);
+                assert_eq!(sessions.reason(secret, path, LOGIN, now).is_some(), secret % 2 == 0);
                 assert_eq!(sessions.close(None, path, now).is_some(), secret % 2 == 1);
             }
         })
     }
 
     #[test]
-    fn among_a_hundred_times_as_many_one_is_found_as_soon() {
-        let (shown, now) = (fingerprint(), Instant::now());
-        let few = with(LOOK_UPS, shown, now);
-        let many = with(100 * LOOK_UPS, shown, now);
+    fn one_that_is_remembered_twice_is_counted_once() {
+        let (budget, now) = (Budget::new(1 << 30), Instant::now());
+        let mut sessions = EndedSessions::new(10, &budget);
 
-        let (among_few, among_many) = (time_of(&few, shown, now), time_of(&many, shown, now));
+        for reason in ["x".repeat(10_000), "y".repeat(10_000)] {
+            let until = now + Duration::from_secs(60);
+            sessions.remember(1, Ended { path: 2, refused: LOGIN, reason, close: None, until });
+        }
+
+        let held = budget.held();
+        sessions.forget_expired(now);
+        assert_eq!(budget.held(), held);
+        assert!(sessions.reason(1, 2, LOGIN, now).unwrap().starts_with('x'));
+    }
+
+    #[test]
+    fn among_a_hundred_times_as_many_one_is_found_as_soon() {
+        let now = Instant::now();
+        let few = with(LOOK_UPS, now);
+        let many = with(100 * LOOK_UPS, now);
+
+        let (among_few, among_many) = (time_of(&few, now), time_of(&many, now));
 
         assert!(among_many < 20 * among_few, "{among_few:?}, then {among_many:?}");
     }

@@ -1,9 +1,9 @@
 //! What is asked of the table of sessions, by what rules, and the reasons for a no.
 
 use super::EndReason;
-use super::listeners::Kind;
 use crate::frame::Identifier;
 use crate::mailbox::Bounds;
+pub use crate::tcp::ListenerClient;
 use crate::upstream::Handshake;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -15,21 +15,30 @@ pub struct Rules {
     /// `-r`: any number of streams share a session.
     pub reuse: bool,
     pub strict_headers: bool,
-    /// How long a session outlives a poll.
-    pub session: Duration,
+    /// `-S`: how long a session outlives a poll.
+    pub poll_window: Duration,
     /// How long a session outlives a stream.
     pub resume_window: Duration,
     pub bounds: Bounds,
     pub channels_max: usize,
     pub sessions_max: usize,
-    /// Bytes that all sessions keep together.
+    /// Bytes that clients and the upstream may make the process hold.
     pub memory_max: usize,
+}
+
+impl Rules {
+    /// How long a session outlives a listener.
+    pub(super) fn outlives(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Stream => self.resume_window,
+            Kind::Poll => self.poll_window,
+        }
+    }
 }
 
 /// One request for a session, whatever its method.
 pub struct JoinRequest {
     pub path: String,
-    pub credentials: Credentials,
     /// Where its listener wants to go on.
     pub start: Start,
     /// What joins: a GET for SSE, or anything else.
@@ -41,8 +50,15 @@ pub struct JoinRequest {
     pub queue: Option<usize>,
     /// The channels of a GET's URL, subscribed when it opens or joins a session without resuming.
     pub channels: Vec<Identifier>,
-    /// What a session that it opens shakes hands with.
+    /// What it shows, and what a session that it opens shakes hands with.
     pub handshake: Handshake,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Stream,
+    /// Or a POST that opens a session for polls to come.
+    Poll,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,89 +77,48 @@ impl Start {
         let (secret, place) = text.split_once('.')?;
         let wellformed = secret.len() == 32
             && secret.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && !place.is_empty()
             && place.bytes().all(|byte| byte.is_ascii_digit());
         let secret = u128::from_str_radix(secret, 16).ok().filter(|_| wellformed)?;
         Some(Start::Event { secret, place: place.parse().ok()? })
     }
-
-    /// Whether a listener has been here before.
-    pub(super) fn resumes(self) -> bool {
-        !matches!(self, Start::Fresh | Start::Number(0))
-    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Credentials {
-    pub cookie: Option<Vec<u8>>,
-    pub authorization: Option<Vec<u8>>,
-    /// What of its query is handed on to the upstream.
-    pub query: String,
-    /// After the rules by which a missing `Origin` is derived.
-    pub origin: Option<Vec<u8>>,
-}
-
-/// Hashes of credentials, under keys of this process: to see whether two are the same, without keeping them.
+/// Hashes of what a request shows, under keys of this process: to see whether two are the same, without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     pub cookie: u64,
-    pub authorization: u64,
-    pub query: u64,
     pub origin: u64,
-}
-
-impl Credentials {
-    /// Puts what is shown in the place of what an older request showed. What is not shown stays.
-    pub(super) fn renew(&self, handshake: &mut Handshake) {
-        for (name, shown) in [("Cookie", &self.cookie), ("Authorization", &self.authorization)] {
-            if let Some(value) = shown {
-                handshake.headers.retain(|(header, _)| !header.eq_ignore_ascii_case(name));
-                handshake.headers.push((name.to_owned(), value.clone()));
-            }
-        }
-        if !self.query.is_empty() {
-            handshake.query.clone_from(&self.query);
-        }
-    }
+    /// All but the `Origin`: what an application goes by.
+    pub login: u64,
 }
 
 impl Fingerprint {
-    pub fn of(credentials: &Credentials, keys: &RandomState) -> Fingerprint {
-        let Credentials { cookie, authorization, query, origin } = credentials;
-        Fingerprint {
-            cookie: keys.hash_one(cookie),
-            authorization: keys.hash_one(authorization),
-            query: keys.hash_one(query),
-            origin: keys.hash_one(origin),
-        }
-    }
-
-    /// All but the `Origin`: what an application goes by.
-    pub fn login(&self) -> [u64; 3] {
-        [self.cookie, self.authorization, self.query]
-    }
-
-    /// Takes over what `newer` is the print of, where `shown` has it.
-    pub fn renew(&mut self, newer: &Fingerprint, shown: &Credentials) {
-        if shown.cookie.is_some() {
-            self.cookie = newer.cookie;
-        }
-        if shown.authorization.is_some() {
-            self.authorization = newer.authorization;
-        }
-        if !shown.query.is_empty() {
-            self.query = newer.query;
-        }
+    pub fn of(handshake: &Handshake, keys: &RandomState) -> Fingerprint {
+        let [cookie, authorization, origin] = ["Cookie", "Authorization", "Origin"].map(|name| {
+            let of_this_name = handshake.headers.iter().filter(|(header, _)| is(header, name));
+            keys.hash_one(of_this_name.map(|(_, value)| value).collect::<Vec<_>>())
+        });
+        let login = keys.hash_one((cookie, authorization, &handshake.query));
+        Fingerprint { cookie, origin, login }
     }
 }
 
-/// The connection of a listener's client, to be seen and ended from another thread.
-pub trait ClientConnection: Send + Sync {
-    /// Whether the client has closed it, or it is over. Never waits.
-    fn has_left(&self) -> bool;
+/// Puts the credentials that a newer request shows in the place of those of an older one. What it does not show stays.
+pub(super) fn renew(handshake: &mut Handshake, newer: &Handshake) {
+    for name in ["Cookie", "Authorization"] {
+        let shown: Vec<_> = newer.headers.iter().filter(|(header, _)| is(header, name)).collect();
+        if !shown.is_empty() {
+            handshake.headers.retain(|(header, _)| !is(header, name));
+            handshake.headers.extend(shown.into_iter().cloned());
+        }
+    }
+    if !newer.query.is_empty() {
+        handshake.query.clone_from(&newer.query);
+    }
+}
 
-    /// Ends it: a write that is stuck ends at once.
-    fn cut(&self);
+fn is(header: &str, name: &str) -> bool {
+    header.eq_ignore_ascii_case(name)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +135,12 @@ pub enum SessionError {
     EndedForGood(String),
     /// No living tunnel can go on from there. The `close` that ended it, as JSON, if that is known.
     Gone(Option<String>),
+    /// This POST of a tunnel is not the next one, which is number `expected`.
+    Skips {
+        expected: u64,
+    },
+    /// The upstream reads no frames at the moment.
+    Busy,
     /// A tunnel was asked for and a managed session is there, or the other way round.
     WrongKind,
     /// The channels in its URL cannot be had; the sentence says why.
@@ -173,11 +154,10 @@ impl SessionError {
     /// What a request is told that waited for this session.
     pub(super) fn of(reason: EndReason) -> SessionError {
         match reason {
-            EndReason::RefusedUpstream(why) => SessionError::RefusedUpstream(why),
-            EndReason::Failed(why) => SessionError::Failed(why),
+            EndReason::NotOpened(error) => error,
             EndReason::Drained => SessionError::Draining,
             EndReason::ForGood { reason, .. } => SessionError::EndedForGood(reason),
-            EndReason::Unused => {
+            EndReason::Dropped(_) => {
                 let why = "the session was replaced by a newer one, try again";
                 SessionError::Failed(why.to_owned())
             }

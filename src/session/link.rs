@@ -1,10 +1,10 @@
-//! What the upstream's thread tells a session, and what that means for it.
+//! What the upstream's thread tells a session, and what that means for it ("The upstream goes away" in `src/api.md`).
 //!
 //! Owns: which end of an attempt or of a link is the end of the session.
 //! Never: waits; what is to go up is written by `flush`, on the same thread.
 
-use super::{EndReason, FirstAttempt, Mode, Phase, Session, State};
-use crate::frame::Frame;
+use super::{EndReason, Kind, Phase, Session, SessionError, State};
+use crate::frame::{Frame, is_ping};
 use crate::mailbox::Notice;
 use crate::memory::{Held, Share};
 use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
@@ -21,7 +21,7 @@ impl LinkHandler for Session {
     }
 
     fn incoming(&self) -> Share {
-        self.budget.share(Held::Incoming)
+        self.table.budget.share(Held::Incoming)
     }
 
     fn up(&self, link: Arc<Link>) {
@@ -31,57 +31,51 @@ impl LinkHandler for Session {
         }
         state.open(self);
         state.denied_since = None;
-        let protocol = link.protocol().unwrap_or_default().to_owned();
-        state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.protocol.clone_from(&protocol));
+        if let Some(tunnel) = &mut state.tunnel {
+            tunnel.protocol = link.protocol().unwrap_or_default().to_owned();
+        }
         state.link = Some(link);
         if state.away.take().is_some() {
             let data = format!(r#"{{"type":"connected","session_id":"{}"}}"#, self.id);
             state.announce(Notice { name: Some("upstream"), data: data.into() });
         }
-        if let Some((channels, mut out)) = state.effects(self) {
-            channels.welcomed(&mut out);
-        }
+        let (channels, mut out) = state.effects(self);
+        channels.welcomed(&mut out);
         drop(state);
         self.flush();
     }
 
     fn text(&self, text: &str, frame: Option<Frame<'_>>) {
-        self.stats.received.add(1);
-        self.stats.received_bytes.add(text.len() as u64);
+        let stats = &self.table.stats;
+        stats.received.add(1);
+        stats.received_bytes.add(text.len() as u64);
         let mut state = self.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             return;
         }
-        let skipped = match frame {
-            Some(frame) => {
-                self.on_cable_frame(&mut state, frame);
-                false
-            }
-            None => !state.carry(text),
-        };
-        let has_commands = !state.outbox.is_empty();
-        drop(state);
-        if skipped {
-            self.end_skipping();
+        match frame {
+            Some(frame) => self.on_cable_frame(&mut state, frame),
+            None if is_ping(text) => state.mailbox.tell(&Notice { name: None, data: text.into() }),
+            None => state.mailbox.push(&[text]),
         }
+        let has_commands = !state.outbox.is_empty();
+        self.end_if_skipped(state);
         if has_commands {
             self.flush();
         }
     }
 
     fn kept(&self) {
-        if self.budget.excess() > 0 {
-            self.table.upgrade().iter().for_each(|table| table.keep_within_memory());
-        }
+        self.table.keep_within_memory();
     }
 
-    fn down(&self, down: Down, _welcomed_ever: bool) -> AfterDown {
+    fn down(&self, down: Down) -> AfterDown {
         let mut state = self.lock();
-        state.changed = true;
+        self.changed.notify_all();
         let inner = &mut *state;
-        match (&inner.phase, &mut inner.mode) {
+        match (&inner.phase, &mut inner.tunnel) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
-            (Phase::Open, Mode::Tunnel(tunnel)) => {
+            (Phase::Open, Some(tunnel)) => {
                 tunnel.close(down);
                 inner.link = None;
                 inner.outbox.clear();
@@ -90,23 +84,17 @@ impl LinkHandler for Session {
             }
             _ => {}
         }
-        let reason = self.decide(&mut state, down, Instant::now());
+        let Some(reason) = self.decide(&mut state, down, Instant::now()) else {
+            return AfterDown::Retry;
+        };
         drop(state);
-        match (reason, self.table.upgrade()) {
-            (None, Some(_)) => AfterDown::Retry,
-            (Some(reason), Some(table)) => {
-                table.end(self, reason);
-                AfterDown::Stop
-            }
-            (_, None) => AfterDown::Stop,
-        }
+        self.table.end(self, reason);
+        AfterDown::Stop
     }
 
     fn broken(&self) {
         // There would be no messages any more: its listeners are better off with a new one.
-        if let Some(table) = self.table.upgrade() {
-            table.end(self, EndReason::Unused);
-        }
+        self.table.end(self, EndReason::Dropped("a fault of the bridge"));
     }
 }
 
@@ -114,21 +102,22 @@ impl Session {
     /// What the end of an attempt, or of the link, means for the session: its end, or another attempt.
     fn decide(&self, state: &mut State, down: Down, now: Instant) -> Option<EndReason> {
         let opening = matches!(state.phase, Phase::Opening);
-        let first = self.first_attempt;
+        // Polls, POSTs and tunnels read a status; an EventSource would not come back, and has another attempt.
+        let is_last = opening && (self.is_tunnel || self.opened_by == Kind::Poll);
         let reason = match down {
             Down::Refused { reason } if opening => {
                 let why = format!("the upstream refused this session: {reason}");
-                return Some(EndReason::RefusedUpstream(why));
+                return Some(EndReason::NotOpened(SessionError::RefusedUpstream(why)));
             }
-            Down::Refused { reason } => return Some(self.for_good(&reason)),
-            Down::Denied { why, .. } if opening && first != FirstAttempt::MayBeDenied => {
-                return Some(EndReason::RefusedUpstream(why));
+            Down::Refused { reason } => return Some(self.for_good(1000, &reason)),
+            Down::Denied { why, .. } if is_last || opening && !self.came_back => {
+                return Some(EndReason::NotOpened(SessionError::RefusedUpstream(why)));
             }
             Down::Denied { status, why } => {
                 let since = *state.denied_since.get_or_insert(now);
                 if now.duration_since(since) >= DENIED_FOR_GOOD_AFTER {
                     let why = format!("the upstream answered {status} for a minute");
-                    return Some(self.for_good(&why));
+                    return Some(self.for_good(1000, &why));
                 }
                 why
             }
@@ -137,21 +126,22 @@ impl Session {
                 reason
             }
         };
-        if opening && first == FirstAttempt::IsTheLast {
-            return Some(EndReason::Failed(format!("no upstream: {reason}")));
+        if is_last {
+            let why = SessionError::Failed(format!("no upstream: {reason}"));
+            return Some(EndReason::NotOpened(why));
         }
         state.on_link_lost(self, &reason);
         None
     }
 
     fn on_cable_frame(&self, state: &mut State, frame: Frame<'_>) {
-        let Some((channels, mut out)) = state.effects(self) else { return };
+        let (channels, mut out) = state.effects(self);
         match frame {
             Frame::Message { identifier, message } => {
                 channels.receive(identifier, message.get(), &mut out);
             }
-            Frame::Confirm { identifier } => channels.confirm(identifier, &mut out),
-            Frame::Reject { identifier } => channels.reject(identifier, &mut out),
+            Frame::Confirm { identifier } => channels.answered(identifier, true, &mut out),
+            Frame::Reject { identifier } => channels.answered(identifier, false, &mut out),
             _ => {}
         }
     }
@@ -161,9 +151,9 @@ impl State {
     /// The first attempt has come to something: the request that asked for it joins now, or none does and it expires.
     fn open(&mut self, session: &Session) {
         if matches!(self.phase, Phase::Opening) {
-            self.listeners.live_for(session.first_listener_within);
+            self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
-            self.changed = true;
+            session.changed.notify_all();
         }
     }
 
@@ -180,15 +170,12 @@ impl State {
         let first = self.away.is_none();
         let notice = session.lost_notice(reason, true);
         self.away = Some(notice.clone());
-        if matches!(self.phase, Phase::Opening) {
-            // There is no listener yet: a stream that joins finds `away`.
-            self.open(session);
-            self.polls.upstream = Some(notice);
-        } else if first {
+        // One that opens only now has no listener yet: a stream that joins finds `away`.
+        self.open(session);
+        if first {
             self.announce(notice);
-            if let Some((channels, mut out)) = self.effects(session) {
-                channels.lost(&mut out);
-            }
+            let (channels, mut out) = self.effects(session);
+            channels.lost(&mut out);
         }
     }
 }

@@ -1,28 +1,25 @@
-//! How a request gets its session: found by its path, opened if need be, and joined.
+//! How a request gets its session: found by its path, opened if need be, and joined ("Opening a session" in `src/api.md`).
 //!
 //! Owns: which request may open or use a session, and which of those that wait for a new one goes first.
 //! Never: waits with a lock held.
-//! At the limit: see `room`.
+//! At the limit: see `table`.
 
 use super::channels::Channels;
-use super::join::{ClientConnection, Fingerprint, JoinRequest, SessionError, Start};
-use super::listeners::{Kind, ListenerHandle, Listeners, NotJoined};
+use super::join::{Fingerprint, JoinRequest, Kind, ListenerClient, SessionError, Start};
+use super::listeners::{ListenerHandle, Listeners, NotJoined};
 use super::lock::Locked;
 use super::outbox::Outbox;
 use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
 use super::table::Table;
 use super::tunnel::Tunnel;
-use super::{
-    EndReason, FirstAttempt, Mode, Phase, Session, Shares, State, bytes_of, random, random_id,
-};
+use super::{EndReason, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
-use crate::upstream::LinkHandler;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How often a request looks again when the session that it found ends under it. More than that is no accident.
@@ -35,17 +32,17 @@ const STRANGER_GRACE: Duration = Duration::from_millis(250);
 /// A session that was found or opened for a request, which has yet to join it.
 pub struct Found {
     session: Arc<Session>,
-    turn: Option<Turn>,
+    /// The request opened it, and joins it first: others wait until this is dropped.
+    by_opener: bool,
 }
 
-/// The request that opened a session joins it first: others wait until this is dropped.
-struct Turn(Arc<Session>);
-
-impl Drop for Turn {
+impl Drop for Found {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.awaits_opener = false;
-        state.changed = true;
+        if self.by_opener {
+            let mut state = self.session.lock();
+            state.awaits_opener = false;
+            self.session.changed.notify_all();
+        }
     }
 }
 
@@ -55,9 +52,10 @@ impl Table {
     pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
         self.refuse_ended(request)?;
         if let Some(session) = self.find(request)? {
-            return Ok(Found { session, turn: None });
+            return Ok(Found { session, by_opener: false });
         }
-        if request.tunnel && (request.start.resumes() || request.came_back) {
+        let was_here = !matches!(request.start, Start::Fresh | Start::Number(0));
+        if request.tunnel && (was_here || request.came_back) {
             // A tunnel never silently becomes a new one.
             let close = match request.start {
                 Start::Event { secret, .. } => self.close_of(request, Some(secret)),
@@ -66,7 +64,14 @@ impl Table {
             return Err(SessionError::Gone(close));
         }
         self.measure(request)?;
-        self.open_with_room(request)
+        let mut opened = self.open(request)?;
+        if opened.is_none() && self.make_room(Instant::now()) {
+            opened = self.open(request)?;
+        }
+        opened.ok_or_else(|| {
+            self.count_refusal(&"as many are open as --max-sessions and --max-memory allow");
+            SessionError::Full
+        })
     }
 
     /// Whether a new session has room for what this request subscribes.
@@ -81,10 +86,9 @@ impl Table {
         self: &Arc<Self>,
         found: Found,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, SessionError> {
-        let join = |session: &Arc<Session>, opened| session.join_stream(request, opened, client);
-        let stream = self.settle(found, request, join)?;
+        let stream = self.settle(found, request, |session| session.join_stream(request, client))?;
         self.go_on(&stream.handle, request);
         Ok(stream)
     }
@@ -93,49 +97,51 @@ impl Table {
     pub fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, SessionError> {
-        let join = |session: &Arc<Session>, opened| session.join_poll(request, opened, client);
-        let poll = self.settle(self.find_or_open(request)?, request, join)?;
+        let found = self.find_or_open(request)?;
+        let poll = self.settle(found, request, |session| session.join_poll(request, client))?;
         self.go_on(&poll.handle, request);
         Ok(poll)
     }
 
     fn go_on(&self, joined: &ListenerHandle, request: &JoinRequest) {
-        let shown = &request.credentials;
-        joined.session.renew_credentials(shown, &Fingerprint::of(shown, &self.keys));
+        joined.session.renew_credentials(&request.handshake);
         joined.session.flush();
     }
 
-    /// Has a request `join` the session that was found for it, or was opened by it; another one where that ends meanwhile.
+    /// Has a request `join` the session that was found for it; another one where that ends meanwhile.
     fn settle<T>(
         self: &Arc<Self>,
         mut found: Found,
         request: &JoinRequest,
-        join: impl Fn(&Arc<Session>, bool) -> Result<T, NotJoined>,
+        join: impl Fn(&Arc<Session>) -> Result<T, NotJoined>,
     ) -> Result<T, SessionError> {
+        // A stream that did not open the session tries for itself.
+        let is_answer = |reason: &EndReason, by_opener| match request.kind {
+            Kind::Stream => by_opener,
+            Kind::Poll => matches!(reason, EndReason::NotOpened(_)),
+        };
         for _ in 0..TRIES_MAX {
-            let Found { session, turn } = found;
-            let opened = turn.is_some();
-            match session.await_opening(opened) {
-                Phase::Ended(reason) if request.wants_this_attempt(&reason, opened) => {
+            let session = &found.session;
+            let joined = match session.await_opening(found.by_opener) {
+                Ok(()) => join(session),
+                Err(reason) if is_answer(&reason, found.by_opener) => {
                     return Err(SessionError::of(reason));
                 }
-                Phase::Ended(_) => self.remove(&session),
-                _ => match join(&session, opened) {
-                    Ok(joined) => return Ok(joined),
-                    Err(NotJoined::Taken(present)) if present.leaves_within(STRANGER_GRACE) => {}
-                    Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
-                    Err(NotJoined::Reload) => {
-                        self.measure(request)?;
-                        self.end(&session, EndReason::Unused);
-                    }
-                    Err(NotJoined::Gone) => {
-                        return Err(SessionError::Gone(session.last_words(request.start)));
-                    }
-                    Err(NotJoined::Refused(why)) => return Err(why),
-                    Err(NotJoined::Over) => self.remove(&session),
-                },
+                Err(_) => Err(NotJoined::Over),
+            };
+            match joined {
+                Ok(joined) => return Ok(joined),
+                Err(NotJoined::Taken(present))
+                    if session.loses_within(&present, STRANGER_GRACE) => {}
+                Err(NotJoined::Taken(_)) => return Err(SessionError::NotYours),
+                Err(NotJoined::Reload) => {
+                    self.measure(request)?;
+                    self.end(session, EndReason::Dropped("the page was reloaded"));
+                }
+                Err(NotJoined::Refused(why)) => return Err(why),
+                Err(NotJoined::Over) => self.remove(session),
             }
             found = self.find_or_open(request)?;
         }
@@ -154,10 +160,10 @@ impl Table {
     /// The session of a POST; with a `poll-queue` it is opened if there is none.
     pub fn for_post(self: &Arc<Self>, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let Some(queue) = request.queue else { return self.existing(request) };
-        self.settle(self.find_or_open(request)?, request, |session, _| {
+        self.settle(self.find_or_open(request)?, request, |session| {
             let mut state = session.lock();
             state.polls.queue = queue;
-            state.listeners.live_for(self.rules.session);
+            state.listeners.live_for(self.rules.poll_window);
             Ok(Arc::clone(session))
         })
     }
@@ -171,23 +177,23 @@ impl Table {
     ) -> Result<String, SessionError> {
         let session = self.existing(request)?;
         if let Some(last_post) = last_post {
-            session.await_last_post(last_post);
+            drop(session.await_posts(session.lock(), last_post));
+            session.flush();
         }
-        self.end(&session, session.for_good("deleted"));
+        self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())
     }
 
     /// An event id of a session that was ended for good opens nothing, unless it comes with other credentials.
     fn refuse_ended(&self, request: &JoinRequest) -> Result<(), SessionError> {
         // The client of a tunnel reads statuses: 410, whatever it comes back to.
-        let Start::Event { secret, .. } = request.start else { return Ok(()) };
-        if request.tunnel {
+        let (Start::Event { secret, .. }, false) = (request.start, request.tunnel) else {
             return Ok(());
-        }
-        let shown = Fingerprint::of(&request.credentials, &self.keys);
+        };
+        let login = Fingerprint::of(&request.handshake, &self.keys).login;
         let path = self.keys.hash_one(&*request.path);
         let ended = self.ended.lock();
-        match ended.reason(secret, path, &shown, Instant::now()) {
+        match ended.reason(secret, path, login, Instant::now()) {
             Some(reason) => Err(SessionError::EndedForGood(reason.to_owned())),
             None => Ok(()),
         }
@@ -209,7 +215,7 @@ impl Table {
         request: &JoinRequest,
     ) -> Result<Arc<Session>, SessionError> {
         if self.rules.strict_headers {
-            let shown = Fingerprint::of(&request.credentials, &self.keys);
+            let shown = Fingerprint::of(&request.handshake, &self.keys);
             let first = session.opened_with;
             if (first.cookie, first.origin) != (shown.cookie, shown.origin) {
                 return Err(SessionError::NotYours);
@@ -224,24 +230,19 @@ impl Table {
     /// A session that is there, after its first attempt.
     fn existing(&self, request: &JoinRequest) -> Result<Arc<Session>, SessionError> {
         let session = self.find(request)?.ok_or(SessionError::NotFound)?;
-        match session.await_opening(false) {
-            Phase::Ended(_) => Err(SessionError::NotFound),
-            _ => Ok(session),
-        }
+        session.await_opening(false).map_err(|_| SessionError::NotFound)?;
+        Ok(session)
     }
 
     /// Opens a session, unless another request was quicker; `None`: there are as many as there may be.
     #[inline(never)]
-    pub(super) fn open(
-        self: &Arc<Self>,
-        request: &JoinRequest,
-    ) -> Result<Option<Found>, SessionError> {
+    fn open(self: &Arc<Self>, request: &JoinRequest) -> Result<Option<Found>, SessionError> {
         let session = Session::new(self, request);
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(&*request.path).cloned() {
             drop(sessions);
             let session = self.admit(session, request)?;
-            return Ok(Some(Found { session, turn: None }));
+            return Ok(Some(Found { session, by_opener: false }));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
         if self.draining.load(Ordering::Relaxed) {
@@ -252,50 +253,33 @@ impl Table {
         }
         sessions.insert((&*request.path).into(), Arc::clone(&session));
         drop(sessions);
-        let turn = Some(Turn(Arc::clone(&session)));
-        self.connect(&session)?;
-        Ok(Some(Found { session, turn }))
+        let found = Found { session, by_opener: true };
+        self.connect(&found.session)?;
+        Ok(Some(found))
     }
 
     fn connect(&self, session: &Arc<Session>) -> Result<(), SessionError> {
-        let owner: Arc<dyn LinkHandler> = Arc::clone(session) as Arc<dyn LinkHandler>;
-        match self.connector.start(session.name(), owner) {
-            Ok(upstream) => {
-                info!("event=session-opened session={}", session.name());
-                // Nothing else sets it.
-                let _ = session.upstream.set(upstream);
-                if matches!(session.lock().phase, Phase::Ended(_)) {
-                    session.close_upstream();
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.count_refusal(&format_args!("no thread for one more: {error}"));
-                let why = "no thread for one more session".to_owned();
-                self.end(session, EndReason::Failed(why));
-                Err(SessionError::Full)
-            }
+        let handler = Arc::clone(session);
+        let upstream = self.connector.start(session.name(), handler).map_err(|error| {
+            self.count_refusal(&format_args!("no thread for one more: {error}"));
+            let why = SessionError::Failed("no thread for one more session".to_owned());
+            self.end(session, EndReason::NotOpened(why));
+            SessionError::Full
+        })?;
+        info!("event=session-opened session={}", session.name());
+        let mut state = session.lock();
+        // Of a session that has ended meanwhile it is dropped.
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.upstream = Some(upstream);
         }
-    }
-}
-
-impl JoinRequest {
-    /// Whether the end of the attempt that it waited for is the answer to it. A stream that did not open the session tries
-    /// for itself.
-    fn wants_this_attempt(&self, reason: &EndReason, opened: bool) -> bool {
-        match self.kind {
-            Kind::Stream => opened,
-            Kind::Poll => {
-                matches!(reason, EndReason::RefusedUpstream(_) | EndReason::Failed(_))
-            }
-        }
+        Ok(())
     }
 }
 
 impl Session {
     pub(super) fn lock_to_join(
         &self,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Locked<'_>, NotJoined> {
         if client.has_left() {
             return Err(NotJoined::Refused(SessionError::NotFound));
@@ -307,52 +291,38 @@ impl Session {
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.
     #[inline(never)]
     pub(super) fn new(table: &Arc<Table>, request: &JoinRequest) -> Arc<Session> {
-        let (rules, stream) = (&table.rules, request.kind == Kind::Stream);
-        let opened_with = Fingerprint::of(&request.credentials, &table.keys);
-        let first_attempt = match (stream && !request.tunnel, request.came_back) {
-            (false, _) => FirstAttempt::IsTheLast,
-            (true, false) => FirstAttempt::MayFail,
-            (true, true) => FirstAttempt::MayBeDenied,
-        };
         Arc::new_cyclic(|this| Session {
             this: Weak::clone(this),
-            table: Arc::downgrade(table),
-            rules: Arc::clone(rules),
-            stats: Arc::clone(&table.stats),
+            table: Arc::clone(table),
             id: random_id(),
             secret: random(),
             path: (&*request.path).into(),
             is_tunnel: request.tunnel,
-            opened_with,
-            first_attempt,
-            first_listener_within: if stream { rules.resume_window } else { rules.session },
-            budget: Arc::clone(&table.budget),
+            opened_with: Fingerprint::of(&request.handshake, &table.keys),
+            opened_by: request.kind,
+            came_back: request.came_back,
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
-            upstream: OnceLock::new(),
-            state: Mutex::new(State::new(table, request, opened_with)),
+            state: Mutex::new(State::new(table, request)),
+            changed: Condvar::new(),
         })
     }
 }
 
 impl State {
-    fn new(table: &Table, request: &JoinRequest, opened_with: Fingerprint) -> State {
+    fn new(table: &Table, request: &JoinRequest) -> State {
         let rules = &table.rules;
         let queue = POLL_QUEUE_DEFAULT.min(rules.bounds.events);
-        let mode = if request.tunnel {
-            Mode::Tunnel(Tunnel::default())
-        } else {
-            Mode::Managed(Channels::default())
-        };
         let mut shares = Shares::new(&table.budget);
         shares.handshake.set(bytes_of(&request.handshake));
         State {
             phase: Phase::Opening,
-            mode,
+            channels: Channels::default(),
+            tunnel: request.tunnel.then(Box::<Tunnel>::default),
             mailbox: Mailbox::new(rules.bounds),
+            upstream: None,
             link: None,
             handshake: Arc::new(request.handshake.clone()),
-            shown: opened_with,
             outbox: Outbox::default(),
             away: None,
             denied_since: None,
@@ -360,8 +330,6 @@ impl State {
             polls: PollState { acked: 0, queue, upstream: None },
             is_repeating: false,
             awaits_opener: true,
-            waiters: Vec::new(),
-            changed: false,
             shares,
         }
     }

@@ -86,20 +86,18 @@ impl State {
 }
 
 impl Session {
-    /// Locks the session when its outbox has room.
-    pub(super) fn wait_for_room(&self) -> Result<Locked<'_>, String> {
+    /// Locks the session when its outbox has room; `None`: it has none for too long.
+    pub(super) fn wait_for_room(&self) -> Option<Locked<'_>> {
         let deadline = Instant::now() + WAIT;
-        let has_room = |state: &State| state.outbox.has_room(self.rules.bounds.bytes);
+        let has_room = |state: &State| state.outbox.has_room(self.table.rules.bounds.bytes);
         loop {
             let may_go_on = |state: &State| has_room(state) || !state.outbox.flushing;
             let state = self.wait_until(self.lock(), Some(deadline), may_go_on);
             if has_room(&state) {
-                return Ok(state);
+                return Some(state);
             }
             if state.outbox.flushing {
-                let why =
-                    "the upstream takes no commands at the moment, send this item again later";
-                return Err(why.to_owned());
+                return None;
             }
             drop(state);
             self.flush();
@@ -109,8 +107,8 @@ impl Session {
     /// Writes what is in the outbox, in order, unless another thread is at it. May wait for the upstream as long as one write
     /// may take.
     pub fn flush(&self) {
-        self.watch_answers();
         let mut state = self.lock();
+        self.watch_answers(&mut state);
         if state.outbox.flushing || state.outbox.is_empty() {
             return;
         }
@@ -123,7 +121,7 @@ impl Session {
                 debug!("event=upstream-write-failed session={} error=\"{error}\"", self.name());
             }
             state = self.lock();
-            state.changed = true;
+            self.changed.notify_all();
         }
     }
 }
@@ -133,6 +131,31 @@ mod tests {
     use super::*;
     use crate::session::testing::session;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn there_is_room_below_256_frames() {
+        let mut outbox = Outbox::default();
+        (1..256).for_each(|_| outbox.push("frame".to_owned()));
+        assert!(outbox.has_room(usize::MAX));
+
+        outbox.push("frame".to_owned());
+
+        assert!(!outbox.has_room(usize::MAX));
+        assert!(outbox.pop().is_some() && outbox.has_room(usize::MAX));
+    }
+
+    #[test]
+    fn there_is_room_below_so_many_bytes_for_one_frame_of_any_size() {
+        let mut outbox = Outbox::default();
+        outbox.push("x".repeat(9));
+        assert!(outbox.has_room(10));
+
+        outbox.push("x".repeat(100));
+
+        assert!(!outbox.has_room(10) && outbox.bytes() == 109);
+        assert!(outbox.pop().is_some() && !outbox.has_room(10));
+        assert!(outbox.pop().is_some() && outbox.has_room(10));
+    }
 
     #[test]
     fn after_a_write_that_panics_another_thread_may_write() {
@@ -146,17 +169,5 @@ mod tests {
         assert!(catch_unwind(write).is_err());
 
         assert!(!session.lock().outbox.flushing);
-    }
-
-    #[test]
-    fn it_has_room_until_it_has_256_frames_or_its_bytes() {
-        let mut outbox = Outbox::default();
-        (1..FRAMES_MAX).for_each(|_| outbox.push("12".to_owned()));
-        assert!(outbox.has_room(1000));
-        assert!(!outbox.has_room(510));
-
-        outbox.push(String::new());
-
-        assert!(!outbox.has_room(1000));
     }
 }

@@ -1,32 +1,29 @@
-//! Polls: how one joins a session, and what its reply carries.
+//! Polls: how one joins a session, and what its reply carries ("Long polls" in `src/api.md`).
 //!
 //! Owns: acknowledgement, `poll-queue`, and how one poll replaces another.
 //! Never: does I/O; what a poll goes on from is in the session, not in the poll.
 
-use super::join::{ClientConnection, JoinRequest, Start};
-use super::listeners::{Displaced, Kind, Listener, ListenerHandle, ListenerState, NotJoined};
-use super::{EndReason, Mode, Phase, Session, State};
+use super::join::{JoinRequest, Kind, ListenerClient, Start};
+use super::listeners::{Listener, ListenerHandle, NotJoined};
+use super::{EndReason, Phase, Session, State};
 use crate::mailbox::{Notice, Placed};
-use crate::memory::{Held, Share};
+use crate::memory::{Held, ROOM_PAUSE, Share};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-/// How long a poll that was replaced by another waits before it answers: two pollers that share an id do not chase each
-/// other.
-const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
-
-/// Bytes of messages in one answer, the first whatever its size: a network that cuts each connection after so many lets a long
-/// backlog through in pieces all the same. The next poll brings the rest, at once. What ends with its session comes whole.
+/// Bytes of messages in one answer, the first message whatever its size; the next poll brings the rest, at once. A network that
+/// cuts long answers would else never let a backlog through. The last answer of a session has all that there is.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Messages that a session keeps for a poller that does not say (`poll-queue`).
+/// `poll-queue` where no poll says one.
 pub const POLL_QUEUE_DEFAULT: usize = 32;
 
 pub(super) struct PollState {
     /// The last place that a reply carried or that was acknowledged.
     pub acked: u64,
-    /// `poll-queue`: how many messages a poll without `after` finds at most.
+    /// `poll-queue`: messages that a poll without `after` returns at most; older ones it reports as dropped.
     pub queue: usize,
     /// The last `upstream` event, until a reply has carried it.
     pub upstream: Option<Notice>,
@@ -35,7 +32,7 @@ pub(super) struct PollState {
 /// One waiting long poll's place in a session.
 pub struct Poll {
     pub handle: ListenerHandle,
-    /// With `after`: the place to go on from. Without: where the last reply ended.
+    /// Where it goes on; `None`, without `after`: at `PollState::acked`.
     after: Option<u64>,
     /// What its client had when it joined.
     joined_at: u64,
@@ -44,11 +41,8 @@ pub struct Poll {
 /// What a poll's thread does next.
 pub enum PollStep {
     Answer(PollReply),
-    Wait,
-    /// There is an answer, and no memory for it: look again in a moment.
-    NoRoom,
-    /// Answer empty at this time; nothing else comes.
-    AnswerAt(Instant),
+    /// Look again when it is woken, and at this time, if there is one.
+    Wait(Option<Instant>),
     Left,
 }
 
@@ -60,69 +54,67 @@ pub struct PollReply {
     /// Of these messages.
     bytes: u64,
     dropped: u64,
-    /// The `upstream` event is in it.
-    told: bool,
+    /// The `upstream` event that is in it.
+    told: Option<Arc<str>>,
     _share: Share,
 }
 
 impl Poll {
-    /// Looks whether there is an answer; `forced` makes an empty one if there is nothing.
-    pub fn look(&self, forced: bool) -> PollStep {
+    /// Looks whether there is an answer; from `forced_at` on an empty one will do.
+    pub fn look(&self, now: Instant, forced_at: Option<Instant>) -> PollStep {
+        let forced = forced_at.is_some_and(|at| at <= now);
         let mut state = self.handle.look();
         let over = matches!(state.phase, Phase::Ended(_));
-        match state.listeners.find(self.handle.key).map(|listener| listener.state()) {
-            Some(ListenerState::Left) | None => return PollStep::Left,
-            Some(ListenerState::ReplacedByPoll(at)) if !forced && !over => {
-                return PollStep::AnswerAt(at + REPLACED_POLL_WAIT);
-            }
-            Some(ListenerState::ReplacedByPoll(_) | ListenerState::Replaced) => {
-                return PollStep::Answer(self.replaced(&state));
-            }
-            Some(ListenerState::Here) => {}
+        let listener = &self.handle.listener;
+        if listener.has_left() {
+            return PollStep::Left;
+        }
+        match listener.replaced.get() {
+            Some(at) if !forced && !over && now < *at => return PollStep::Wait(Some(*at)),
+            Some(_) => return PollStep::Answer(self.replaced(&state)),
+            None => {}
         }
         // What the poll before this one is writing is not for this one, unless that write fails.
-        let busy = self.after.is_none() && state.listeners.is_answering();
+        let is_answering = |one: &Arc<Listener>| one.answering.load(Ordering::SeqCst);
+        let busy = self.after.is_none() && state.listeners.list.iter().any(is_answering);
         let news = !busy && state.mailbox.last() > self.start(&state);
-        let tunnel_news = state.tunnel().is_some_and(|tunnel| tunnel.wants_answer());
+        let tunnel_news = state.tunnel.as_ref().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
-            let bytes_max = (!busy).then_some(bytes_max);
             let from = (self.cursor(&state), self.start(&state));
-            let events = state.answer(from.1, bytes_max);
+            let news = state.mailbox.first_after(from.1, bytes_max);
+            let events: Vec<_> = news.filter(|_| !busy).collect();
             let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
             else {
-                return PollStep::NoRoom;
+                return PollStep::Wait(Some(now + ROOM_PAUSE));
             };
             let reply = self.reply(&state, from, &events, share);
-            state.listeners.set_answering(self.handle.key);
+            listener.answering.store(true, Ordering::SeqCst);
             if self.after.is_none() {
-                state.mailbox.set_cursor(self.handle.key, reply.carried);
+                state.mailbox.set_cursor(listener.key, reply.carried);
             }
             return PollStep::Answer(reply);
         }
-        PollStep::Wait
-    }
-
-    /// The answer that this poll gives when its time is up; `None`: its client has gone.
-    pub fn forced(&self) -> Option<PollReply> {
-        match self.look(true) {
-            PollStep::Answer(reply) => Some(reply),
-            _ => None,
-        }
+        PollStep::Wait(forced_at)
     }
 
     /// The reply was written: what it carried is not for the next one.
     pub fn written(self, reply: &PollReply) {
         let session = &self.handle.session;
-        session.stats.delivered.add(reply.messages);
-        session.stats.delivered_bytes.add(reply.bytes);
-        session.stats.dropped.add(reply.dropped);
+        let stats = &session.table.stats;
+        stats.delivered.add(reply.messages);
+        stats.delivered_bytes.add(reply.bytes);
+        stats.dropped.add(reply.dropped);
         let mut state = session.lock();
-        state.tunnel_mut().into_iter().for_each(|tunnel| tunnel.announced = true);
-        state.polls.acked = state.polls.acked.max(reply.carried);
-        if reply.told {
-            state.polls.upstream = None;
+        if let Some(tunnel) = &mut state.tunnel {
+            tunnel.announced = true;
         }
+        state.polls.acked = state.polls.acked.max(reply.carried);
+        // One that came meanwhile is for the next reply.
+        let told = |notice: &mut Notice| {
+            reply.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &notice.data))
+        };
+        state.polls.upstream.take_if(told);
         if self.after.is_none() {
             // Of a poll with `after` only what it acknowledges counts.
             state.mailbox.set_delivered(reply.carried);
@@ -133,7 +125,7 @@ impl Poll {
     fn start(&self, state: &State) -> u64 {
         let cursor = self.cursor(state);
         // A tunnel never skips, and a poll that acknowledges is bound by `--max-queue` alone.
-        let unbound = self.after.is_some() || state.tunnel().is_some();
+        let unbound = self.after.is_some() || state.tunnel.is_some();
         let queue = if unbound { u64::MAX } else { state.polls.queue as u64 };
         let kept = state.mailbox.last().saturating_sub(queue);
         cursor.max(kept).max(cursor + state.mailbox.missed(cursor))
@@ -145,14 +137,14 @@ impl Poll {
 
     /// The answer of a poll whose place another has: nothing has moved since it joined.
     fn replaced(&self, state: &State) -> PollReply {
-        let share = self.handle.session.budget.share(Held::Answers);
+        let share = self.handle.session.table.budget.share(Held::Answers);
         let empty = self.reply(state, (self.joined_at, self.joined_at), &[], share);
-        PollReply { carried: 0, told: false, ..empty }
+        PollReply { carried: 0, told: None, ..empty }
     }
 
     /// Room for an answer with so many bytes of messages, which is copied once on its way out.
     fn room_for(&self, bytes: usize) -> Option<Share> {
-        let budget = &self.handle.session.budget;
+        let budget = &self.handle.session.table.budget;
         let mut share = budget.share(Held::Answers);
         // What is small waits for no other answer, and of the large ones one may always go on.
         if bytes > ANSWER_BYTES {
@@ -172,13 +164,10 @@ impl Poll {
     ) -> PollReply {
         let carried = events.last().map_or(start, |(place, _)| *place);
         let dropped = start - cursor;
-        let (mut json, told) = match &state.mode {
-            Mode::Tunnel(tunnel) => {
-                (self.handle.session.tunnel_reply(state, tunnel, events, carried), false)
-            }
-            Mode::Managed(channels) => {
-                self.cable_reply(state, &channels.ids_json(), events, dropped, carried)
-            }
+        let session = &self.handle.session;
+        let mut json = match &state.tunnel {
+            Some(tunnel) => session.tunnel_reply(state, tunnel, events, carried),
+            None => session.cable_reply(state, events, dropped, carried),
         };
         // So that it can be read in a terminal.
         json.push('\n');
@@ -189,25 +178,25 @@ impl Poll {
             messages: events.len() as u64,
             bytes,
             dropped,
-            told,
+            told: state.polls.upstream.as_ref().map(|notice| Arc::clone(&notice.data)),
             _share: share,
         }
     }
+}
 
+impl Session {
     fn cable_reply(
         &self,
         state: &State,
-        channels: &str,
         events: &[Placed<'_>],
         dropped: u64,
         carried: u64,
-    ) -> (String, bool) {
-        let session = &self.handle.session;
+    ) -> String {
         let upstream = match &state.phase {
             Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
             _ => state.polls.upstream.as_ref(),
         };
-        let session_id = format!(r#""session_id":"{}","#, session.id);
+        let session_id = format!(r#""session_id":"{}","#, self.id);
         let mut json = r#"{"messages":["#.to_owned();
         for (at, (_, event)) in events.iter().enumerate() {
             json.push_str(if at > 0 { "," } else { "" });
@@ -219,92 +208,51 @@ impl Poll {
         // Writing to a String does not fail.
         let _ = write!(
             json,
-            r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{channels},"last_event_id":"{}{carried}","upstream":{}}}"#,
+            r#"],{session_id}"dropped":{dropped},"queue_length":{},"channels":{},"last_event_id":"{}{carried}","upstream":{}}}"#,
             state.mailbox.last() - carried,
-            session.event_id_prefix(),
+            state.channels.ids_json(),
+            self.event_id_prefix(),
             upstream.map_or("null", |notice| &notice.data),
         );
-        (json, upstream.is_some())
+        json
     }
-}
 
-impl Session {
-    /// Joins a poll. `opened`: the session, by this request.
+    /// Joins a poll.
     pub(super) fn join_poll(
         self: &Arc<Self>,
         request: &JoinRequest,
-        opened: bool,
-        client: &Arc<dyn ClientConnection>,
+        client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
         let mut state = self.lock_to_join(client)?;
         if state.would_skip(self, start, state.polls.acked) {
-            return Err(NotJoined::Gone);
+            return Err(self.gone(state, start));
         }
         let proven = self.own_place(start, &state);
-        let reuse = self.rules.reuse && state.tunnel().is_none();
-        let in_the_way = |one: &&Listener| one.is_here() && (one.kind == Kind::Poll || !reuse);
-        let present = state.listeners.iter().find(in_the_way);
-        let present = present.map(|present| (present.kind, self.displaced(present)));
-        let displaced = match present {
-            Some((Kind::Stream, present)) if proven.is_none() => {
-                return Err(NotJoined::Taken(present));
-            }
-            present => present,
-        };
-        let last = state.mailbox.last();
-        let goes_on = proven.is_some()
-            || matches!(start, Start::Number(place) if (1..=last).contains(&place));
-        state.subscribe_from_url(self, request, opened, goes_on)?;
-        let displaced = displaced.and_then(|(kind, displaced)| {
-            let mark = match kind {
-                Kind::Stream => ListenerState::Replaced,
-                Kind::Poll => ListenerState::ReplacedByPoll(Instant::now()),
-            };
-            state.mark(displaced.key, mark);
-            (kind == Kind::Stream).then_some(displaced)
-        });
-        self.stats.takeovers.add(u64::from(displaced.is_some()));
-        state.polls.queue = request.queue.unwrap_or(state.polls.queue);
-        Ok(self.add_poll(&mut state, start, proven, client, displaced))
-    }
-
-    fn add_poll(
-        self: &Arc<Self>,
-        state: &mut State,
-        start: Start,
-        proven: Option<u64>,
-        client: &Arc<dyn ClientConnection>,
-        displaced: Option<Displaced>,
-    ) -> Poll {
+        let reuse = self.table.rules.reuse && !self.is_tunnel;
+        let in_the_way = |one: &&Arc<Listener>| one.is_here() && (one.kind == Kind::Poll || !reuse);
+        let present = state.listeners.list.iter().find(in_the_way).cloned();
+        let anothers = |one: &&Arc<Listener>| one.kind == Kind::Stream && proven.is_none();
+        if let Some(stream) = present.as_ref().filter(anothers) {
+            return Err(NotJoined::Taken(Arc::clone(stream)));
+        }
         let acknowledged = match start {
             Start::Number(place) if place <= state.mailbox.last() => Some(place),
             _ => proven,
         };
+        let goes_on = acknowledged.is_some() && start != Start::Number(0);
+        state.subscribe_from_url(self, request, goes_on)?;
+        state.polls.queue = request.queue.unwrap_or(state.polls.queue);
         acknowledged.into_iter().for_each(|place| state.acknowledge(place));
-        let after = match start {
-            Start::Fresh => None,
-            _ => Some(acknowledged.unwrap_or(0)),
-        };
+        let after = (start != Start::Fresh).then_some(acknowledged.unwrap_or(0));
         let joined_at = after.unwrap_or(state.polls.acked);
         let cursor = acknowledged.unwrap_or(state.polls.acked);
-        let handle = self.add(state, Kind::Poll, cursor, client, displaced);
-        Poll { handle, after, joined_at }
+        let handle = self.add(&mut state, Kind::Poll, cursor, client, present);
+        Ok(Poll { handle, after, joined_at })
     }
 }
 
 impl State {
-    /// What an answer carries of the messages after `start`: so many bytes, or one message; `None`: nothing.
-    fn answer(&self, start: u64, bytes_max: Option<usize>) -> Vec<Placed<'_>> {
-        let mut size = 0;
-        let fits = |(_, event): &Placed<'_>| {
-            let is_first = size == 0;
-            size += event.len();
-            bytes_max.is_some_and(|max| is_first || size <= max)
-        };
-        self.mailbox.after(start).take_while(fits).collect()
-    }
-
     /// A poll's client has everything up to `place`. Where only polls listen it is forgotten at once; a stream may still
     /// have to come back for it.
     fn acknowledge(&mut self, place: u64) {
@@ -313,5 +261,33 @@ impl State {
         if !self.listeners.had_stream {
             self.mailbox.forget_through(place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::{Client, session};
+
+    #[test]
+    fn an_upstream_event_that_comes_while_a_reply_is_written_is_for_the_next_one() {
+        let session = session();
+        let client: Arc<dyn ListenerClient> = Arc::new(Client);
+        let handle = session.add(&mut session.lock(), Kind::Poll, 0, &client, None);
+        let poll = Poll { handle, after: None, joined_at: 0 };
+        let comes = |reason| {
+            session.lock().polls.upstream = Some(session.lost_notice(reason, true));
+        };
+
+        let now = Instant::now();
+        comes("first");
+        let PollStep::Answer(reply) = poll.look(now, Some(now)) else {
+            panic!("a poll whose time is up has an answer");
+        };
+        comes("second");
+        poll.written(&reply);
+
+        let left = session.lock().polls.upstream.clone();
+        assert!(left.is_some_and(|notice| notice.data.contains("second")));
     }
 }

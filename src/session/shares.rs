@@ -2,7 +2,7 @@
 //!
 //! Counted when the session's lock is opened, so that nothing that changes it has to think of that.
 
-use super::{Mode, Session, State};
+use super::{Session, State};
 use crate::memory::{Budget, Held, Share};
 use crate::upstream::Handshake;
 use std::sync::Arc;
@@ -41,9 +41,7 @@ impl State {
         self.shares.messages.set(self.mailbox.bytes());
         self.shares.notices.set(self.mailbox.notice_bytes());
         self.shares.commands.set(self.outbox.bytes());
-        if let Mode::Managed(channels) = &self.mode {
-            self.shares.channels.set(channels.bytes());
-        }
+        self.shares.channels.set(self.channels.bytes());
     }
 }
 
@@ -58,10 +56,6 @@ impl Session {
             state.mailbox.forget_through(last);
         }
         state.mailbox.call();
-        let skipped = state.has_skipped();
-        drop(state);
-        if skipped {
-            self.end_skipping();
-        }
+        self.end_if_skipped(state);
     }
 }

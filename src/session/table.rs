@@ -1,23 +1,25 @@
-//! The table of sessions: by path, opened once, ended once.
+//! The table of sessions: by path, opened once, ended once ("Ending" and "Limits" in `src/api.md`).
 //!
-//! Owns: expiry, what is remembered of sessions that were ended for good, the memory that all of them may keep. Which
-//! request may open or use a session is in `open`.
-//! Never: holds its lock while it waits, or together with a session's.
-//! At the limit: over `--max-memory` the session that keeps most forgets its oldest message.
+//! Owns: expiry, what is remembered of sessions that were ended for good, the memory of the process (`--max-memory`), and which
+//! session makes room for a newcomer. Which request may open or use one is in `open`.
+//! Never: holds its lock while it waits, or together with a session's; makes room by one that had a listener a moment ago.
+//! At the limits: over `--max-memory` the session that keeps most forgets its oldest message. At `--max-sessions`, where none
+//! can make room, the newcomer is refused.
 
 use super::ended::{Ended, EndedSessions};
-use super::join::Rules;
-use super::listeners::Kind;
-use super::repeat::{self, Repeats};
-use super::room::Room;
-use super::{EndReason, Phase, Session};
+use super::join::{Fingerprint, Kind, Rules};
+use super::repeat;
+use super::{EndReason, Phase, Session, State};
 use crate::heap::Ebb;
 use crate::memory::Budget;
+use crate::report::{self, warning};
 use crate::stats::Stats;
 use crate::upstream::Connector;
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::fmt::Display;
 use std::hash::BuildHasher;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,11 +33,18 @@ const SWEEP: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// Sessions that forget messages at a time for one that came; the next one goes on.
 const FORGET_ROUNDS: usize = 64;
 
+/// A session without a listener for longer makes room: its client is not on its way back, or can wait no longer than others.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// Between two searches for a session that makes room, where the first finds none: a crowd of newcomers must not search through all
+/// sessions each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
 const SESSION_COST: usize = 16 * 1024;
 
 pub struct Table {
-    pub rules: Arc<Rules>,
+    pub rules: Rules,
     pub stats: Arc<Stats>,
     pub budget: Arc<Budget>,
     pub(super) connector: Arc<Connector>,
@@ -45,18 +54,18 @@ pub struct Table {
     /// Held for a look-up; never while a session's lock is.
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
-    pub(super) room: Room,
-    pub(super) repeats: Repeats,
+    no_room_until: Mutex<Option<Instant>>,
+    /// To the thread that sends again what such a session has no answer to.
+    pub(super) repeats: Sender<Weak<Session>>,
 }
 
 impl Table {
     /// An empty table, and the thread that sweeps it for as long as it lives.
     pub fn start(rules: Rules, connector: Arc<Connector>) -> io::Result<Arc<Table>> {
-        let (repeats, begun) = Repeats::new();
         let budget = Budget::new(rules.memory_max);
         let ended = EndedSessions::new(rules.sessions_max, &budget);
         let table = Arc::new(Table {
-            repeats,
+            repeats: repeat::start()?,
             stats: Arc::clone(&connector.stats),
             connector,
             budget,
@@ -64,12 +73,12 @@ impl Table {
             draining: AtomicBool::new(false),
             sessions: Mutex::default(),
             ended: Mutex::new(ended),
-            room: Room::default(),
-            rules: Arc::new(rules),
+            no_room_until: Mutex::default(),
+            rules,
         });
-        repeat::start(Arc::downgrade(&table), begun)?;
         let swept = Arc::downgrade(&table);
-        let pace = (table.rules.session.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
+        let pace =
+            (table.rules.poll_window.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
         let run = move || sweep(&swept, pace);
         thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
         Ok(table)
@@ -85,7 +94,21 @@ impl Table {
 
     pub fn census(&self) -> Census {
         let mut census = Census::default();
-        self.all().iter().for_each(|session| census.add(session));
+        for session in self.all() {
+            let state = session.lock();
+            match (&state.phase, &state.link) {
+                (Phase::Opening, _) => census.opening += 1,
+                (_, Some(_)) => census.connected += 1,
+                _ => census.away += 1,
+            }
+            for listener in state.listeners.list.iter() {
+                match listener.kind {
+                    Kind::Stream => census.streams += 1,
+                    Kind::Poll => census.polls += 1,
+                }
+            }
+            census.kept_bytes += state.mailbox.bytes() as u64;
+        }
         census
     }
 
@@ -102,7 +125,7 @@ impl Table {
         self.draining.store(true, Ordering::Relaxed);
         let sessions: Vec<_> = self.sessions.lock().drain().map(|(_, session)| session).collect();
         for session in &sessions {
-            session.end(EndReason::Drained);
+            session.end_if(EndReason::Drained, |_| true);
         }
         sessions.iter().map(Arc::downgrade).collect()
     }
@@ -113,18 +136,52 @@ impl Table {
         if let EndReason::ForGood { told, reason } = &reason {
             let (lasts, close) = match session.is_tunnel {
                 true => (self.rules.resume_window, Some(told.data.to_string())),
-                false => (self.rules.session, None),
+                false => (self.rules.poll_window, None),
             };
             let ended = Ended {
                 path: self.keys.hash_one(&session.path),
-                refused: session.lock().shown,
+                refused: Fingerprint::of(&session.lock().handshake, &self.keys).login,
                 reason: reason.clone(),
                 close,
                 until: Instant::now() + lasts,
             };
             self.ended.lock().remember(session.secret, ended);
         }
-        session.end(reason);
+        session.end_if(reason, |_| true);
+    }
+
+    /// Ends the session that has been without a listener for longest, those first that never had one. Whether there was one.
+    pub(super) fn make_room(&self, now: Instant) -> bool {
+        if self.no_room_until.lock().is_some_and(|until| now < until) {
+            return false;
+        }
+        // One that is locked is in use.
+        let idle_since = |session: &Session| session.state.try_lock()?.idle_since();
+        let idle = self.all().into_iter().filter_map(|one| Some((idle_since(&one)?, one)));
+        let long_idle = idle.filter(|((_, since), _)| *since + IDLE_FOR <= now);
+        let Some((_, session)) = long_idle.min_by_key(|(idle, _)| *idle) else {
+            *self.no_room_until.lock() = Some(now + LOOK_AGAIN);
+            return false;
+        };
+        // A managed session's id opens a new one; a tunnel's client is told that it cannot go on.
+        let reason = match session.is_tunnel {
+            true => session.for_good(1013, "others needed the room (--max-sessions)"),
+            false => EndReason::Dropped("it made room for others"),
+        };
+        let ended = session.end_if(reason.clone(), |state| state.idle_since().is_some());
+        if ended {
+            self.end(&session, reason);
+        }
+        ended
+    }
+
+    /// One session that there was no room for: counted, and said once a minute.
+    pub(super) fn count_refusal(&self, why: &dyn Display) {
+        self.stats.refused_sessions.add(1);
+        if report::is_due("session-refused") {
+            let in_all = self.stats.refused_sessions.get();
+            warning!("event=session-refused error=\"{why}\" in_all={in_all}");
+        }
     }
 
     pub(super) fn remove(&self, session: &Session) {
@@ -134,8 +191,9 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that keeps most forgets its oldest messages; where all that are not the newest are too little
-    /// to matter, its newest too. A little more than must be, so that not every message has to look for it.
+    /// Over `--max-memory` the session that has most beside its newest message forgets its oldest ones. Where that is too little to
+    /// matter, the session that keeps most forgets its newest too. Each forgets a little more than it must, so that not every
+    /// message begins a search.
     pub(super) fn keep_within_memory(&self) {
         let stock = self.budget.max() / 64;
         for _ in 0..FORGET_ROUNDS {
@@ -158,6 +216,14 @@ impl Table {
     }
 }
 
+impl State {
+    /// Since when it has no listener, and whether it ever had one; `None`: it has one, or it is opening.
+    fn idle_since(&self) -> Option<(bool, Instant)> {
+        let idle = matches!(self.phase, Phase::Open) && self.listeners.list.is_empty();
+        idle.then_some((self.listeners.had_any, self.listeners.empty_since))
+    }
+}
+
 fn sweep(table: &Weak<Table>, pace: Duration) {
     let mut ebb = Ebb::default();
     loop {
@@ -166,7 +232,10 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
         let now = Instant::now();
         for session in table.all() {
             session.lock().mailbox.forget_by_age(now, table.rules.resume_window);
-            if session.expire(now) {
+            // No client can come back to it any more.
+            let over =
+                |state: &State| state.idle_since().is_some() && state.listeners.alive_until <= now;
+            if session.end_if(EndReason::Dropped("no client came back"), over) {
                 table.remove(&session);
             }
         }
@@ -186,22 +255,4 @@ pub struct Census {
     pub streams: u64,
     pub polls: u64,
     pub kept_bytes: u64,
-}
-
-impl Census {
-    fn add(&mut self, session: &Session) {
-        let state = session.lock();
-        match (&state.phase, &state.link) {
-            (Phase::Opening, _) => self.opening += 1,
-            (_, Some(_)) => self.connected += 1,
-            _ => self.away += 1,
-        }
-        for listener in state.listeners.iter() {
-            match listener.kind {
-                Kind::Stream => self.streams += 1,
-                Kind::Poll => self.polls += 1,
-            }
-        }
-        self.kept_bytes += state.mailbox.bytes() as u64;
-    }
 }

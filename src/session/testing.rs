@@ -1,6 +1,7 @@
-//! A session for tests: nothing has come of its first attempt, and no thread is behind it.
+//! A session for tests: nothing has come of its first attempt, and no thread is behind it. And a client that stays.
 
-use super::{Credentials, JoinRequest, Kind, Rules, Session, Start, Table};
+use super::join::ListenerClient;
+use super::{JoinRequest, Kind, Rules, Session, Start, Table};
 use crate::mailbox::Bounds;
 use crate::upstream::{Connector, Handshake, Protocol, Settings, Url};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub fn session() -> Arc<Session> {
     let rules = Rules {
         reuse: false,
         strict_headers: false,
-        session: LONG,
+        poll_window: LONG,
         resume_window: LONG,
         bounds: Bounds { events: 10, bytes: 1000 },
         channels_max: 10,
@@ -29,14 +30,27 @@ pub fn session() -> Arc<Session> {
     let table = Table::start(rules, Connector::new(settings).unwrap()).unwrap();
     let request = JoinRequest {
         path: "/a".to_owned(),
-        credentials: Credentials::default(),
         start: Start::Fresh,
         kind: Kind::Stream,
         tunnel: false,
         came_back: false,
         queue: None,
         channels: Vec::new(),
-        handshake: Handshake { query: String::new(), headers: Vec::new(), speech: Protocol::Cable },
+        handshake: Handshake {
+            query: String::new(),
+            headers: Vec::new(),
+            protocol: Protocol::Cable,
+        },
     };
     Session::new(&table, &request)
+}
+
+pub struct Client;
+
+impl ListenerClient for Client {
+    fn has_left(&self) -> bool {
+        false
+    }
+
+    fn cut(&self) {}
 }

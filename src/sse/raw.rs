@@ -7,22 +7,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 
-/// What a raw stream writes for an event of a session.
-#[derive(Debug, PartialEq)]
-pub enum Raw<'a> {
-    /// An unnamed event with this data: the message of a `received`.
-    Message(Cow<'a, str>),
-    /// The event as it is, named by its type.
-    Named(&'a str),
-}
-
-impl<'a> Raw<'a> {
-    /// Of an event as `session` writes it: its type comes first, its message follows the identifier.
-    pub fn of(event: &'a str) -> Raw<'a> {
-        match message(event) {
-            Some(json) => Raw::Message(text(json)),
-            None => Raw::Named(event.split('"').nth(3).unwrap_or("message")),
-        }
+/// The name and the data that a raw stream writes for an event, which is as `session` writes it: its type comes first, its message
+/// follows the identifier. The message of a `received` has no name; what else there is stays as it is, named by its type.
+pub fn of(event: &str) -> (Option<&str>, Cow<'_, str>) {
+    match message(event) {
+        Some(json) => (None, text(json)),
+        None => (Some(event.split('"').nth(3).unwrap_or("message")), event.into()),
     }
 }
 
@@ -75,10 +65,10 @@ mod tests {
     }
 
     fn data(message: &str) -> String {
-        match Raw::of(&event("received", r#"{"channel":"C"}"#, message)) {
-            Raw::Message(text) => text.into_owned(),
-            Raw::Named(name) => panic!("named {name}"),
-        }
+        let event = event("received", r#"{"channel":"C"}"#, message);
+        let (name, data) = of(&event);
+        assert_eq!(name, None);
+        data.into_owned()
     }
 
     #[test]
@@ -103,13 +93,14 @@ mod tests {
 
         let event = event("received", identifier, "2");
 
-        assert_eq!(Raw::of(&event), Raw::Message("2".into()));
+        assert_eq!(of(&event), (None, "2".into()));
     }
 
     #[test]
     fn what_is_no_message_is_named_by_its_type() {
         for kind in ["connected", "rejected", "disconnected"] {
-            assert_eq!(Raw::of(&event(kind, r#"{"channel":"C"}"#, "{}")), Raw::Named(kind));
+            let event = event(kind, r#"{"channel":"C"}"#, "{}");
+            assert_eq!(of(&event), (Some(kind), (&*event).into()));
         }
     }
 

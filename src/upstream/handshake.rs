@@ -39,7 +39,7 @@ pub fn request(settings: &Settings, handshake: &Handshake, key: &str) -> Result<
     ] {
         push(&mut bytes, name, value.as_bytes())?;
     }
-    if let Some(offer) = offer(&handshake.speech) {
+    if let Some(offer) = offer(&handshake.protocol) {
         push(&mut bytes, "Sec-WebSocket-Protocol", offer.as_bytes())?;
     }
     for (name, value) in handshake.headers.iter().filter(|(name, _)| !is(name, "Host")) {
@@ -85,60 +85,48 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token)
 }
 
-fn offer(speech: &Protocol) -> Option<&str> {
-    match speech {
+fn offer(spoken: &Protocol) -> Option<&str> {
+    match spoken {
         Protocol::Cable => Some(CABLE_OFFER),
         Protocol::Raw { protocols } if protocols.trim().is_empty() => None,
         Protocol::Raw { protocols } => Some(protocols),
     }
 }
 
-#[derive(Debug)]
-pub enum HandshakeReply {
-    /// The head is not whole yet.
-    Partial,
-    /// The upstream speaks WebSocket from byte `head` on.
-    Switched { head: usize, protocol: Option<String> },
-}
-
-/// Looks at an answer as it grows. Denied or Lost as soon as it is known to be no good. `named`: `--host-header` is there.
+/// Looks at an answer as it grows: from which byte on it is WebSocket, and with which subprotocol. `None` while its head is not
+/// whole. `named`: `--host-header` is there.
 pub fn reply(
     bytes: &[u8],
     key: &str,
-    speech: &Protocol,
+    spoken: &Protocol,
     named: bool,
-) -> Result<HandshakeReply, Down> {
+) -> Result<Option<(usize, Option<String>)>, Down> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) if head <= HEAD_MAX => head,
-        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => {
-            return Ok(HandshakeReply::Partial);
-        }
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => return Ok(None),
         Ok(_) => return Err(Down::failed("the handshake was answered with a head over 16 KiB")),
         Err(_) => {
             return Err(Down::failed("the handshake was answered with something that is no HTTP"));
         }
     };
-    match response.code {
-        Some(101) => {}
-        Some(status) => {
-            let mut headers = response.headers.iter();
-            let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
-            let location = location.map(|header| header.value);
-            return Err(diagnosis::of_status(status, location, named));
-        }
-        None => return Err(Down::failed("the handshake was answered without a status")),
+    // A whole head has one.
+    let status = response.code.unwrap_or_default();
+    if status != 101 {
+        let mut headers = response.headers.iter();
+        let location = headers.find(|header| header.name.eq_ignore_ascii_case("Location"));
+        return Err(diagnosis::of_status(status, location.map(|header| header.value), named));
     }
-    let protocol = check_switch(response.headers, key, speech).map_err(|why| Down::failed(&why))?;
-    Ok(HandshakeReply::Switched { head, protocol })
+    let protocol = check_switch(response.headers, key, spoken).map_err(|why| Down::failed(&why))?;
+    Ok(Some((head, protocol)))
 }
 
 /// RFC 6455, section 4.1, what the client must check in a 101; answers the subprotocol.
 fn check_switch(
     headers: &[httparse::Header<'_>],
     key: &str,
-    speech: &Protocol,
+    spoken: &Protocol,
 ) -> Result<Option<String>, String> {
     let all = |name: &str| {
         let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -157,15 +145,15 @@ fn check_switch(
     if !all("Sec-WebSocket-Extensions").iter().all(|value| value.is_empty()) {
         return Err("the upstream chose a WebSocket extension that was not offered".into());
     }
-    chosen(&all("Sec-WebSocket-Protocol"), speech)
+    chosen(&all("Sec-WebSocket-Protocol"), spoken)
 }
 
-fn chosen(values: &[&[u8]], speech: &Protocol) -> Result<Option<String>, String> {
+fn chosen(values: &[&[u8]], spoken: &Protocol) -> Result<Option<String>, String> {
     let [value] = values else {
         let many = !values.is_empty();
         return if many { Err("the upstream chose two subprotocols".into()) } else { Ok(None) };
     };
-    let fits = match speech {
+    let fits = match spoken {
         Protocol::Cable => *value == CABLE.as_bytes(),
         Protocol::Raw { protocols } => {
             protocols.split(',').any(|offered| offered.trim().as_bytes() == *value)

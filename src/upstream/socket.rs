@@ -7,10 +7,12 @@
 use crate::tcp;
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::io::retry_on_intr;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
 use rustls::ClientConnection;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -25,13 +27,6 @@ const CHUNK: usize = 4096;
 
 /// Chunks that are read, to be dropped, before the connection is closed. Far below any receive window.
 const DRAIN_CHUNKS: usize = 4;
-
-#[derive(Clone, Debug)]
-pub enum Place {
-    Tcp(SocketAddr),
-    /// A socket file.
-    Unix(SocketAddrUnix),
-}
 
 pub struct UpstreamSocket {
     /// Of either family: what std does with it here is the same for both.
@@ -48,66 +43,54 @@ pub struct UpstreamSocket {
 }
 
 impl UpstreamSocket {
-    /// Begins to connect to `place`, which `connected` completes: in between another thread can end it with `cut`.
-    /// `WouldBlock`: a Unix socket whose server does not keep up with its connections.
-    pub fn connect(place: &Place, tls: Option<ClientConnection>) -> io::Result<UpstreamSocket> {
-        let (family, protocol) = match place {
-            Place::Tcp(SocketAddr::V4(_)) => (AddressFamily::INET, Some(ipproto::TCP)),
-            Place::Tcp(SocketAddr::V6(_)) => (AddressFamily::INET6, Some(ipproto::TCP)),
-            Place::Unix(_) => (AddressFamily::UNIX, None),
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, protocol)?;
-        let begun = match place {
-            Place::Tcp(address) => {
-                tcp::set_options(&fd)?;
-                rustix::net::connect(&fd, address)
-            }
-            Place::Unix(address) => rustix::net::connect(&fd, address),
-        };
-        match begun {
+    /// Begins to connect to `address`, of TCP or of a socket file; `connected` completes it, and in between another thread can
+    /// end it with `cut`. A socket file is connected to at once, or as soon as its queue has room, of which the kernel tells
+    /// nobody who does not wait. `WouldBlock`: it had none until `deadline`.
+    pub fn connect(
+        address: &SocketAddrAny,
+        tls: Option<ClientConnection>,
+        deadline: Instant,
+    ) -> io::Result<UpstreamSocket> {
+        let family = address.address_family();
+        let on_file = family == AddressFamily::UNIX;
+        let flags = if on_file { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
+        let flags = flags | SocketFlags::CLOEXEC;
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        if on_file {
+            sockopt::set_socket_timeout(&fd, Timeout::Send, Some(left(deadline)?))?;
+        } else {
+            tcp::set_options(&fd)?;
+        }
+        match rustix::net::connect(&fd, address) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
-        let (open, broken) = (Mutex::new(true), OnceLock::new());
-        Ok(UpstreamSocket {
-            tcp: TcpStream::from(fd),
-            tls: tls.map(|tls| Box::new(Mutex::new(tls))),
-            open,
-            broken,
-        })
+        let (tcp, tls) = (TcpStream::from(fd), tls.map(|tls| Box::new(Mutex::new(tls))));
+        Ok(UpstreamSocket { tcp, tls, open: Mutex::new(true), broken: OnceLock::new() })
     }
 
     /// Waits until TCP is connected and, where there is TLS, its handshake is done.
     pub fn connected(&self, tcp_deadline: Instant, deadline: Instant) -> io::Result<()> {
-        self.wait_connected(tcp_deadline)?;
-        self.tcp.set_nonblocking(false)?;
-        self.tcp.set_write_timeout(Some(left(deadline)?))?;
-        self.shake_hands(deadline)?;
-        self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
-    }
-
-    fn wait_connected(&self, deadline: Instant) -> io::Result<()> {
-        if !tcp::wait(&self.tcp, PollFlags::OUT, deadline)? {
+        if !tcp::wait(&self.tcp, PollFlags::OUT, tcp_deadline)? {
             return Err(ErrorKind::TimedOut.into());
         }
-        match self.tcp.take_error()? {
-            Some(error) => Err(error),
-            None => rustix::net::getpeername(&self.tcp).map(drop).map_err(io::Error::from),
+        if let Some(error) = self.tcp.take_error()? {
+            return Err(error);
         }
-    }
-
-    fn shake_hands(&self, deadline: Instant) -> io::Result<()> {
-        let Some(tls) = &self.tls else { return Ok(()) };
-        let shaking = || tls.lock().is_handshaking();
-        self.flush_tls(tls)?;
-        while shaking() {
-            self.read_timeout(Some(left(deadline)?))?;
-            if self.receive(tls)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+        // Fails where it was cut meanwhile.
+        rustix::net::getpeername(&self.tcp)?;
+        self.tcp.set_nonblocking(false)?;
+        self.tcp.set_write_timeout(Some(left(deadline)?))?;
+        if let Some(tls) = &self.tls {
+            self.send(&[])?;
+            while tls.lock().is_handshaking() {
+                self.read_timeout(Some(left(deadline)?))?;
+                if self.receive(tls)? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
             }
         }
-        Ok(())
+        self.tcp.set_write_timeout(Some(WRITE_TIMEOUT))
     }
 
     /// A read that gets nothing for this long fails with `WouldBlock`. `None`: it may take as long as it likes (keepalive
@@ -138,37 +121,18 @@ impl UpstreamSocket {
         let fed = feed(&mut tls.lock(), &chunk[..size]);
         let owes = tls.lock().wants_write();
         // An answer to a key update, or the alert that says what was wrong.
-        let flushed = if owes { self.flush_tls(tls) } else { Ok(()) };
+        let flushed = if owes { self.send(&[]) } else { Ok(()) };
         fed.and(flushed).map(|()| size)
     }
 
-    fn flush_tls(&self, tls: &Mutex<ClientConnection>) -> io::Result<()> {
-        let mut open = self.open.lock();
-        if !*open {
-            return Ok(());
-        }
-        let sealed = encrypt(&mut tls.lock(), &[]);
-        let result = sealed.and_then(|sealed| self.write_tcp(&sealed));
-        self.judge(&mut open, result)
-    }
-
-    /// Writes all of `bytes`, and nothing of another thread's in between. Blocks for `WRITE_TIMEOUT` at most.
+    /// Writes all of `bytes`, and what TLS itself owes, and nothing of another thread's in between. Blocks for
+    /// `WRITE_TIMEOUT` at most.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let mut open = self.open.lock();
         if !*open {
             return Err(ErrorKind::NotConnected.into());
         }
-        let result = match &self.tls {
-            None => self.write_tcp(bytes),
-            Some(tls) => {
-                let sealed = encrypt(&mut tls.lock(), bytes);
-                sealed.and_then(|sealed| self.write_tcp(&sealed))
-            }
-        };
-        self.judge(&mut open, result)
-    }
-
-    fn judge(&self, open: &mut bool, result: io::Result<()>) -> io::Result<()> {
+        let result = self.write(bytes);
         if let Err(error) = &result {
             *open = false;
             let _ = self.broken.set(format!("writing failed: {}", brief(error)));
@@ -177,6 +141,12 @@ impl UpstreamSocket {
             self.cut();
         }
         result
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = &self.tls else { return self.write_tcp(bytes) };
+        let sealed = encrypt(&mut tls.lock(), bytes)?;
+        self.write_tcp(&sealed)
     }
 
     fn write_tcp(&self, mut bytes: &[u8]) -> io::Result<()> {
@@ -220,28 +190,22 @@ impl UpstreamSocket {
         if let Some(mut open) = open.filter(|open| **open) {
             *open = false;
             let _ = self.tcp.set_write_timeout(Some(FAREWELL_TIMEOUT));
-            let _ = self.say_goodbye(last.unwrap_or_default());
+            let _ = self.write(last.unwrap_or_default());
+            if let Some(tls) = &self.tls {
+                tls.lock().send_close_notify();
+                let _ = self.write(&[]);
+            }
             let _ = self.tcp.shutdown(Shutdown::Write);
             self.drain();
         }
         self.cut();
     }
 
-    fn say_goodbye(&self, last: &[u8]) -> io::Result<()> {
-        let Some(tls) = &self.tls else { return self.write_tcp(last) };
-        let sealed = {
-            let mut connection = tls.lock();
-            let mut sealed = encrypt(&mut connection, last)?;
-            connection.send_close_notify();
-            sealed.extend(encrypt(&mut connection, &[])?);
-            sealed
-        };
-        self.write_tcp(&sealed)
-    }
-
     /// A close with unread bytes is a reset, which may overtake the last frame. So what came is read first.
     /// A flood gets that reset: it filled our window, of which the kernel tells no more after the end of
     /// reading, so that the upstream would hang in its write for a minute.
+    /// Not inlined: a session's thread would have `chunk` on its stack from the start, 4 KB for each.
+    #[inline(never)]
     fn drain(&self) {
         self.stop_reading();
         let mut chunk = [0; CHUNK];
@@ -258,13 +222,8 @@ impl UpstreamSocket {
     }
 }
 
-fn read_tcp(mut tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match tcp.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
+fn read_tcp(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::read(tcp, &mut *buffer))?)
 }
 
 /// Decrypts `bytes`; none at all is the end.

@@ -12,6 +12,7 @@ mod tls;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -31,6 +32,7 @@ const WELCOME: &str = r#"{"type":"welcome"}"#;
 enum Told {
     Up(Arc<Link>),
     Text(String),
+    /// And whether it was up before.
     Down(Down, bool),
 }
 
@@ -40,11 +42,18 @@ impl std::fmt::Debug for Link {
     }
 }
 
+impl Down {
+    fn lost(reason: &str) -> Down {
+        Down::Lost { reason: reason.to_owned(), was_up: true, close: None }
+    }
+}
+
 /// A handler that writes down what it is told. Its channel ends with the thread of the upstream.
 struct Listener {
     told: Sender<Told>,
     next: AfterDown,
     handshake: Arc<Handshake>,
+    was_up: AtomicBool,
 }
 
 impl LinkHandler for Listener {
@@ -57,6 +66,7 @@ impl LinkHandler for Listener {
     }
 
     fn up(&self, link: Arc<Link>) {
+        self.was_up.store(true, Ordering::Relaxed);
         self.told.send(Told::Up(link)).unwrap();
     }
 
@@ -66,8 +76,9 @@ impl LinkHandler for Listener {
 
     fn kept(&self) {}
 
-    fn down(&self, down: Down, welcomed_ever: bool) -> AfterDown {
-        self.told.send(Told::Down(down, welcomed_ever)).unwrap();
+    fn down(&self, down: Down) -> AfterDown {
+        let was_up = self.was_up.load(Ordering::Relaxed);
+        self.told.send(Told::Down(down, was_up)).unwrap();
         self.next
     }
 
@@ -83,7 +94,8 @@ impl Client {
     fn start(connector: &Arc<Connector>, handshake: Handshake, next: AfterDown) -> Client {
         let (tell, told) = bounded(10_000);
         let handshake = Arc::new(handshake);
-        let handler = Arc::new(Listener { told: tell, next, handshake });
+        let handler =
+            Arc::new(Listener { told: tell, next, handshake, was_up: AtomicBool::new(false) });
         Client { upstream: connector.start("7f3a", handler).unwrap(), told }
     }
 
@@ -107,7 +119,7 @@ impl Client {
 
     fn down(&self) -> (Down, bool) {
         match self.next() {
-            Told::Down(down, welcomed_ever) => (down, welcomed_ever),
+            Told::Down(down, was_up) => (down, was_up),
             told => panic!("{told:?} instead of down"),
         }
     }
@@ -128,11 +140,11 @@ impl Client {
 }
 
 fn cable() -> Handshake {
-    Handshake { query: String::new(), headers: Vec::new(), speech: Protocol::Cable }
+    Handshake { query: String::new(), headers: Vec::new(), protocol: Protocol::Cable }
 }
 
 fn raw(protocols: &str) -> Handshake {
-    Handshake { speech: Protocol::Raw { protocols: protocols.to_owned() }, ..cable() }
+    Handshake { protocol: Protocol::Raw { protocols: protocols.to_owned() }, ..cable() }
 }
 
 /// A listener whose connections the test answers itself.

@@ -1,108 +1,49 @@
 //! The thread of one session's upstream: attempt, read, back off, and again.
 //!
 //! Owns: when to try again, what ends a link, and what the handler is told.
-//! Never: connects or shakes hands itself (workers do, on deeper stacks).
+//! Never: connects or shakes hands itself. TLS above all dirties a deep stack, which a thread that lives as long as its session
+//! would keep: so each attempt has a thread of its own.
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
 use super::attempt::{Attempt, Live};
-use super::backoff::pause_after;
+use super::diagnosis::{broken_off, closed_by, disconnected, short};
+use super::line::Line;
 use super::socket::{UpstreamSocket, brief};
-use super::wire::{Wire, close_frame};
-use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Protocol, Settings};
+use super::wire::{Intake, Wire, close_frame};
+use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Settings};
 use crate::frame::Frame;
 use crate::report::{self, Level, debug, info};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use parking_lot::Mutex;
-use std::io::ErrorKind;
+use crossbeam_channel::{bounded, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message};
 
-/// A worker has this long to say itself why it failed; one that hangs in a name lookup is left behind.
-const WORKER_GRACE: Duration = Duration::from_secs(1);
+/// TLS with one certificate takes up to 64 KiB in a debug build; chains, other key types and the resolver
+/// take more. Only what is touched costs memory. More than four times a session's stack: up to that glibc makes the deep, dirty
+/// stack of a handshake that has ended into one of a session, which kept 2 KB a session after 3,000 were opened at once.
+const HANDSHAKE_STACK: usize = 1024 * 1024;
+
+/// A handshake's thread has this long to say itself why it failed; one that hangs in a name lookup is left behind.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// A link that held for less counts as a failure: an upstream that welcomes and closes at once, or two sessions that make each
 /// other go, would have a handshake each 300 ms for ever.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
-/// Failures in a row that are said: an absence of hours must not be a line of each session every 10 s.
+/// Consecutive failures logged at info: an absence of hours must not be a line of each session every 10 s.
 const FAILURES_SAID: u32 = 2;
 
-/// What the handle, the session's thread and its handshake worker share.
-#[derive(Default)]
-pub struct Line {
-    closing: AtomicBool,
-    /// Held for a moment only, and for no I/O but a `shutdown`, which does not block.
-    state: Mutex<LineState>,
-}
-
-#[derive(Default)]
-struct LineState {
-    close: Option<(u16, &'static str)>,
-    /// The socket of the moment. Weak: it closes when its thread lets go of it.
-    socket: Weak<UpstreamSocket>,
-    up: bool,
-    /// While the thread waits for something else than the socket. Not kept while the link is up: 0.8 KB a session.
-    wake: Option<Sender<()>>,
-}
-
-impl Line {
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// Ends the reads and connects of now and of later. The first order counts.
-    pub fn close(&self, code: u16, reason: &'static str) {
-        let mut state = self.state.lock();
-        state.close.get_or_insert((code, reason));
-        self.closing.store(true, Ordering::Release);
-        match state.socket.upgrade() {
-            Some(socket) if state.up => socket.stop_reading(),
-            Some(socket) => socket.cut(),
-            None => {}
-        }
-        if let Some(wake) = &state.wake {
-            // Full: it was told before.
-            let _ = wake.try_send(());
-        }
-    }
-
-    /// From now on `close` sends a message. A thread that waits for it looks first whether it is too late for that.
-    fn wakes(&self) -> (Sender<()>, Receiver<()>) {
-        let (wake, woken) = bounded(1);
-        self.state.lock().wake = Some(wake.clone());
-        (wake, woken)
-    }
-
-    /// From now on `close` cuts `socket`. False when it is too late for that.
-    pub fn watch(&self, socket: &Arc<UpstreamSocket>) -> bool {
-        let mut state = self.state.lock();
-        state.socket = Arc::downgrade(socket);
-        state.up = false;
-        state.close.is_none()
-    }
-
-    /// From now on `close` leaves the sending side open, for the close frame.
-    fn up(&self) -> bool {
-        let mut state = self.state.lock();
-        state.up = true;
-        state.wake = None;
-        state.close.is_none()
-    }
-
-    fn order(&self) -> Option<(u16, &'static str)> {
-        self.state.lock().close
-    }
-}
+const FIRST_RETRY_MIN: Duration = Duration::from_millis(100);
+const FIRST_RETRY_MAX: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 pub struct LinkThread {
     pub connector: Arc<Connector>,
     pub name: String,
-    pub speech: Protocol,
+    /// Whether ActionCable is spoken.
+    pub cable: bool,
     pub handler: Arc<dyn LinkHandler>,
     pub line: Arc<Line>,
 }
@@ -116,209 +57,201 @@ impl LinkThread {
     }
 
     fn run(&self) {
-        let mut welcomed = false;
         let mut failures = 0;
         let mut permit = None;
         while let Some(attempt) = self.attempt(permit) {
             let down = match attempt {
-                Ok(live) => {
-                    let since = Instant::now();
-                    let down = self.carry(live);
-                    welcomed = true;
-                    if since.elapsed() >= GOOD_AFTER {
-                        failures = 0;
-                    }
-                    down
-                }
+                Ok(live) => self.carry(live, &mut failures),
                 Err(down) => Some(down),
             };
             let Some(down) = down.filter(|_| !self.line.is_closing()) else { return };
             self.tell(&down, failures);
-            if matches!(self.handler.down(down, welcomed), AfterDown::Stop) {
+            if matches!(self.handler.down(down), AfterDown::Stop) {
                 return;
             }
-            let Some(granted) = self.pause(pause_after(failures)) else { return };
+            // Without random bytes the sessions come back together: late, but they come.
+            let pause = backoff(failures, getrandom::u32().unwrap_or(u32::MAX));
+            let Some(granted) = self.pause(pause) else { return };
             permit = Some(granted);
             failures = failures.saturating_add(1);
         }
     }
 
-    /// Has a worker connect. `None`: the session closes. Not inlined, as `pause` and `carry` are not: the thread's stack is as
-    /// deep as the deepest of them, and not as their sum.
+    /// Has another thread connect. `None`: `Upstream::close` was called. Not inlined, as `pause` and `carry` are not: the thread's
+    /// stack is as deep as the deepest of them, and not as their sum.
     #[inline(never)]
     fn attempt(&self, permit: Option<Permit>) -> Option<Result<Live, Down>> {
         let timeout = self.connector.settings.connect_timeout;
         let attempt = Attempt {
             connector: Arc::clone(&self.connector),
             handshake: self.handler.handshake(),
-            incoming: self.handler.incoming(),
             line: Arc::clone(&self.line),
-            name: self.name.clone(),
+            permit,
             deadline: Instant::now() + timeout,
         };
-        let slot = Arc::new(Mutex::new(None));
-        let filled = Arc::clone(&slot);
-        // One message for two: the session is to close, or the attempt is done.
-        let (done, woken) = self.line.wakes();
-        let job = move || {
-            let result = attempt.run();
-            drop(permit);
-            *filled.lock() = Some(result);
-            // Full: the thread is about to look anyway.
-            let _ = done.try_send(());
-        };
-        if let Err(error) = self.connector.workers.run(Box::new(job)) {
+        let closing = self.line.closing();
+        let (done, result) = bounded(1);
+        // An error: this thread waits no longer.
+        let job = move || drop(done.send(attempt.run()));
+        let thread = Builder::new().name("handshake".to_owned()).stack_size(HANDSHAKE_STACK);
+        if let Err(error) = thread.spawn(job) {
             let why = format!("no thread for the handshake: {}", brief(&error));
             return Some(Err(Down::failed(&why)));
         }
-        let deadline = Instant::now() + timeout + WORKER_GRACE;
-        loop {
-            if self.line.is_closing() {
-                return None;
-            }
-            let result = slot.lock().take();
-            if result.is_some() {
-                return result;
-            }
-            if woken.recv_deadline(deadline).is_err() {
-                let timeout = self.connector.connect_timeout();
-                let why = format!("unreachable: no connection within {timeout}");
-                return Some(Err(Down::failed(&why)));
-            }
-        }
+        let result = select! {
+            recv(closing) -> _ => return None,
+            recv(result) -> result => result.ok(),
+            default(timeout + HANDSHAKE_GRACE) => None,
+        };
+        Some(result.unwrap_or_else(|| {
+            let timeout = self.connector.connect_timeout();
+            Err(Down::failed(&format!("unreachable: no connection within {timeout}")))
+        }))
     }
 
-    /// Waits `pause`, then for leave to try again. `None`: the session closes.
+    /// Waits `pause`, then for leave to try again. `None`: `Upstream::close` was called.
     #[inline(never)]
     fn pause(&self, pause: Duration) -> Option<Permit> {
-        let until = Instant::now() + pause;
-        let (_wake, woken) = self.line.wakes();
-        while !self.line.is_closing() {
-            if woken.recv_deadline(until).is_ok() {
-                continue;
-            }
-            let permits = &self.connector.permits;
-            select! {
-                recv(permits.1) -> _ => return Some(Permit(permits.0.clone())),
-                recv(woken) -> _ => {}
-            }
+        let closing = self.line.closing();
+        if closing.recv_timeout(pause).is_ok() {
+            return None;
         }
-        None
+        let (taken, given) = &self.connector.permits;
+        select! {
+            send(taken, ()) -> _ => Some(Permit(given.clone())),
+            recv(closing) -> _ => None,
+        }
     }
 
-    /// Carries messages for as long as the link lives. `None`: the session closes.
+    /// Waits for the `welcome`, then carries messages for as long as the link lives. `None`: `Upstream::close` was called.
     #[inline(never)]
-    fn carry(&self, live: Live) -> Option<Down> {
-        let Live { mut wire, protocol } = live;
-        let socket = Arc::clone(wire.socket());
-        if self.line.up() {
-            info!("event=upstream-up session={}", self.name);
-            self.connector.stats.upstream_up.add(1);
-            let patience = self.set_patience(&socket, protocol.as_deref());
-            let (weak, name) = (Arc::downgrade(&socket), self.name.clone());
-            self.handler.up(Arc::new(Link { socket: weak, protocol, name }));
-            let down = match patience {
-                Ok(()) => self.read(&mut wire),
-                Err(error) => Some(LinkEnd { down: Down::lost(&brief(&error)), code: None }),
-            };
-            if let Some(LinkEnd { down, code }) = down {
-                socket.finish(code.and_then(|code| close_frame(code, "").ok()).as_deref());
+    fn carry(&self, live: Live, failures: &mut u32) -> Option<Down> {
+        let Live { socket, rest, protocol, permit, deadline } = live;
+        let mut wire = self.wire(socket.clone(), rest, deadline);
+        if self.cable {
+            if let Err(LinkEnd { down, .. }) = self.read(&mut wire, false) {
                 return Some(down);
             }
         }
-        let last = self.line.order().and_then(|(code, reason)| close_frame(code, reason).ok());
-        socket.finish(last.as_deref());
-        None
-    }
-
-    /// ActionCable pings every three seconds. How long another protocol may be silent is not known:
-    /// there keepalive has to do.
-    fn set_patience(&self, socket: &UpstreamSocket, protocol: Option<&str>) -> std::io::Result<()> {
-        let pings = protocol.is_some_and(|protocol| protocol.starts_with("actioncable-"));
-        match self.speech {
-            Protocol::Raw { .. } if !pings => socket.read_timeout(None),
-            _ => socket.read_timeout(Some(self.connector.settings.stale_after)),
+        drop(permit);
+        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has
+        // to do.
+        let pings =
+            self.cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
+        wire.be_patient(pings.then_some(self.connector.settings.stale_after));
+        let mut ended = Ok(());
+        if self.line.up() {
+            info!("event=upstream-up session={}", self.name);
+            self.connector.stats.upstream_up.add(1);
+            let since = Instant::now();
+            let (weak, name) = (Arc::downgrade(&socket), self.name.clone());
+            self.handler.up(Arc::new(Link { socket: weak, protocol, name }));
+            ended = self.read(&mut wire, true);
+            if since.elapsed() >= GOOD_AFTER {
+                *failures = 0;
+            }
         }
+        let (down, last) = match ended {
+            Err(LinkEnd { down, code }) => (Some(down), code.map(|code| (code, ""))),
+            Ok(()) => (None, self.line.order()),
+        };
+        let last = last.and_then(|(code, reason)| close_frame(code, reason).ok());
+        socket.finish(last.as_deref());
+        down
     }
 
-    fn read(&self, wire: &mut Wire) -> Option<LinkEnd> {
+    /// In a box, and not inlined: it would stay on this thread's stack.
+    #[inline(never)]
+    fn wire(&self, socket: Arc<UpstreamSocket>, rest: Vec<u8>, deadline: Instant) -> Box<Wire> {
+        let Settings { message_max, stale_after, .. } = self.connector.settings;
+        let (share, line) = (self.handler.incoming(), Arc::clone(&self.line));
+        let intake = Intake { message_max, stale_after, share, line };
+        Box::new(Wire::new(socket, rest, intake, deadline))
+    }
+
+    /// Reads messages, up to the `welcome` where the link is not up yet. `Ok`: that came, or `Upstream::close` was called.
+    fn read(&self, wire: &mut Wire, is_up: bool) -> Result<(), LinkEnd> {
         while !self.line.is_closing() {
-            let ended = match wire.read() {
-                Ok(message) => self.take(message, wire),
-                Err(_) if self.line.is_closing() => None,
-                Err(error) => Some(self.ended(&error, wire.socket())),
+            let message = match wire.read() {
+                Ok(message) => message,
+                Err(_) if self.line.is_closing() => break,
+                Err(error) => return Err(self.ended(&error, wire.socket(), is_up)),
             };
+            let welcomed = self.take(message, wire, is_up)?;
             wire.forget_message();
             self.handler.kept();
-            if ended.is_some() {
-                return ended;
+            if welcomed {
+                break;
             }
         }
-        None
+        Ok(())
     }
 
-    fn take(&self, message: Message, wire: &mut Wire) -> Option<LinkEnd> {
-        match message {
-            Message::Text(text) => {
-                return self.take_text(&text).map(|down| LinkEnd { down, code: Some(1000) });
-            }
+    /// Takes one message. Whether it was the `welcome` that the link lacked.
+    fn take(&self, message: Message, wire: &mut Wire, is_up: bool) -> Result<bool, LinkEnd> {
+        let name = &self.name;
+        let text = match message {
+            Message::Text(text) => text,
             Message::Binary(data) => {
-                let (name, bytes) = (&self.name, data.len());
-                debug!("event=frame-ignored session={name} type=binary bytes={bytes}");
+                debug!("event=frame-ignored session={name} type=binary bytes={}", data.len());
+                return Ok(false);
             }
             Message::Close(frame) => {
                 wire.flush();
-                return Some(LinkEnd { down: closed_by(frame, true), code: None });
+                return Err(LinkEnd { down: closed_by(frame, is_up), code: None });
             }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-        }
-        None
-    }
-
-    fn take_text(&self, text: &str) -> Option<Down> {
-        let cable = matches!(self.speech, Protocol::Cable);
-        let frame = if cable { Frame::parse(text) } else { None };
-        let kind = match &frame {
-            Some(frame) => frame.kind(),
-            None if cable => "no-json",
-            None => "text",
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(false),
         };
-        debug!("event=frame session={} dir=in type={kind} bytes={}", self.name, text.len());
+        let frame = if self.cable { Frame::parse(&text) } else { None };
+        let kind = frame.as_ref().map_or(if self.cable { "no-json" } else { "text" }, Frame::kind);
+        debug!("event=frame session={name} dir=in type={kind} bytes={}", text.len());
         match frame {
-            Some(Frame::Welcome | Frame::Ping) => {}
+            Some(Frame::Welcome) => return Ok(!is_up),
             Some(Frame::Disconnect { reason, reconnect }) => {
-                return Some(disconnected(reason, reconnect, true));
+                let down = disconnected(reason, reconnect, is_up);
+                return Err(LinkEnd { down, code: Some(1000) });
             }
-            None if cable => {}
-            frame => self.handler.text(text, frame),
+            Some(Frame::Ping) => {}
+            None if self.cable => {}
+            frame if is_up => self.handler.text(&text, frame),
+            _ => {}
         }
-        None
+        Ok(false)
     }
 
-    fn ended(&self, error: &Error, socket: &UpstreamSocket) -> LinkEnd {
+    fn ended(&self, error: &Error, socket: &UpstreamSocket, is_up: bool) -> LinkEnd {
         let settings = &self.connector.settings;
-        let reason = match socket.broken() {
-            Some(reason) => reason.to_owned(),
-            None => lost_reason(error, settings),
+        let silent = if is_up {
+            format!("stale: no frame for {}", humantime::format_duration(settings.stale_after))
+        } else {
+            format!("no welcome within {}", self.connector.connect_timeout())
         };
-        LinkEnd { down: Down::lost(&reason), code: farewell(error) }
+        let (reason, code) = broken_off(error, settings, silent);
+        let reason = socket.broken().map_or(reason, str::to_owned);
+        LinkEnd { down: Down::Lost { reason, was_up: is_up, close: None }, code }
     }
 
     /// Counts and logs it; after some `failures` in a row, with `-d` only. Not inlined, for the stack's sake.
     #[inline(never)]
     fn tell(&self, down: &Down, failures: u32) {
-        self.connector.count(down);
-        let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
-        if !report::says(level) {
-            return;
-        }
-        let (outcome, why) = match down {
-            Down::Denied { status, .. } => ("denied", format!("status={status}")),
-            Down::Refused { reason } => ("refused", reason_of(reason)),
-            Down::Lost { reason, was_up: true, .. } => ("lost", reason_of(reason)),
-            Down::Lost { reason, .. } => ("failed", reason_of(reason)),
+        let stats = &self.connector.stats;
+        let reason_of = |reason| format!("reason={:?}", short(reason));
+        let (counter, outcome, why) = match down {
+            Down::Denied { status, .. } => {
+                (&stats.upstream_denied, "denied", format!("status={status}"))
+            }
+            Down::Refused { reason } => (&stats.upstream_refused, "refused", reason_of(reason)),
+            Down::Lost { reason, was_up: true, .. } => {
+                (&stats.upstream_lost, "lost", reason_of(reason))
+            }
+            Down::Lost { reason, .. } => (&stats.upstream_failed, "failed", reason_of(reason)),
         };
-        report::line(level, format_args!("event=upstream-{outcome} session={} {why}", self.name));
+        counter.add(1);
+        let level = if failures < FAILURES_SAID { Level::Info } else { Level::Debug };
+        if report::says(level) {
+            let name = &self.name;
+            report::line(level, format_args!("event=upstream-{outcome} session={name} {why}"));
+        }
     }
 }
 
@@ -328,65 +261,37 @@ struct LinkEnd {
     code: Option<u16>,
 }
 
-fn reason_of(reason: &str) -> String {
-    format!("reason={:?}", short(reason))
+/// How long to wait after `failures` attempts in a row that failed: 100 to 500 ms at first, then up to half as much again each
+/// time, to 10 s: after an absence of 7 s, as Rails needs to start, that is another 3 s at most. `random` spreads the sessions
+/// over the upper half, so that they do not come back all at once.
+fn backoff(failures: u32, random: u32) -> Duration {
+    let times = failures.min(16);
+    let max = (FIRST_RETRY_MAX * 3_u32.pow(times) / 2_u32.pow(times)).min(RETRY_MAX);
+    let min = if failures == 0 { FIRST_RETRY_MIN } else { max / 2 };
+    min + (max - min).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// As much of a reason as fits a log line and an event: the upstream words it, at any length.
-fn short(reason: &str) -> &str {
-    reason.char_indices().nth(200).map_or(reason, |(end, _)| &reason[..end])
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub fn disconnected(reason: Option<String>, reconnect: bool, was_up: bool) -> Down {
-    let reason = match reason {
-        Some(reason) if !reason.is_empty() => short(&reason).to_owned(),
-        _ => "no reason given".to_owned(),
-    };
-    if reconnect { Down::Lost { reason, was_up, close: None } } else { Down::Refused { reason } }
-}
-
-/// What a close frame means. One without a code counts as 1005 (RFC 6455, section 7.1.5).
-pub fn closed_by(frame: Option<CloseFrame>, was_up: bool) -> Down {
-    let (reason, close) = match frame {
-        None => ("closed by the upstream".to_owned(), (1005, String::new())),
-        Some(CloseFrame { code, reason }) => {
-            let code = u16::from(code);
-            let space = if reason.is_empty() { "" } else { " " };
-            let text = format!("closed by the upstream ({code}{space}{reason})");
-            (text, (code, reason.to_string()))
-        }
-    };
-    Down::Lost { reason, was_up, close: Some(close) }
-}
-
-pub fn lost_reason(error: &Error, settings: &Settings) -> String {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            format!("a message over --max-message ({} bytes)", settings.message_max)
-        }
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "closed by the upstream".to_owned()
-        }
-        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            let wait = humantime::format_duration(settings.stale_after);
-            format!("stale: no frame for {wait}")
-        }
-        Error::Io(error) => brief(error),
-        Error::Protocol(error) => format!("broken WebSocket frame: {error}"),
-        Error::Utf8(_) => "a text frame that is not UTF-8".to_owned(),
-        error => error.to_string(),
+    #[test]
+    fn the_first_retry_comes_within_100_to_500_ms() {
+        assert_eq!(backoff(0, 0), Duration::from_millis(100));
+        assert_eq!(backoff(0, u32::MAX), Duration::from_millis(500));
     }
-}
 
-/// RFC 6455, section 7.4.1. No last word to one that has gone.
-fn farewell(error: &Error) -> Option<u16> {
-    match error {
-        Error::Capacity(_) => Some(1009),
-        Error::Utf8(_) => Some(1007),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) => Some(1002),
-        _ => None,
+    #[test]
+    fn later_ones_grow_by_half_up_to_ten_seconds() {
+        for (failures, most) in [(1, 750), (2, 1_125), (4, 2_531), (7, 8_542), (8, 10_000)] {
+            assert_eq!(backoff(failures, u32::MAX).as_millis(), most);
+            assert_eq!(backoff(failures, 0).as_millis(), most / 2);
+        }
+        assert_eq!(backoff(u32::MAX, u32::MAX), RETRY_MAX);
+    }
+
+    #[test]
+    fn randomness_spreads_them() {
+        assert!(backoff(3, 1 << 30) < backoff(3, 1 << 31));
     }
 }

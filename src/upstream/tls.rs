@@ -20,9 +20,6 @@ pub type Tls = (Arc<ClientConfig>, ServerName<'static>);
 const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORY: &str = "SSL_CERT_DIR";
 
-/// As much of the names in a certificate as a sentence repeats, in characters.
-const NAMES_SHOWN: usize = 80;
-
 pub fn tls(roots: RootCertStore, url: &Url) -> Result<Tls, report::Error> {
     let start = |why: String| report::Error::Start(format!("--server: {url}: {why}"));
     let name = ServerName::try_from(url.host.clone())
@@ -87,28 +84,8 @@ fn take(
     }
 }
 
-/// What rustls calls it, what it is, and what to do about it.
-#[rustfmt::skip] // one fault a line
-const FAULTS: [(&str, &str); 18] = [
-    ("UnknownIssuer", "'s certificate is from an authority that is not trusted here: name its PEM file in SSL_CERT_FILE, and let the upstream send the certificates in between"),
-    ("CaUsedAsEndEntity", "'s certificate is an authority's own (CA:TRUE): make it with basicConstraints=critical,CA:FALSE, or let the authority sign one"),
-    ("EndEntityUsedAsCa", "'s certificate is signed by one that is no authority: make that one with basicConstraints=critical,CA:TRUE"),
-    ("UnsupportedCertVersion", "'s certificate is of version 1: make it with a subjectAltName, which makes it version 3"),
-    ("NotValidForName", "'s certificate has no name in its subjectAltName, and a CN does not count: make it with subjectAltName=DNS: and the name in --server, or IP: and the address"),
-    ("Expired", "'s certificate has expired: renew it, or set this machine's clock"),
-    ("NotValidYet", "'s certificate is not valid yet: set the clock of this machine, or of the one that made it"),
-    ("InvalidPurpose", "'s certificate is not one for servers: make it with extendedKeyUsage=serverAuth, or without any"),
-    ("BadSignature", "'s certificate is not signed by the authority that is trusted here under that name: name the PEM file of the one that did in SSL_CERT_FILE"),
-    ("UnsupportedSignatureAlgorithm", "'s certificate is signed in a way that is not secure or not known: make it with RSA of 2048 bits or ECDSA, and SHA-256"),
-    ("InvalidMessage", " does not speak TLS there; if that is meant, write ws:// in --server"),
-    ("PeerIncompatible", " has to speak TLS 1.2 or 1.3"),
-    ("AlertReceived(ProtocolVersion", " has to speak TLS 1.2 or 1.3"),
-    ("AlertReceived(HandshakeFailure", " has to speak TLS 1.2 or 1.3 with a usual cipher"),
-    ("AlertReceived(CertificateRequired", " asks for a client certificate, which the bridge has not"),
-    ("AlertReceived(BadCertificate", " asks for a client certificate, which the bridge has not"),
-    ("AlertReceived(UnrecognisedName", " does not know the name that --server has"),
-    ("AlertReceived(InternalError", " has a fault of its own: look into its log"),
-];
+/// In each line what rustls calls a fault, what it is, and what to do about it.
+const FAULTS: &str = include_str!("faults.txt");
 
 pub fn explain(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -122,16 +99,63 @@ pub fn explain(error: &io::Error) -> String {
     if !named.is_empty() {
         // rustls writes them as `DnsName("a.example")`.
         let names = named.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-        let names: String =
-            names.collect::<Vec<_>>().join(", ").chars().take(NAMES_SHOWN).collect();
+        let names = names.collect::<Vec<_>>().join(", ");
         return format!(
-            "the upstream's certificate is for {names}: write a name that it has in --server, or make one whose \
+            "the upstream's certificate is for {names:.80}: write a name that it has in --server, or make one whose \
                  subjectAltName has the name in --server"
         );
     }
     // Of an error of the library beneath, which is an `Other`, only the name can be had.
     let name = format!("{tls:?}").replacen("InvalidCertificate(", "", 1);
     let name = name.trim_start_matches("Other(OtherError(");
-    let fault = FAULTS.iter().find(|(fault, _)| name.starts_with(fault));
-    fault.map_or_else(|| tls.to_string(), |(_, sentence)| format!("the upstream{sentence}"))
+    let mut faults = FAULTS.lines().filter_map(|row| row.split_once(' '));
+    let fault = faults.find(|(fault, _)| name.starts_with(fault));
+    fault.map_or_else(|| tls.to_string(), |(_, sentence)| sentence.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_of_the_table_is_found() {
+        use rustls::{AlertDescription, InvalidMessage, PeerIncompatible};
+        let alerts = [
+            AlertDescription::ProtocolVersion,
+            AlertDescription::HandshakeFailure,
+            AlertDescription::CertificateRequired,
+            AlertDescription::BadCertificate,
+            AlertDescription::UnrecognisedName,
+            AlertDescription::InternalError,
+        ];
+        let certificate = [
+            CertificateError::UnknownIssuer,
+            CertificateError::NotValidForName,
+            CertificateError::Expired,
+            CertificateError::NotValidYet,
+            CertificateError::InvalidPurpose,
+            CertificateError::BadSignature,
+        ];
+        let mut faults = vec![
+            Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+        ];
+        faults.extend(alerts.map(Error::AlertReceived));
+        faults.extend(certificate.map(Error::InvalidCertificate));
+        let told: Vec<_> =
+            faults.into_iter().map(|fault| explain(&io::Error::other(fault))).collect();
+        assert!(told.iter().all(|told| told.starts_with("the upstream")), "{told:?}");
+        // The names of the library beneath, which cannot be made here.
+        let beneath = [
+            "CaUsedAsEndEntity",
+            "EndEntityUsedAsCa",
+            "UnsupportedCertVersion",
+            "UnsupportedSignatureAlgorithm",
+        ];
+        for row in FAULTS.lines() {
+            let (name, sentence) = row.split_once(' ').unwrap();
+            let found = told.iter().any(|told| told == sentence);
+            assert!(found || beneath.contains(&name), "{row}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns: which addresses are accepted, and the sentence for each that is not.
 //! Never: resolves a name, or shows a query (a token may be in it).
 
+use crate::report::Error;
 use crate::tcp::SOCKET_PATH_MAX;
 use std::fmt;
 
@@ -22,30 +23,13 @@ pub struct Url {
     pub query: Option<String>,
 }
 
-/// Why an address is not taken. The text names what is wrong and what to type instead.
-#[derive(Debug, PartialEq, Eq)]
-pub enum UrlError {
-    /// A URL, but of a kind that this program does not take: exit 2.
-    OutOfRange(String),
-    /// No URL at all: exit 1.
-    Unreadable(String),
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UrlError::OutOfRange(text) | UrlError::Unreadable(text) => f.write_str(text),
-        }
-    }
-}
-
 impl Url {
     /// Reads `ws://` and `wss://` addresses (RFC 6455, section 3): the port defaults to 80 or 443, the
     /// path to `/`. A fragment, a user name and any byte that does not belong into a request line are errors.
     /// Reads `unix:` addresses as nginx and puma write them, too; there the path defaults to `/cable`.
-    pub fn parse(text: &str) -> Result<Url, UrlError> {
-        if let Some(place) = text.strip_prefix("unix:") {
-            return parse_unix(place);
+    pub fn parse(text: &str) -> Result<Url, Error> {
+        if let Some(address) = text.strip_prefix("unix:") {
+            return parse_unix(address);
         }
         if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
             let odd = odd.escape_default();
@@ -84,9 +68,9 @@ impl fmt::Display for Url {
     }
 }
 
-fn parse_unix(place: &str) -> Result<Url, UrlError> {
-    let place = place.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(place);
-    let (socket, target) = place.split_at(place.find(":/").unwrap_or(place.len()));
+fn parse_unix(text: &str) -> Result<Url, Error> {
+    let text = text.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(text);
+    let (socket, target) = text.split_at(text.find(":/").unwrap_or(text.len()));
     let target = target.strip_prefix(':').unwrap_or("/cable");
     if !socket.starts_with('/') {
         return unreadable("has no absolute path, write it as unix:/run/puma.sock".to_owned());
@@ -112,7 +96,7 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
-fn scheme_is_tls(scheme: &str) -> Result<bool, UrlError> {
+fn scheme_is_tls(scheme: &str) -> Result<bool, Error> {
     match scheme.to_ascii_lowercase().as_str() {
         "ws" => Ok(false),
         "wss" => Ok(true),
@@ -122,7 +106,7 @@ fn scheme_is_tls(scheme: &str) -> Result<bool, UrlError> {
     }
 }
 
-fn split_authority(authority: &str) -> Result<(String, Option<u16>), UrlError> {
+fn split_authority(authority: &str) -> Result<(String, Option<u16>), Error> {
     if authority.contains('@') {
         return out_of_range(
             "has a user name, leave out what ends with '@': the upstream gets the client's Authorization",
@@ -145,7 +129,7 @@ fn split_authority(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     Ok((host.to_owned(), port.map(read_port).transpose()?))
 }
 
-fn split_v6(text: &str) -> Result<(&str, Option<&str>), UrlError> {
+fn split_v6(text: &str) -> Result<(&str, Option<&str>), Error> {
     let Some((host, rest)) = text.split_once(']') else {
         return unreadable("has a '[' without its ']'".to_owned());
     };
@@ -159,7 +143,7 @@ fn split_v6(text: &str) -> Result<(&str, Option<&str>), UrlError> {
     }
 }
 
-fn read_port(text: &str) -> Result<u16, UrlError> {
+fn read_port(text: &str) -> Result<u16, Error> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port > 0 => Ok(port),
@@ -175,12 +159,14 @@ fn split_target(target: &str) -> (String, Option<String>) {
     (if path.is_empty() { "/".to_owned() } else { path.to_owned() }, query)
 }
 
-fn out_of_range<T>(text: &str) -> Result<T, UrlError> {
-    Err(UrlError::OutOfRange(text.to_owned()))
+/// A URL, but of a kind that this program does not take.
+fn out_of_range<T>(text: &str) -> Result<T, Error> {
+    Err(Error::Usage(text.to_owned()))
 }
 
-fn unreadable<T>(text: String) -> Result<T, UrlError> {
-    Err(UrlError::Unreadable(text))
+/// No URL at all.
+fn unreadable<T>(text: String) -> Result<T, Error> {
+    Err(Error::Start(text))
 }
 
 #[cfg(test)]
@@ -216,7 +202,7 @@ mod tests {
     #[test]
     fn another_kind_of_url_is_out_of_range() {
         for text in ["http://h/", "https://h/", "ftp://h/", "ws://h/#x", "ws://user:pw@h/"] {
-            assert!(matches!(Url::parse(text), Err(UrlError::OutOfRange(_))), "{text}");
+            assert!(matches!(Url::parse(text), Err(Error::Usage(_))), "{text}");
         }
     }
 
@@ -246,7 +232,7 @@ mod tests {
             "ws://[fe80::1%eth0]/",
         ];
         for text in bad {
-            assert!(matches!(Url::parse(text), Err(UrlError::Unreadable(_))), "{text}");
+            assert!(matches!(Url::parse(text), Err(Error::Start(_))), "{text}");
         }
     }
 
@@ -273,12 +259,12 @@ mod tests {
     #[test]
     fn what_is_no_socket_file_is_refused() {
         let long = format!("unix:/{}", "s".repeat(SOCKET_PATH_MAX));
-        assert!(matches!(Url::parse(&long), Err(UrlError::OutOfRange(_))));
+        assert!(matches!(Url::parse(&long), Err(Error::Usage(_))));
         assert!(Url::parse(&long[..long.len() - 1]).is_ok());
         for text in
             ["unix:", "unix:puma.sock", "unix:/a?x=1", "unix:/a\n:/", "unix:/a:/b c", "unix:/a:/#x"]
         {
-            assert!(matches!(Url::parse(text), Err(UrlError::Unreadable(_))), "{text}");
+            assert!(matches!(Url::parse(text), Err(Error::Start(_))), "{text}");
         }
     }
 

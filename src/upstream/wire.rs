@@ -1,12 +1,12 @@
 //! The WebSocket of one upstream: `tungstenite` over our socket, and its buffer kept small.
 //!
 //! `tungstenite` keeps the buffer of the largest frame it ever read. So the boundaries of frames are
-//! watched here, and a `WebSocket` that has grown is replaced by a fresh one at the first moment at which
+//! watched here, and a state of `tungstenite`'s that has grown is replaced by a fresh one at the first moment at which
 //! it holds no bytes: after a big message an idle session is as small as before.
 //! Never: looks into a message.
 
+use super::line::Line;
 use super::socket::{UpstreamSocket, left};
-use super::thread::Line;
 use crate::memory::{ROOM_PAUSE, Share};
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -14,26 +14,29 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error, Message};
 
 /// What an idle session keeps to read into. Bursts cost a few reads more than with a larger one.
 const READ_BUFFER: usize = 640;
 
 /// A frame over this makes the buffer grow beyond what an idle session should keep.
-const GROWN: u64 = 4096;
+const GROWN: usize = 4096;
 
 /// So many small ones do too: the buffer doubles when they come faster than they are used up. A fresh one costs less than
 /// 0.1 us a frame then, and a session that falls quiet after a burst is as small as before instead of 4 to 8 KiB larger.
 const GROWN_AFTER: u32 = 8;
 
+/// A message may take so many times `stale_after`: by default a minute, in which 16 MiB come over 2.3 Mbit/s.
+const MESSAGE_TIMES: u32 = 10;
+
 pub struct Wire {
-    web: WebSocket<Watched>,
-    config: WebSocketConfig,
+    web: WebSocketContext,
+    stream: Watched,
 }
 
 impl Wire {
-    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `forget_deadline`
+    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient`
     /// every read ends at `deadline`.
     pub fn new(
         socket: Arc<UpstreamSocket>,
@@ -50,25 +53,31 @@ impl Wire {
         let mut frames = Boundaries::default();
         frames.pass(&rest);
         let (deadline, since) = (Some(deadline), Instant::now());
-        let watched = Watched { socket, deadline, since, intake, frames, empty: false };
-        let web = WebSocket::from_partially_read(watched, rest, Role::Client, Some(config));
-        Wire { web, config }
+        let stream = Watched { socket, deadline, since, intake, frames, empty: false };
+        let web = WebSocketContext::from_partially_read(rest, Role::Client, Some(config));
+        Wire { web, stream }
     }
 
-    /// From now on reads have no deadline but the timeout that the socket was given.
-    pub fn forget_deadline(&mut self) {
-        self.web.get_mut().deadline = None;
+    /// From now on a read may wait for so long, or for ever.
+    pub fn be_patient(&mut self, wait: Option<Duration>) {
+        self.stream.deadline = None;
+        // Fails for a time of 0 only.
+        let _ = self.socket().read_timeout(wait);
     }
 
     pub fn socket(&self) -> &Arc<UpstreamSocket> {
-        &self.web.get_ref().socket
+        &self.stream.socket
     }
 
     /// The next message. The answer to a ping is sent by the call after the one that returned it.
     pub fn read(&mut self) -> Result<Message, Error> {
         loop {
-            match self.web.read() {
-                Err(Error::Io(_)) if self.web.get_ref().empty => self.renew(),
+            match self.web.read(&mut self.stream) {
+                Err(Error::Io(_)) if self.stream.empty => {
+                    self.web = WebSocketContext::new(Role::Client, Some(*self.web.get_config()));
+                    self.stream.frames = Boundaries::default();
+                    self.stream.empty = false;
+                }
                 result => return result,
             }
         }
@@ -76,21 +85,13 @@ impl Wire {
 
     /// The message that was read is gone: what is kept of it counts where that is.
     pub fn forget_message(&mut self) {
-        let watched = self.web.get_mut();
-        watched.intake.needs(watched.frames.unread_bytes());
-    }
-
-    fn renew(&mut self) {
-        let old = self.web.get_ref();
-        let (socket, intake) = (Arc::clone(&old.socket), old.intake.fresh());
-        let fresh = Watched { socket, intake, frames: Boundaries::default(), empty: false, ..*old };
-        self.web = WebSocket::from_raw_socket(fresh, Role::Client, Some(self.config));
+        self.stream.intake.needs(self.stream.frames.unread_bytes());
     }
 
     /// Sends what is owed: the answer to a close frame.
     pub fn flush(&mut self) {
         // The link ends anyway, with or without it.
-        let _ = self.web.flush();
+        let _ = self.web.flush(&mut self.stream);
     }
 }
 
@@ -117,25 +118,19 @@ fn masked(mut frame: Frame) -> io::Result<Vec<u8>> {
 /// What bounds the messages that are read.
 pub struct Intake {
     pub message_max: usize,
-    /// From its first byte to its last; one that is not whole by then fails with `TimedOut`.
-    pub message_time: Duration,
-    /// The memory of those that are not whole yet, and how long one waits for room in it.
+    /// How long one waits for room, and a `MESSAGE_TIMES`th of what one may take.
+    pub stale_after: Duration,
+    /// The memory of those that are not whole yet.
     pub share: Share,
-    pub room_within: Duration,
-    /// Ends that wait.
+    /// Ends the wait for room.
     pub line: Arc<Line>,
 }
 
 impl Intake {
-    /// The same, with nothing in it.
-    fn fresh(&self) -> Intake {
-        Intake { share: self.share.fresh(), line: Arc::clone(&self.line), ..*self }
-    }
-
-    /// What a message of so many bytes needs, and nothing beyond it: twice that, since where it is kept it is a copy. Short ones
-    /// need nothing: they are what an idle session costs.
-    fn needs(&mut self, bytes: u64) -> usize {
-        let needed = if bytes > GROWN { length(bytes).saturating_mul(2) } else { 0 };
+    /// The bytes to count for a message of so many, and what is counted beyond them is given back: twice as many, since it is
+    /// copied to where it is kept. None for a short one, which the cost of an idle session covers.
+    fn needs(&mut self, bytes: usize) -> usize {
+        let needed = if bytes > GROWN { bytes.saturating_mul(2) } else { 0 };
         if needed < self.share.counted() {
             self.share.set(needed);
         }
@@ -143,15 +138,15 @@ impl Intake {
     }
 
     /// Waits for room for a message of so many bytes.
-    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let (needed, bytes) = (self.needs(bytes), length(bytes));
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let needed = self.needs(bytes);
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =
                 format!("a message over --max-message: --max-memory has room for {max} bytes");
             return Err(io::Error::other(why));
         }
-        let deadline = Instant::now() + self.room_within;
+        let deadline = Instant::now() + self.stale_after;
         // What is over `message_max` fails without taking memory.
         while bytes <= self.message_max && !self.share.try_set_or_alone(needed) {
             if self.line.is_closing() || Instant::now() >= deadline {
@@ -163,18 +158,14 @@ impl Intake {
     }
 }
 
-fn length(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
 struct Watched {
     socket: Arc<UpstreamSocket>,
     deadline: Option<Instant>,
-    /// When the message began that is being read, or was read last, and how long one may take.
+    /// When the message began that is being read, or was read last.
     since: Instant,
     intake: Intake,
     frames: Boundaries,
-    /// Set with the error that asks `Wire::read` for a fresh `WebSocket`.
+    /// Set with the error that asks `Wire::read` to begin anew.
     empty: bool,
 }
 
@@ -189,7 +180,8 @@ impl Read for Watched {
             self.socket.read_timeout(Some(left(deadline)?))?;
         }
         let at_boundary = self.frames.at_boundary();
-        if !at_boundary && self.since.elapsed() > self.intake.message_time {
+        let max = self.intake.stale_after.saturating_mul(MESSAGE_TIMES);
+        if !at_boundary && self.since.elapsed() > max {
             // A byte now and then is no sign of life.
             return Err(ErrorKind::TimedOut.into());
         }
@@ -218,10 +210,10 @@ impl Write for Watched {
 struct Boundaries {
     /// The start of a header that is not whole yet.
     header: Vec<u8>,
-    payload_left: u64,
+    payload_left: usize,
     inside_message: bool,
     /// Of the newest message.
-    message_bytes: u64,
+    message_bytes: usize,
     frames: u32,
     grown: bool,
 }
@@ -232,7 +224,7 @@ impl Boundaries {
     }
 
     /// Of the message that is not whole yet, as far as its frames are known.
-    fn unread_bytes(&self) -> u64 {
+    fn unread_bytes(&self) -> usize {
         if self.at_boundary() { 0 } else { self.message_bytes }
     }
 
@@ -241,9 +233,9 @@ impl Boundaries {
         let mut began = false;
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
-                let size = self.payload_left.min(bytes.len() as u64);
+                let size = self.payload_left.min(bytes.len());
                 self.payload_left -= size;
-                bytes = &bytes[size as usize..];
+                bytes = &bytes[size..];
                 continue;
             }
             self.header.push(first);
@@ -251,19 +243,17 @@ impl Boundaries {
             // A header that cannot be read ends the link in `tungstenite` before it matters here.
             if let Ok(Some((header, size))) = FrameHeader::parse(&mut Cursor::new(&self.header)) {
                 began |= !self.inside_message;
-                self.begin(&header, size);
+                self.begin(&header, usize::try_from(size).unwrap_or(usize::MAX));
             }
         }
         began
     }
 
-    fn begin(&mut self, header: &FrameHeader, size: u64) {
+    fn begin(&mut self, header: &FrameHeader, size: usize) {
         self.header.clear();
         self.payload_left = size;
-        self.message_bytes = size.saturating_add(match self.inside_message {
-            true => self.message_bytes,
-            false => 0,
-        });
+        let before = if self.inside_message { self.message_bytes } else { 0 };
+        self.message_bytes = size.saturating_add(before);
         self.frames = self.frames.saturating_add(1);
         self.grown |= size > GROWN || self.frames >= GROWN_AFTER;
         if matches!(header.opcode, OpCode::Data(_)) {
@@ -276,21 +266,19 @@ impl Boundaries {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::socket::Place;
     use super::*;
     use crate::memory::{Budget, Held};
 
     fn pair() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let socket =
-            UpstreamSocket::connect(&Place::Tcp(listener.local_addr().unwrap()), None).unwrap();
+        let address = listener.local_addr().unwrap().into();
+        let socket = UpstreamSocket::connect(&address, None, deadline).unwrap();
         socket.connected(deadline, deadline).unwrap();
         let intake = Intake {
             message_max: 1 << 20,
-            message_time: Duration::from_secs(60),
+            stale_after: Duration::from_secs(1),
             share: Budget::new(1 << 30).share(Held::Incoming),
-            room_within: Duration::from_secs(1),
             line: Arc::default(),
         };
         let wire = Wire::new(Arc::new(socket), Vec::new(), intake, deadline);
@@ -315,7 +303,7 @@ mod tests {
             let sizes: Vec<_> = (0..3).map(|_| wire.read().unwrap().len()).collect();
             // Returns with the end of the connection, hence after it has asked for more.
             assert!(wire.read().is_err());
-            (sizes, wire.web.get_ref().frames.grown)
+            (sizes, wire.stream.frames.grown)
         };
         let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(reader).unwrap();
 

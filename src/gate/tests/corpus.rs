@@ -10,6 +10,7 @@ use super::super::head::{Framing, end_of, framing, parse};
 use super::super::reader::Reader;
 use super::super::*;
 use crate::corpus::{cases, damaged};
+use crate::memory::Budget;
 
 const BODY_MAX: usize = 1000;
 
@@ -22,11 +23,11 @@ fn decoded(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(bytes).unwrap();
     drop(theirs);
-    let mut reader = Reader::new(Arc::new(Socket::new(ours)));
-    let mut body = Body::default();
+    let mut reader = Reader::new(Arc::new(Socket(ours.into())));
+    let mut body = Body::begin(&Budget::new(1 << 20));
     let deadline = Instant::now() + Duration::from_secs(5);
     reader.body(Framing::Chunked, BODY_MAX, &mut body, deadline).ok()?;
-    let mut rest = Body::default();
+    let mut rest = Body::begin(&Budget::new(1 << 20));
     while reader.body(Framing::Length(1), 1, &mut rest, deadline).is_ok() {}
     Some((body.to_vec(), rest.len()))
 }

@@ -46,7 +46,7 @@ fn over_the_cap_of_connections_that_work_a_new_one_is_told_503() {
     let web = Web::with_later(move |_| {
         let held = held.clone();
         Box::new(move |client| {
-            client.begin(200, &[])?;
+            client.begin(200, "")?;
             let _ = held.recv();
             Ok(())
         })

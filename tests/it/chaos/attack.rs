@@ -30,7 +30,7 @@ const CALM: Duration = Duration::from_secs(20);
 /// By then what attackers left behind must be gone: a body's 30 s, a linger, a session's `-S`.
 const CALM_AGAIN: Duration = Duration::from_secs(60);
 
-/// Handshake workers at rest, and connections of the honest ones that are on their way out.
+/// Handshakes that are under way, and connections of the honest ones that are on their way out.
 const AFLOAT: (usize, usize) = (12, 12);
 
 /// Kilobytes that an allocator may come to hold more, whatever the bridge does.

@@ -18,9 +18,6 @@ const WARM: Duration = Duration::from_secs(20);
 /// How long what is still under way may take to end when the clients have left.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// Threads that wait for handshakes: how many there were at the start is chance, more there never are.
-const IDLE_WORKERS: usize = 4;
-
 /// Kilobytes that an allocator may come to hold more, whatever the bridge does.
 const SLACK: u64 = 8 * 1024;
 
@@ -52,15 +49,17 @@ fn soak() {
 
     let (warm, end) = (warm.expect("it is over too soon"), vitals.resident_kib());
     let sessions = ends.stop();
-    wait_until(SETTLED, || chaos.bridge.descriptors() <= rest.1);
-    let now = chaos.bridge.footprint();
+    let is_back = |now: (usize, usize)| now.0 <= rest.0 && now.1 <= rest.1;
+    let deadline = Instant::now() + SETTLED;
+    wait_until(SETTLED * 2, || is_back(vitals.footprint()) || Instant::now() > deadline);
+    let now = vitals.footprint();
     say(&format!(
         "soak: {minutes} min\n  resident, KB: {warm} after {WARM:?}, {end} at the end\n  \
          threads and descriptors at rest: {rest:?} before, {now:?} after\n  \
          sessions ended in every way, with nothing left: {sessions}\n"
     ));
     chaos.judge();
-    assert!(now.0 <= rest.0 + IDLE_WORKERS, "threads are left: {} of {}", now.0, rest.0);
+    assert!(is_back(now), "(threads, descriptors) were {rest:?}, are {now:?}");
     assert!(end <= warm + warm / 4 + SLACK, "it grows: {warm} KB, then {end} KB");
 }
 

@@ -25,7 +25,7 @@ fn assert_served_within_a_second(bridge: &Bridge) {
     assert_eq!(bridge.delete("/served").send().status, 204);
 }
 
-/// What a bridge that has served a few at once holds when nothing is asked of it: some threads of theirs stay.
+/// What a bridge that has served a few at once holds when nothing is asked of it.
 fn at_rest(upstream: &Auto, bridge: &Bridge) -> (usize, usize) {
     let crowd: Vec<Stream> = storm(bridge.address, "few", 16);
     for n in 0..crowd.len() {
@@ -48,11 +48,8 @@ fn assert_light(bridge: &Bridge) {
     assert!(peak < 40_000, "{peak} KiB");
 }
 
-/// Handshake workers that may be at rest now and were not before; what leaks here leaks by the hundred.
-const IDLE_WORKERS: usize = 4;
-
 fn assert_nothing_left(bridge: &Bridge, before: (usize, usize)) {
-    let is_back = |now: (usize, usize)| now.0 <= before.0 + IDLE_WORKERS && now.1 <= before.1;
+    let is_back = |now: (usize, usize)| now.0 <= before.0 && now.1 <= before.1;
     let deadline = Instant::now() + SETTLING;
     wait_until(SETTLING + PATIENCE, || is_back(bridge.footprint()) || Instant::now() > deadline);
     let now = bridge.footprint();

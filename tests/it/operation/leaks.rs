@@ -18,15 +18,11 @@ const OPTIONS: [&str; 6] = ["--resume-window", "50ms", "-S", "50ms", "--connect-
 /// Longer than what ends late takes: the linger of a connection, the wait of a poll that was replaced.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// Handshakes at once, so that the bridge has as many idle workers as it ever keeps before the first look.
-const AT_ONCE: usize = 8;
-
 #[test]
 fn after_300_sessions_that_ended_in_every_way_descriptors_threads_and_upstream_connections_are_as_before()
  {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &OPTIONS);
-    warm_up(&bridge, &upstream);
     let before = settled(&bridge);
 
     let rounds = 1..=SESSIONS.div_ceil(WAYS.len());
@@ -68,7 +64,6 @@ fn a_drain_ends_every_upstream_connection_and_the_process() {
 pub fn repeat(enough: impl Fn() -> bool) -> usize {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &OPTIONS);
-    warm_up(&bridge, &upstream);
     let before = settled(&bridge);
     let mut rounds = 0;
     while !enough() {
@@ -87,17 +82,6 @@ fn end_in_every_way(bridge: &Bridge, upstream: &FakeUpstream, round: usize) -> V
 
 fn is_closed(mut link: Link) {
     link.expect_close();
-}
-
-fn warm_up(bridge: &Bridge, upstream: &FakeUpstream) {
-    let asked: Vec<_> =
-        (0..AT_ONCE).map(|n| bridge.get(&format!("/warm-{n}")).sse().begin()).collect();
-    let arrived: Vec<_> = asked.iter().map(|_| upstream.accept()).collect();
-    for mut link in arrived {
-        link.welcome();
-    }
-    asked.into_iter().for_each(|asked| drop(asked.stream()));
-    end_in_every_way(bridge, upstream, 0).into_iter().for_each(is_closed);
 }
 
 fn is_as(bridge: &Bridge, before: (usize, usize)) {

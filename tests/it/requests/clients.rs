@@ -100,7 +100,7 @@ fn a_byte_order_mark_before_the_body_of_a_post_is_skipped() {
 }
 
 #[test]
-fn who_sends_text_html_by_itself_is_told_of_accept() {
+fn a_client_that_sends_text_html_by_itself_is_told_of_accept() {
     let bridge = Bridge::start(&FakeUpstream::start());
 
     // What Java's HttpURLConnection sends.

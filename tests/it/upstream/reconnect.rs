@@ -147,7 +147,7 @@ fn each_loss_of_the_link_is_told_to_every_channel_confirmed_or_not() {
 }
 
 #[test]
-fn who_was_away_when_the_link_was_lost_finds_that_in_its_backlog() {
+fn a_client_that_was_away_when_the_link_was_lost_finds_that_in_its_backlog() {
     let (upstream, bridge, mut stream, link) = subscribed(&[]);
     let id = stream.last_id.clone();
     link.cut();

@@ -1,0 +1,3 @@
+export default function bridgeClient(settings) {
+  return bridgeWebSocket({ bridge: new URL("..", import.meta.url).href, ...settings })
+}
