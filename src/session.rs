@@ -163,7 +163,7 @@ impl Session {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
             return Err((why.to_owned(), None));
         }
-        if matches!(state.phase, Phase::Ended(_)) {
+        if state.has_ended() {
             return Err(("the session has ended, open a new one with a GET".to_owned(), None));
         }
         let (channels, mut out) = state.effects(self);
@@ -210,7 +210,7 @@ impl Session {
     /// on. Only the first end counts. Whether this was it.
     fn end_if(&self, reason: EndReason, condition: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) || !condition(&state) {
+        if state.has_ended() || !condition(&state) {
             return false;
         }
         let said = reason.for_the_log().to_owned();
@@ -246,6 +246,10 @@ impl Session {
 }
 
 impl State {
+    fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
     /// The channels, and where they leave what they want done.
     fn effects<'a>(&'a mut self, of: &'a Session) -> (&'a mut Channels, Effects<'a>) {
         let (session_id, rules) = (&*of.id, &of.table.rules);

@@ -16,7 +16,7 @@ pub struct Log {
     text: String,
     /// Bytes at the begin of the text that are forgotten already.
     gone: usize,
-    lengths: VecDeque<u32>,
+    lengths: VecDeque<usize>,
 }
 
 impl Log {
@@ -35,7 +35,7 @@ impl Log {
     }
 
     pub fn newest(&self) -> Option<usize> {
-        self.lengths.back().map(|length| *length as usize)
+        self.lengths.back().copied()
     }
 
     /// Of the kept events' texts.
@@ -50,15 +50,14 @@ impl Log {
             self.text.reserve_exact(length.max(self.text.len() / 4).max(LOG_STEP));
         }
         parts.iter().for_each(|part| self.text.push_str(part));
-        // An event is smaller than `--max-message`, some 16 MiB.
-        self.lengths.push_back(u32::try_from(length).unwrap_or(u32::MAX));
+        self.lengths.push_back(length);
     }
 
     /// Forgets the oldest event. Whether there was one.
     pub fn pop(&mut self) -> bool {
         let Some(length) = self.lengths.pop_front() else { return false };
         self.oldest += 1;
-        self.gone += length as usize;
+        self.gone += length;
         if self.lengths.is_empty() {
             *self = Log::new(self.oldest, 0);
         } else if self.gone > self.text.len() / 4 && self.gone > LOG_STEP {
@@ -73,9 +72,7 @@ impl Log {
         let skipped = (cursor + 1).saturating_sub(self.oldest);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.lengths.len());
         // From the nearer end: a listener is nearly always at the newest.
-        let lengths = |range: std::ops::Range<usize>| -> usize {
-            self.lengths.range(range).map(|length| *length as usize).sum()
-        };
+        let lengths = |range: std::ops::Range<usize>| -> usize { self.lengths.range(range).sum() };
         let mut at = if skipped < self.lengths.len() / 2 {
             self.gone + lengths(0..skipped)
         } else {
@@ -84,7 +81,7 @@ impl Log {
         let placed = (self.oldest + skipped as u64..).zip(self.lengths.range(skipped..));
         placed.map(move |(place, length)| {
             let start = at;
-            at += *length as usize;
+            at += length;
             (place, &self.text[start..at])
         })
     }

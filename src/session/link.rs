@@ -26,7 +26,7 @@ impl LinkHandler for Session {
 
     fn up(&self, link: Arc<Link>) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) {
+        if state.has_ended() {
             return;
         }
         state.open(self);
@@ -50,7 +50,7 @@ impl LinkHandler for Session {
         stats.received.add(1);
         stats.received_bytes.add(text.len() as u64);
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) {
+        if state.has_ended() {
             return;
         }
         match frame {

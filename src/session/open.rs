@@ -50,8 +50,10 @@ impl Table {
     /// Finds or opens the session of a GET, and does not wait. Apart from joining, so that it can run on a deep stack:
     /// what opening takes of one that then streams for hours stays resident, 4 KB a session.
     pub fn find_or_open(self: &Arc<Self>, request: &JoinRequest) -> Result<Found, SessionError> {
+        // Looked for first: one that is taken out is remembered before.
+        let found = self.find(request);
         self.refuse_ended(request)?;
-        if let Some(session) = self.find(request)? {
+        if let Some(session) = found? {
             return Ok(Found { session, by_opener: false });
         }
         let was_here = !matches!(request.start, Start::Fresh | Start::Number(0));
@@ -269,7 +271,7 @@ impl Table {
         info!("event=session-opened session={}", session.name());
         let mut state = session.lock();
         // Of a session that has ended meanwhile it is dropped.
-        if !matches!(state.phase, Phase::Ended(_)) {
+        if !state.has_ended() {
             state.upstream = Some(upstream);
         }
         Ok(())
@@ -285,7 +287,7 @@ impl Session {
             return Err(NotJoined::Refused(SessionError::NotFound));
         }
         let state = self.lock();
-        if matches!(state.phase, Phase::Ended(_)) { Err(NotJoined::Over) } else { Ok(state) }
+        if state.has_ended() { Err(NotJoined::Over) } else { Ok(state) }
     }
 
     /// Not inlined: its copies of a whole session would stay on the stack of a stream's thread.

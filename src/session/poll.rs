@@ -64,7 +64,7 @@ impl Poll {
     pub fn look(&self, now: Instant, forced_at: Option<Instant>) -> PollStep {
         let forced = forced_at.is_some_and(|at| at <= now);
         let mut state = self.handle.look();
-        let over = matches!(state.phase, Phase::Ended(_));
+        let over = state.has_ended();
         let listener = &self.handle.listener;
         if listener.has_left() {
             return PollStep::Left;
@@ -74,21 +74,27 @@ impl Poll {
             Some(_) => return PollStep::Answer(self.replaced(&state)),
             None => {}
         }
-        // What the poll before this one is writing is not for this one, unless that write fails.
+        // What the poll before this one is writing is not for this one, unless that write fails. Until it has ended there is only
+        // an empty answer, and none at the end of the session, which may have something left.
         let is_answering = |one: &Arc<Listener>| one.answering.load(Ordering::SeqCst);
         let busy = self.after.is_none() && state.listeners.list.iter().any(is_answering);
-        let news = !busy && state.mailbox.last() > self.start(&state);
+        let drained = matches!(state.phase, Phase::Ended(EndReason::Drained));
+        if busy && !drained && (over || !forced) {
+            return PollStep::Wait(forced_at.filter(|at| *at > now));
+        }
+        let cursor = self.cursor(&state);
+        let start = if busy { cursor } else { self.start(&state) };
+        let news = state.mailbox.last() > start;
         let tunnel_news = state.tunnel.as_ref().is_some_and(|tunnel| tunnel.wants_answer());
         if news || forced || over || tunnel_news {
             let bytes_max = if over { usize::MAX } else { ANSWER_BYTES };
-            let from = (self.cursor(&state), self.start(&state));
-            let news = state.mailbox.first_after(from.1, bytes_max);
+            let news = state.mailbox.first_after(start, bytes_max);
             let events: Vec<_> = news.filter(|_| !busy).collect();
             let Some(share) = self.room_for(events.iter().map(|(_, event)| event.len()).sum())
             else {
                 return PollStep::Wait(Some(now + ROOM_PAUSE));
             };
-            let reply = self.reply(&state, from, &events, share);
+            let reply = self.reply(&state, (cursor, start), &events, share);
             listener.answering.store(true, Ordering::SeqCst);
             if self.after.is_none() {
                 state.mailbox.set_cursor(listener.key, reply.carried);
@@ -269,21 +275,64 @@ mod tests {
     use super::*;
     use crate::session::testing::{Client, session};
 
+    fn poll(session: &Arc<Session>) -> Poll {
+        let client: Arc<dyn ListenerClient> = Arc::new(Client);
+        let handle = session.add(&mut session.lock(), Kind::Poll, 0, &client, None);
+        Poll { handle, after: None, joined_at: 0 }
+    }
+
+    fn answer(poll: &Poll, forced_at: Option<Instant>) -> PollReply {
+        match poll.look(Instant::now(), forced_at) {
+            PollStep::Answer(reply) => reply,
+            PollStep::Wait(_) | PollStep::Left => panic!("it has no answer"),
+        }
+    }
+
+    #[test]
+    fn what_a_reply_failed_to_bring_is_in_the_last_one_of_a_session_that_ends_meanwhile() {
+        let session = session();
+        let (failing, last) = (poll(&session), poll(&session));
+        session.lock().mailbox.push(&["1"]);
+        assert_eq!(answer(&failing, None).carried, 1);
+        session.lock().mailbox.push(&["2"]);
+        session.end_if(EndReason::Dropped("it ended"), |_| true);
+        let now = Instant::now();
+        assert!(matches!(last.look(now, Some(now)), PollStep::Wait(None)));
+
+        drop(failing);
+
+        assert!(last.handle.wait(Instant::now()), "it was not woken");
+        let reply = answer(&last, None);
+        assert_eq!((reply.carried, reply.messages, reply.dropped), (2, 2, 0));
+    }
+
+    #[test]
+    fn what_a_reply_brings_is_neither_in_the_next_one_nor_dropped_there() {
+        let session = session();
+        session.lock().polls.queue = 1;
+        let (writing, next) = (poll(&session), poll(&session));
+        session.lock().mailbox.push(&["1"]);
+        let reply = answer(&writing, None);
+        session.lock().mailbox.push(&["2"]);
+        let empty = answer(&next, Some(Instant::now()));
+        assert_eq!((empty.carried, empty.messages, empty.dropped), (0, 0, 0));
+
+        writing.written(&reply);
+        next.written(&empty);
+
+        assert_eq!(session.lock().polls.acked, 1);
+    }
+
     #[test]
     fn an_upstream_event_that_comes_while_a_reply_is_written_is_for_the_next_one() {
         let session = session();
-        let client: Arc<dyn ListenerClient> = Arc::new(Client);
-        let handle = session.add(&mut session.lock(), Kind::Poll, 0, &client, None);
-        let poll = Poll { handle, after: None, joined_at: 0 };
+        let poll = poll(&session);
         let comes = |reason| {
             session.lock().polls.upstream = Some(session.lost_notice(reason, true));
         };
 
-        let now = Instant::now();
         comes("first");
-        let PollStep::Answer(reply) = poll.look(now, Some(now)) else {
-            panic!("a poll whose time is up has an answer");
-        };
+        let reply = answer(&poll, Some(Instant::now()));
         comes("second");
         poll.written(&reply);
 

@@ -5,7 +5,7 @@
 //! A write that blocks would hold up the repeats of other sessions, for as long as one write may take. It hardly can: a `subscribe`
 //! is short, and where a socket takes no more another thread is in the middle of a write, which leaves this one nothing to do.
 
-use super::{Phase, Session, State};
+use super::{Session, State};
 use crossbeam_channel::{Sender, unbounded};
 use std::io;
 use std::sync::Weak;
@@ -37,7 +37,7 @@ impl Session {
     /// Sends what is due. Whether an answer is still missing.
     fn repeat(&self) -> bool {
         let mut state = self.lock();
-        let ended = matches!(state.phase, Phase::Ended(_));
+        let ended = state.has_ended();
         let (channels, mut out) = state.effects(self);
         channels.repeat(&mut out);
         let waits = channels.await_answers() && !ended;
@@ -47,9 +47,9 @@ impl Session {
         waits
     }
 
-    /// Puts the session on the list if it waits for an answer and is not there yet.
+    /// Puts the session on the list if it waits for an answer, has not ended and is not there yet.
     pub(super) fn watch_answers(&self, state: &mut State) {
-        if state.channels.await_answers() && !state.is_repeating {
+        if state.channels.await_answers() && !state.is_repeating && !state.has_ended() {
             state.is_repeating = true;
             // Its thread lives as long as the table.
             let _ = self.table.repeats.send(Weak::clone(&self.this));

@@ -132,7 +132,6 @@ impl Table {
 
     /// Ends a session and takes it out, so that its path is free.
     pub(super) fn end(&self, session: &Session, reason: EndReason) {
-        self.remove(session);
         if let EndReason::ForGood { told, reason } = &reason {
             let (lasts, close) = match session.is_tunnel {
                 true => (self.rules.resume_window, Some(told.data.to_string())),
@@ -147,6 +146,7 @@ impl Table {
             };
             self.ended.lock().remember(session.secret, ended);
         }
+        self.remove(session);
         session.end_if(reason, |_| true);
     }
 

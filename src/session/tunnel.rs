@@ -92,7 +92,7 @@ impl State {
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Ended(_)) || self.close().is_some()
+        self.has_ended() || self.close().is_some()
     }
 }
 
