@@ -26,13 +26,11 @@ const GATE_DESCRIPTORS: u64 = (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) 
 /// signals, and 6 for what comes and goes, such as name look-ups.
 const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 12;
 
-/// Threads likewise: some 20 that always run, and those of handshakes, 64 for reconnects and others
-/// for first openings.
+/// Threads likewise: some 20 that always run, and those of handshakes, 64 for reconnects and others for first openings.
 const THREADS_RESERVED: u64 = 128;
 
-/// Mappings likewise: some 500 of the process itself, those of the reserved threads, and one for
-/// each allocation that is too big for the heap, such as a long message. Out of mappings, an
-/// allocation fails, and with it the process.
+/// Mappings likewise: some 500 of the process itself, those of the reserved threads, and one for each allocation that is too big
+/// for the heap, such as a long message. Out of mappings, an allocation fails, and with it the process.
 const MAPPINGS_RESERVED: u64 = 4_000;
 
 /// A thread's stack, its guard page, and its share of the allocator's arenas.

@@ -69,8 +69,7 @@ pub struct Config {
     #[argh(switch)]
     pub demo: bool,
 
-    /// the Origin told to the server when a request has none, https://host or https://host:port;
-    /// default none
+    /// the Origin told to the server when a request has none, https://host or https://host:port; default none
     #[argh(option, arg_name = "url", from_str_fn(values::origin))]
     pub origin: Option<String>,
 

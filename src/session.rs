@@ -228,10 +228,9 @@ impl Session {
 
     /// `EndReason::ForGood` with the event that tells it; in a tunnel with this code.
     fn for_good(&self, code: u16, reason: &str) -> EndReason {
-        let told = if self.is_tunnel {
-            tunnel::close_notice(code, reason)
-        } else {
-            self.lost_notice(reason, false)
+        let told = match self.is_tunnel {
+            true => tunnel::close_notice(code, reason),
+            false => self.lost_notice(reason, false),
         };
         EndReason::ForGood { told, reason: reason.to_owned() }
     }

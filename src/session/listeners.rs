@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 /// How long a stream that was taken over may take to say so before its socket is cut: it is stuck then.
 const TAKEOVER_GRACE: Duration = Duration::from_millis(250);
 
-/// How long a poll that was replaced by another waits before it answers: two pollers that share an id do not chase each
-/// other.
+/// How long a poll that was replaced by another waits before it answers: two pollers that share an id do not chase each other.
 const REPLACED_POLL_WAIT: Duration = Duration::from_secs(1);
 
 /// One listener. That its client has gone is told without the session's lock; all else changes under it.

@@ -37,10 +37,9 @@ impl Session {
     /// Sends what is due. Whether an answer is still missing.
     fn repeat(&self) -> bool {
         let mut state = self.lock();
-        let ended = state.has_ended();
         let (channels, mut out) = state.effects(self);
         channels.repeat(&mut out);
-        let waits = channels.await_answers() && !ended;
+        let waits = state.channels.await_answers() && !state.has_ended();
         state.is_repeating = waits;
         drop(state);
         self.flush();

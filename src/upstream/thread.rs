@@ -134,8 +134,7 @@ impl LinkThread {
             }
         }
         drop(permit);
-        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has
-        // to do.
+        // ActionCable pings every three seconds. How long another protocol may be silent is not known: there keepalive has to do.
         let pings =
             self.cable || protocol.as_deref().is_some_and(|name| name.starts_with("actioncable-"));
         wire.be_patient(pings.then_some(self.connector.settings.stale_after));

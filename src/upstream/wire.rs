@@ -36,8 +36,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient`
-    /// every read ends at `deadline`.
+    /// Reads on behind the handshake, of whose answer `rest` was read too much. Until `be_patient` every read ends at `deadline`.
     pub fn new(
         socket: Arc<UpstreamSocket>,
         rest: Vec<u8>,
