@@ -1,8 +1,7 @@
 //! What a request means: paths, methods, statuses ("Paths and methods" in `src/api.md`).
 //!
 //! Owns: the HTTP API; `tiny_http` and the few threads that take requests from it.
-//! Never: waits for more than a lock of a session. What waits (an opening session, a stream, a poll, a write to the
-//! upstream) is handed to the client's own thread as a `Later`.
+//! Never: waits for more than locks. What waits (an opening session, a stream, a poll, a write to the upstream) is handed to the client's own thread as a `Later`.
 //! Flow: gate, `tiny_http`, `Http::answer`; then at once, or later through `later`.
 
 mod answers;
@@ -77,13 +76,12 @@ impl Serve for Http {
     fn decorate(&self, door: Door, head: &Head, answer: &mut Answer) {
         let is_stream = head.method == "GET" && ask::accepts(head, "text/event-stream");
         if answer.status == 503 && is_stream {
-            *answer = denied_stream(SessionError::Full, false);
+            *answer = ask::unbuffered(denied_stream(SessionError::Full, false));
         }
         // What the operator reads is for no page.
         if door == Door::Public {
             answer.headers += &self.origins.cors(head).unwrap_or_default();
         }
-        answer.headers += "X-Accel-Buffering: no\r\n";
     }
 }
 

@@ -31,8 +31,10 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
 
-/// Notices that wait for one listener. At the bound the oldest goes: the newest says how things are.
+/// Notices that wait for one listener, and their bytes. At the bounds the oldest go: the newest, whatever its size, says how
+/// things are.
 const NOTICES_MAX: usize = 64;
+const NOTICE_BYTES_MAX: usize = 64 * 1024;
 
 /// How much one mailbox keeps. The newest event is kept whatever its size.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,12 @@ struct Attached {
     /// The last place that is known to be written, or acknowledged.
     delivered: u64,
     notices: VecDeque<(u64, Notice)>,
+}
+
+impl Attached {
+    fn notice_bytes(&self) -> usize {
+        self.notices.iter().map(|(_, notice)| notice.data.len()).sum()
+    }
 }
 
 pub struct Mailbox {
@@ -116,11 +124,16 @@ impl Mailbox {
     pub fn tell(&mut self, notice: &Notice) {
         let place = self.last();
         for listener in &mut self.listeners {
-            let full = listener.notices.len() == NOTICES_MAX;
-            let oldest = if full { listener.notices.pop_front() } else { None };
-            self.notice_bytes -= oldest.map_or(0, |(_, notice)| notice.data.len());
-            self.notice_bytes += notice.data.len();
+            let mut bytes = listener.notice_bytes();
+            self.notice_bytes -= bytes;
             listener.notices.push_back((place, notice.clone()));
+            bytes += notice.data.len();
+            while listener.notices.len() > NOTICES_MAX
+                || bytes > NOTICE_BYTES_MAX && listener.notices.len() > 1
+            {
+                bytes -= listener.notices.pop_front().map_or(0, |(_, oldest)| oldest.data.len());
+            }
+            self.notice_bytes += bytes;
         }
         self.call();
     }
@@ -188,8 +201,7 @@ impl Mailbox {
         let Some(at) = self.listeners.iter().position(|listener| listener.key == key) else {
             return;
         };
-        let waiting = self.listeners.remove(at).notices;
-        self.notice_bytes -= waiting.iter().map(|(_, notice)| notice.data.len()).sum::<usize>();
+        self.notice_bytes -= self.listeners.remove(at).notice_bytes();
     }
 
     /// What this listener gets next; what it got before is thereby known to be written. `has_room` is asked for the bytes of an

@@ -95,8 +95,8 @@ pub struct Session {
     /// What the mailbox keeps, in bytes, and how much of it is not the newest message; to be read without the lock.
     kept: AtomicUsize,
     spare: AtomicUsize,
-    /// Guards all that changes. Taken by the upstream's thread, by those of requests (also to build a poll's answer, or to copy the
-    /// next messages of a stream), and by the sweeper; never held during I/O, never with the table's lock.
+    /// Guards all that changes. Taken by the threads of upstreams, by those of requests (also to build a poll's answer, or to copy
+    /// the next messages of a stream), the sweeper, `repeats` and a drain; never held during I/O, never with the table's lock.
     state: Mutex<State>,
     /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
     changed: Condvar,

@@ -154,7 +154,7 @@ impl Writer<'_> {
         self.event(self.name_of(notice), &notice.data)
     }
 
-    /// Of what is not kept all but `joined` has a name.
+    /// Of what is not kept all but `joined` and a tunnel's ping has a name.
     fn name_of(&self, notice: &Notice) -> Option<&'static str> {
         if self.raw { notice.name.or(Some("joined")) } else { notice.name }
     }

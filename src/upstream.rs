@@ -72,7 +72,7 @@ pub enum Protocol {
     Raw { protocols: String },
 }
 
-/// The session, as its upstream sees it. All calls come from the one thread of the upstream, in order.
+/// The session, as its upstream sees it. All calls but the first `handshake` come from its thread, in order.
 pub trait LinkHandler: Send + Sync + 'static {
     /// What the next attempt carries. What is spoken stays the same.
     fn handshake(&self) -> Arc<Handshake>;
@@ -128,8 +128,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Sends one text frame, whole, whatever other threads send. Blocks for 10 s at most; then, as after
-    /// any error, the link is cut and its handler told.
+    /// Sends one text frame, whole, after those that other threads are sending. Blocks for 10 s at most; then, as after any error,
+    /// the link is cut and its handler told.
     pub fn send(&self, text: &str) -> io::Result<()> {
         let socket = self.socket.upgrade().ok_or(ErrorKind::NotConnected)?;
         socket.send(&text_frame(text)?)?;
@@ -149,8 +149,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Ends the thread wherever it is, and never blocks. A live link gets a close frame; within a second
-    /// its socket is closed. The handler hears nothing more. `reason` is at most 123 bytes.
+    /// Ends the thread wherever it is, and never blocks. A live link gets a close frame; within a second its socket is closed,
+    /// unless its thread is in a write just then. The handler hears nothing more. `reason` is at most 123 bytes.
     pub fn close(&self, code: u16, reason: &'static str) {
         self.line.close(code, reason);
     }

@@ -43,6 +43,7 @@ pub fn error(status: u16, what_to_do: &str) -> Answer {
     Answer::new(status)
         .with("Content-Type", "application/json")
         .with("Cache-Control", "no-store, no-transform")
+        .with("X-Accel-Buffering", "no")
         .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
 }
 

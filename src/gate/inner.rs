@@ -2,7 +2,7 @@
 //!
 //! Owns: the set, which all gates share, the order in which it is opened, and its replacement when one of it breaks.
 //! Never: opens a connection for a client, or sends tiny_http a byte that a client could have chosen freely.
-//! When all are lent: the next request waits, at most `Timeouts::inner`, then it is a 503. `http` waits for locks alone, so
+//! When all are lent: the next request waits, at most twice `Timeouts::inner`, then it is a 503. `http` waits for locks alone, so
 //! that is microseconds as a rule.
 //!
 //! Measured in release, a POST of 100 bytes and its echo on a kept connection, two cores shared with the client and

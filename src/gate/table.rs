@@ -1,7 +1,7 @@
 //! The connections that are open, and which of them only waits.
 //!
 //! Owns: the cap, the order in which connections rest, and the end of resting ones when the gate closes.
-//! A connection rests while it waits for a head, the first one or the next. The one that has rested longest makes room.
+//! A connection rests until its first or its next request is there, with its body. The one that has rested longest makes room.
 //! When full of connections that work, or that came just now: the new one is not admitted.
 
 use super::socket::Socket;

@@ -3,8 +3,8 @@
 //! Owns: the watches that are out, each for one socket, once.
 //! Never: reads from a socket, or goes on blind: an epoll that fails ends the process, which the service manager starts
 //! again. Only FIN, RST and errors wake; a pipelined request does not.
-//! When the kernel takes no more watches: the one asked for is never called, and a debug line says so. Its client
-//! is then missed by the next failed write, as without a watch.
+//! When the kernel takes no more watches: the one asked for is never called, and a debug line says so. That its client has gone is
+//! then known by the next write that fails.
 
 use super::socket::Socket;
 use crate::report;
@@ -35,7 +35,7 @@ pub(super) struct Watcher {
     wakes: Mutex<HashMap<u64, OnLeave>>,
 }
 
-/// The process has one, started by the first gate and never ended.
+/// The process has one, started with the first `Inner` and never ended.
 static SHARED: Mutex<Option<&Watcher>> = Mutex::new(None);
 
 impl Watcher {

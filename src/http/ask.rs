@@ -113,14 +113,15 @@ pub fn refuse_what_is_no_client(head: &Head) -> Result<(), Answer> {
     } else {
         return Ok(());
     };
-    Err(unbuffered(error(status, why)))
+    Err(error(status, why))
 }
 
-fn unbuffered(mut answer: Answer) -> Answer {
-    if !answer.headers.contains("Cache-Control") {
-        answer = answer.with("Cache-Control", "no-store, no-transform");
+/// For no cache, and for no proxy to hold back; an error says so anyway.
+pub fn unbuffered(answer: Answer) -> Answer {
+    if answer.headers.contains("X-Accel-Buffering") {
+        return answer;
     }
-    answer.with("X-Accel-Buffering", "no")
+    answer.with("Cache-Control", "no-store, no-transform").with("X-Accel-Buffering", "no")
 }
 
 /// Whether Accept names this media type, in any case, with any q.

@@ -113,6 +113,23 @@ fn a_large_event_without_room_holds_up_no_notice_before_it_and_what_is_missed_is
 }
 
 #[test]
+fn of_notices_that_are_too_large_the_newest_is_told() {
+    let mut mailbox = mailbox(10, usize::MAX);
+    let key = mailbox.attach(0);
+    let half = NOTICE_BYTES_MAX / 2;
+    for size in [half, half, half, 2 * NOTICE_BYTES_MAX, half, half] {
+        mailbox.tell(&Notice { name: None, data: "x".repeat(size).into() });
+    }
+    assert_eq!(mailbox.notice_bytes(), 2 * half);
+
+    mailbox.tell(&Notice { name: None, data: "x".repeat(2 * NOTICE_BYTES_MAX).into() });
+
+    assert_eq!(mailbox.notice_bytes(), 2 * NOTICE_BYTES_MAX);
+    assert!(matches!(mailbox.next(key, |_| true), Next::Notice { .. }));
+    assert_eq!(mailbox.notice_bytes(), 0);
+}
+
+#[test]
 fn of_too_many_notices_the_newest_are_told() {
     let mut mailbox = mailbox(10, 1000);
     let key = mailbox.attach(0);

@@ -1,7 +1,7 @@
 //! What the upstream's thread tells a session, and what that means for it ("The upstream goes away" in `src/api.md`).
 //!
 //! Owns: which end of an attempt or of a link is the end of the session.
-//! Never: waits; what is to go up is written by `flush`, on the same thread.
+//! Never: waits but for a write: what is to go up is written by `flush`, on the same thread.
 
 use super::{EndReason, Kind, Phase, Session, SessionError, State};
 use crate::frame::{Frame, is_ping};

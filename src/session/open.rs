@@ -179,8 +179,7 @@ impl Table {
     ) -> Result<String, SessionError> {
         let session = self.existing(request)?;
         if let Some(last_post) = last_post {
-            drop(session.await_posts(session.lock(), last_post));
-            session.flush();
+            session.await_flush(session.await_posts(session.lock(), last_post));
         }
         self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())

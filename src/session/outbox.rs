@@ -20,8 +20,7 @@ const FRAMES_MAX: usize = 256;
 /// Longer than a write to the upstream may take before the link is cut, so that it is the link that fails first.
 const WAIT: Duration = Duration::from_secs(12);
 
-/// Frames for the upstream, in order. Beyond the limits only with the subscriptions that follow a welcome, and what one
-/// request brings.
+/// Frames for the upstream, in order. Beyond the limits only with what follows a welcome or an answer, and what one request brings.
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: VecDeque<String>,
@@ -104,8 +103,16 @@ impl Session {
         }
     }
 
-    /// Writes what is in the outbox, in order, unless another thread is at it. May wait for the upstream as long as one write
-    /// may take.
+    /// Waits until everything is written, or can no longer be.
+    pub(super) fn await_flush(&self, state: Locked<'_>) {
+        let idle = |state: &State| {
+            state.link.is_none() || state.outbox.is_empty() && !state.outbox.flushing
+        };
+        drop(self.wait_until(state, Some(Instant::now() + WAIT), idle));
+    }
+
+    /// Writes what is in the outbox, in order, and what is added meanwhile, unless another thread is at it. Each write may wait for
+    /// the upstream.
     pub fn flush(&self) {
         let mut state = self.lock();
         self.watch_answers(&mut state);

@@ -1,6 +1,6 @@
 //! What one session holds of the process's memory, and how it lets go of some of it.
 //!
-//! Counted when the session's lock is opened, so that nothing that changes it has to think of that.
+//! Counted when the session's lock is released, so that nothing that changes it has to think of that.
 
 use super::{Session, State};
 use crate::memory::{Budget, Held, Share};

@@ -133,7 +133,7 @@ impl Session {
         Ok(Stream { handle, first, start })
     }
 
-    /// What a stream that joins is told, and of a managed session each of its listeners.
+    /// What a stream that joins is told; in a managed session each other listener is told `joined` too.
     fn first_events(&self, state: &mut State, resumed: bool, dropped: u64) -> Vec<Notice> {
         if let Some(tunnel) = &state.tunnel {
             return vec![tunnel.open(&self.id, resumed)];

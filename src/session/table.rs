@@ -55,7 +55,7 @@ pub struct Table {
     pub(super) sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
     pub(super) ended: Mutex<EndedSessions>,
     no_room_until: Mutex<Option<Instant>>,
-    /// To the thread that sends again what such a session has no answer to.
+    /// To the thread `repeats`: sessions with a command that has no answer.
     pub(super) repeats: Sender<Weak<Session>>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs on a thread of its own. Owns: the order of the steps, and the sentence for each that fails.
 //! Never: tries again; that is for the session's thread to decide.
-//! When the session ends meanwhile: its sockets are cut, so each step fails at once and drops them.
+//! When the session ends meanwhile: its sockets are cut, so each step but a name look-up fails at once and drops them.
 
 use super::handshake::{reply, request};
 use super::line::Line;

@@ -193,6 +193,23 @@ fn frames_that_were_posted_before_a_delete_reach_the_upstream_before_its_close()
 }
 
 #[test]
+fn a_delete_waits_for_the_frames_of_the_post_that_it_names() {
+    let (_upstream, bridge, _stream, mut link) = opened_tunnel(&["--max-body", "40000000"]);
+    // More than the sockets in between take: they are still being written when the DELETE comes.
+    let frames = vec![format!("\"{}\"", "x".repeat(60_000)); 500];
+    let posted = bridge.post("/t?seq=1", &frames.join("\n")).begin();
+    let mut length = || link.next_text().map(|text| text.len());
+    assert_eq!(length(), Some(60_000));
+
+    let deleted = bridge.delete("/t?seq=1").begin();
+
+    assert!((1..frames.len()).all(|_| length() == Some(60_000)));
+
+    assert_eq!(link.expect_close(), Some(1000));
+    assert_eq!((posted.response().status, deleted.response().status), (204, 204));
+}
+
+#[test]
 fn a_tunnel_never_skips_but_ends_with_1013() {
     let (_upstream, bridge, stream, mut link) = opened_tunnel(&["--max-queue", "4"]);
     let id = stream.last_id.clone();
