@@ -126,12 +126,11 @@ impl Mailbox {
         for listener in &mut self.listeners {
             let mut bytes = listener.notice_bytes();
             self.notice_bytes -= bytes;
-            listener.notices.push_back((place, notice.clone()));
             bytes += notice.data.len();
-            while listener.notices.len() > NOTICES_MAX
-                || bytes > NOTICE_BYTES_MAX && listener.notices.len() > 1
-            {
-                bytes -= listener.notices.pop_front().map_or(0, |(_, oldest)| oldest.data.len());
+            let waiting = &mut listener.notices;
+            waiting.push_back((place, notice.clone()));
+            while waiting.len() > NOTICES_MAX || bytes > NOTICE_BYTES_MAX && waiting.len() > 1 {
+                bytes -= waiting.pop_front().map_or(0, |(_, oldest)| oldest.data.len());
             }
             self.notice_bytes += bytes;
         }

@@ -180,8 +180,7 @@ fn open_gates(
 /// The first signal arrives on the channel; a second one ends the process at once. SIGHUP is what a closed ssh session sends,
 /// and drains like the others, unless it is ignored: `nohup` wants that.
 fn signals() -> Result<Receiver<&'static str>, Error> {
-    let failed =
-        |error: std::io::Error| Error::Start(format!("signals cannot be waited for: {error}"));
+    let failed = |error: std::io::Error| Error::Start(format!("no wait for signals: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
     if !is_hangup_ignored() {
         signals.add_signal(SIGHUP).map_err(failed)?;

@@ -206,18 +206,15 @@ fn absolute(path: &str) -> Option<String> {
 
 /// RFC 9112, 3.2: one Host with HTTP/1.1, none missing, none ambiguous.
 fn check_host(head: &Head) -> Result<(), Answer> {
+    let is_host = |byte: &u8| byte.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(byte);
     let mut hosts = head.all("host");
     match (hosts.next(), hosts.next()) {
         (None, _) if head.http10 => Ok(()),
         (None, _) => Err(bad("HTTP/1.1 needs a Host header: send one")),
         (Some(_), Some(_)) => Err(bad("there are two Host headers: send one")),
-        (Some(host), None) if host.iter().all(|&byte| is_host(byte)) => Ok(()),
+        (Some(host), None) if host.iter().all(is_host) => Ok(()),
         (Some(_), None) => Err(bad("the Host header is no host: send NAME or NAME:PORT")),
     }
-}
-
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(&byte)
 }
 
 /// Digits only, and the same ones each time. A number that no machine holds is merely too large.

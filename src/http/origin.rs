@@ -35,11 +35,11 @@ impl Origins {
     pub fn cors(&self, head: &Head) -> Result<String, Answer> {
         let Some(sent) = head.first("origin") else { return Ok(String::new()) };
         let origin = std::str::from_utf8(sent).unwrap_or_default();
-        if !is_null(origin) && normalized(origin).is_none() {
-            return Err(error(
-                400,
-                "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT",
-            ));
+        // Of a page without an origin of its own; a web view calls that of a file `file://`.
+        let is_null = matches!(origin, "null" | "file://");
+        if !is_null && normalized(origin).is_none() {
+            let why = "this Origin is none: send SCHEME://HOST or SCHEME://HOST:PORT";
+            return Err(error(400, why));
         }
         let is_listed = self.allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed));
         if !self.allowed.is_empty() && !is_listed && !is_own(origin, head) {
@@ -73,11 +73,6 @@ impl Origins {
         let own = site.is_none_or(|site| site.eq_ignore_ascii_case(b"same-origin"));
         self.default.as_ref().filter(|_| own).map(|origin| origin.clone().into_bytes())
     }
-}
-
-/// Pages without an origin of their own; a web view calls that of a file `file://`.
-fn is_null(origin: &str) -> bool {
-    origin == "null" || origin == "file://"
 }
 
 /// An origin in the spelling by which two of them are compared (RFC 6454, 6.2): small letters, no default port.

@@ -154,11 +154,8 @@ impl Channels {
 
     /// After a welcome: every channel that was not rejected, again.
     pub fn welcomed(&mut self, out: &mut Effects<'_>) {
-        for channel in &mut self.channels {
-            if channel.state != ChannelState::Rejected {
-                channel.ask(0, out);
-            }
-        }
+        let wanted = self.channels.iter_mut().filter(|one| one.state != ChannelState::Rejected);
+        wanted.for_each(|channel| channel.ask(0, out));
     }
 
     /// Whether a command is to be sent later if no answer comes.

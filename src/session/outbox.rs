@@ -105,10 +105,9 @@ impl Session {
 
     /// Waits until everything is written, or can no longer be.
     pub(super) fn await_flush(&self, state: Locked<'_>) {
-        let idle = |state: &State| {
-            state.link.is_none() || state.outbox.is_empty() && !state.outbox.flushing
-        };
-        drop(self.wait_until(state, Some(Instant::now() + WAIT), idle));
+        let writes = |state: &State| state.outbox.flushing || !state.outbox.is_empty();
+        let done = |state: &State| state.link.is_none() || !writes(state);
+        drop(self.wait_until(state, Some(Instant::now() + WAIT), done));
     }
 
     /// Writes what is in the outbox, in order, and what is added meanwhile, unless another thread is at it. Each write may wait for

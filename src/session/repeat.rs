@@ -2,8 +2,8 @@
 //!
 //! Owns: the list of sessions that wait for an answer to a `subscribe`. Most are on it for milliseconds.
 //! Never: decides what is due, which `channels` does.
-//! A write that blocks would hold up the repeats of other sessions, for as long as one write may take. It hardly can: a `subscribe`
-//! is short, and where a socket takes no more another thread is in the middle of a write, which leaves this one nothing to do.
+//! A write that blocks holds up the repeats of other sessions, and so does a client that adds frames faster than they are written
+//! (see `flush`). It is seldom: where a socket takes no more, another thread is in a write, which leaves this one nothing to do.
 
 use super::{Session, State};
 use crossbeam_channel::{Sender, unbounded};

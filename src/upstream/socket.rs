@@ -209,12 +209,9 @@ impl UpstreamSocket {
     fn drain(&self) {
         self.stop_reading();
         let mut chunk = [0; CHUNK];
-        for _ in 0..DRAIN_CHUNKS {
-            if !matches!((&self.tcp).read(&mut chunk), Ok(1..)) {
-                return;
-            }
+        if (0..DRAIN_CHUNKS).all(|_| matches!((&self.tcp).read(&mut chunk), Ok(1..))) {
+            self.reset_on_close();
         }
-        self.reset_on_close();
     }
 
     fn reset_on_close(&self) {

@@ -91,7 +91,10 @@ impl Channels {
             ChannelState::Pending if asked.is_some() => {
                 self.identifier_bytes += identifier.bytes();
                 self.leaving.push_back(Leaving { identifier, until: out.now + UNSUBSCRIBE_AFTER });
-                while self.leaving.len() > max || self.leaving_bytes() > IDENTIFIERS_BYTES_MAX {
+                let bytes = |one: &Leaving| one.identifier.text().len();
+                while self.leaving.len() > max
+                    || self.leaving.iter().map(bytes).sum::<usize>() > IDENTIFIERS_BYTES_MAX
+                {
                     self.leave(0, true, out);
                 }
             }
@@ -99,10 +102,6 @@ impl Channels {
             ChannelState::Pending | ChannelState::Rejected => {}
         }
         Ok(id)
-    }
-
-    fn leaving_bytes(&self) -> usize {
-        self.leaving.iter().map(|leaving| leaving.identifier.text().len()).sum()
     }
 
     pub fn send(
