@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// seconds, the time of a lost SYN.
 const BACKLOG: i32 = 4096;
 
-/// Bytes that the kernel, which doubles them, takes for a reader of TCP that does not read. A bound, since the mailbox is the place to wait in.
+/// Bytes, doubled by the kernel, for a reader of TCP that does not read. A bound, since the mailbox is the place to wait in.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Where to listen, as typed.
