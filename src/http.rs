@@ -1,7 +1,8 @@
 //! What a request means: paths, methods, statuses ("Paths and methods" in `src/api.md`).
 //!
 //! Owns: the HTTP API; `tiny_http` and the few threads that take requests from it.
-//! Never: waits for more than locks. What waits (an opening session, a stream, a poll, a write to the upstream) is handed to the client's own thread as a `Later`.
+//! Never: waits for more than locks. What waits (an opening session, a stream, a poll, a write to the upstream) is handed to the
+//! client's own thread as a `Later`.
 //! Flow: gate, `tiny_http`, `Http::answer`; then at once, or later through `later`.
 
 mod answers;
@@ -76,7 +77,7 @@ impl Serve for Http {
     fn decorate(&self, door: Door, head: &Head, answer: &mut Answer) {
         let is_stream = head.method == "GET" && ask::accepts(head, "text/event-stream");
         if answer.status == 503 && is_stream {
-            *answer = ask::unbuffered(denied_stream(SessionError::Full, false));
+            *answer = denied_stream(SessionError::Full, false);
         }
         // What the operator reads is for no page.
         if door == Door::Public {

@@ -32,6 +32,11 @@ impl Answer {
         self
     }
 
+    /// For no cache to keep, and for no proxy to hold back.
+    pub fn unbuffered(self) -> Answer {
+        self.with("Cache-Control", "no-store, no-transform").with("X-Accel-Buffering", "no")
+    }
+
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Answer {
         self.body = body.into();
         self
@@ -42,8 +47,7 @@ impl Answer {
 pub fn error(status: u16, what_to_do: &str) -> Answer {
     Answer::new(status)
         .with("Content-Type", "application/json")
-        .with("Cache-Control", "no-store, no-transform")
-        .with("X-Accel-Buffering", "no")
+        .unbuffered()
         .body(format!("{{\"error\":{}}}\n", serde_json::Value::from(what_to_do)))
 }
 

@@ -20,7 +20,8 @@ const WRONG_KIND: &str = "an id is of a session or of a tunnel (which has a prot
 
 /// A 200 of this session.
 pub fn done(content_type: &str, session_id: &str) -> Answer {
-    Answer::new(200).with("Content-Type", content_type).with("X-Session-Id", session_id)
+    let answer = Answer::new(200).with("Content-Type", content_type);
+    answer.with("X-Session-Id", session_id).unbuffered()
 }
 
 /// An answer to a poll, a POST or a DELETE that gets no session, or to frames that it does not take.
@@ -63,11 +64,12 @@ pub fn denied(problem: SessionError) -> Answer {
 /// stream that says no more than when to come back, what does not pass is a status.
 pub fn denied_stream(problem: SessionError, tunnel: bool) -> Answer {
     match problem {
-        SessionError::EndedForGood(_) => Answer::new(204),
+        SessionError::EndedForGood(_) => Answer::new(204).unbuffered(),
         // The client of a tunnel is no EventSource, and reads a status.
         SessionError::Failed(_) if tunnel => denied(problem),
         SessionError::Full | SessionError::Draining | SessionError::Failed(_) => {
-            Answer::new(200).with("Content-Type", EVENT_STREAM).body(retry_within(RETRY_FULL))
+            let answer = Answer::new(200).with("Content-Type", EVENT_STREAM).unbuffered();
+            answer.body(retry_within(RETRY_FULL))
         }
         _ => denied(problem),
     }

@@ -77,9 +77,8 @@ impl Ask {
         Ok(Box::new(Ask { table, join, timeout, heartbeat, padding, seq, raw, cors }))
     }
 
-    /// Any answer about a session: no cache keeps it, no proxy holds it back, and the page that asked may read it.
-    pub fn answer(&self, answer: Answer) -> Answer {
-        let mut answer = unbuffered(answer);
+    /// Any answer about a session: the page that asked may read it.
+    pub fn answer(&self, mut answer: Answer) -> Answer {
         answer.headers += &self.cors;
         answer
     }
@@ -114,14 +113,6 @@ pub fn refuse_what_is_no_client(head: &Head) -> Result<(), Answer> {
         return Ok(());
     };
     Err(error(status, why))
-}
-
-/// For no cache, and for no proxy to hold back; an error says so anyway.
-pub fn unbuffered(answer: Answer) -> Answer {
-    if answer.headers.contains("X-Accel-Buffering") {
-        return answer;
-    }
-    answer.with("Cache-Control", "no-store, no-transform").with("X-Accel-Buffering", "no")
 }
 
 /// Whether Accept names this media type, in any case, with any q.

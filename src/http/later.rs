@@ -114,14 +114,14 @@ fn frames(ask: &Ask, body: &[u8]) -> Result<Answer, Answer> {
     }
     let frames = items::frames(body).map_err(|why| error(400, &why))?;
     session.send_frames(ask.seq, frames).map_err(denied)?;
-    Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()))
+    Ok(Answer::new(204).with("X-Session-Id", session.id.as_str()).unbuffered())
 }
 
 /// Answers a DELETE: the session ends now.
 pub fn delete(mut ask: Box<Ask>, client: &mut Client) -> io::Result<()> {
     ask.join.tunnel = ask.table.is_tunnel(&ask.join.path);
     let answer = match ask.table.delete(&ask.join, ask.seq) {
-        Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id),
+        Ok(session_id) => Answer::new(204).with("X-Session-Id", session_id).unbuffered(),
         Err(SessionError::NotFound) => error(404, "no such session: there is nothing to end"),
         Err(problem) => denied(problem),
     };
