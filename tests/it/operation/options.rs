@@ -227,13 +227,13 @@ fn a_server_address_without_a_path_is_asked_for_the_root() {
 #[test]
 fn debug_logs_the_type_and_size_of_frames() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["-d"]);
+    let mut bridge = Bridge::with(&upstream, &["-d"]);
 
     let (_stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
     link.message(CHAT, "1");
     link.settle();
 
-    let log = bridge.log();
+    let log = bridge.end_and_log();
     let frames: Vec<&str> = log.lines().filter(|line| line.contains("event=frame")).collect();
     assert!(frames.iter().any(|line| line.contains("dir=in")), "{log}");
     assert!(frames.iter().any(|line| line.contains("dir=out")), "{log}");
@@ -243,23 +243,23 @@ fn debug_logs_the_type_and_size_of_frames() {
 #[test]
 fn without_debug_frames_are_not_logged() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::start(&upstream);
+    let mut bridge = Bridge::start(&upstream);
 
     let (_stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
     link.settle();
 
-    assert!(!bridge.log().contains("event=frame"));
+    assert!(!bridge.end_and_log().contains("event=frame"));
 }
 
 #[test]
 fn every_line_of_the_log_is_one_event_of_keys_and_values() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["-d"]);
+    let mut bridge = Bridge::with(&upstream, &["-d"]);
     let (mut stream, link) = bridge.open_with(&upstream, "/a", CHAT);
     link.close(1001, "");
     stream.expect_upstream("disconnected");
 
-    for line in bridge.log().lines() {
+    for line in bridge.end_and_log().lines() {
         assert!(line.starts_with("time="), "{line}");
         assert!(line.contains(" level=") && line.contains(" event="), "{line}");
     }
@@ -268,7 +268,7 @@ fn every_line_of_the_log_is_one_event_of_keys_and_values() {
 #[test]
 fn what_is_secret_never_reaches_the_log() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["-d"]);
+    let mut bridge = Bridge::with(&upstream, &["-d"]);
     let request = bridge.get("/path-secret?token=query-secret&after=after-secret");
     request.sse().header("Cookie", "c=cookie-secret").send().refused(400);
     let request = bridge.get("/path-secret?token=query-secret").sse();
@@ -287,7 +287,7 @@ fn what_is_secret_never_reaches_the_log() {
     stream.expect_upstream("disconnected");
     bridge.delete("/path-secret").send();
 
-    let log = bridge.log();
+    let log = bridge.end_and_log();
     assert!(!log.contains("secret"), "{log}");
     assert!(!log.contains(&stream.session_id()), "{log}");
     assert!(!log.contains(&stream.last_id), "{log}");

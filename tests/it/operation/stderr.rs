@@ -185,7 +185,7 @@ fn a_hangup_drains_unless_it_was_ignored_at_the_start() {
     let mut bridge = Bridge::by(&mut command);
     bridge.signal(Signal::HUP);
     assert_eq!(bridge.exit_code(DRAIN), Some(0));
-    assert!(bridge.log().contains("event=stopped signal=SIGHUP"), "{}", bridge.log());
+    bridge.wait_for_log("event=stopped signal=SIGHUP");
 
     let mut command = Command::new("nohup");
     command.arg(env!("CARGO_BIN_EXE_actioncable-to-eventsource"));

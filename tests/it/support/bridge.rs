@@ -175,13 +175,20 @@ impl Bridge {
         }
     }
 
-    /// What stderr has so far.
+    /// What stderr has so far. A line of a thread that has just answered may be missing: it is written by another one.
     pub fn log(&self) -> String {
         self.lines.lock().join("\n")
     }
 
     pub fn wait_for_log(&self, part: &str) {
         wait_until(PATIENCE, || self.log().contains(part));
+    }
+
+    /// Ends the bridge, and returns every line that it wrote.
+    pub fn end_and_log(&mut self) -> String {
+        self.signal(Signal::TERM);
+        self.wait_for_log("event=stopped");
+        self.log()
     }
 
     /// What can be looked at while somebody else has the bridge in hand.
