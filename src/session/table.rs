@@ -217,9 +217,10 @@ impl Table {
 }
 
 impl State {
-    /// Since when it has no listener, and whether it ever had one; `None`: it has one, or it is opening.
+    /// Since when it has no listener, and whether it ever had one; `None`: it has one, or its first one is about to join.
     fn idle_since(&self) -> Option<(bool, Instant)> {
-        let idle = matches!(self.phase, Phase::Open) && self.listeners.list.is_empty();
+        let open = matches!(self.phase, Phase::Open) && !self.awaits_opener;
+        let idle = open && self.listeners.list.is_empty();
         idle.then_some((self.listeners.had_any, self.listeners.empty_since))
     }
 }
@@ -255,4 +256,22 @@ pub struct Census {
     pub streams: u64,
     pub polls: u64,
     pub kept_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::session;
+
+    #[test]
+    fn a_session_that_its_opener_has_not_joined_yet_is_not_idle() {
+        let session = session();
+        let mut state = session.lock();
+        state.phase = Phase::Open;
+        assert_eq!(state.idle_since(), None);
+
+        state.awaits_opener = false;
+
+        assert!(state.idle_since().is_some());
+    }
 }
