@@ -21,7 +21,7 @@ const LINE_MAX: usize = 2048;
 const LINES_WAITING_MAX: usize = 512;
 
 /// How long the end of the program waits for the last lines to be written.
-const LAST_LINES_WITHIN: Duration = Duration::from_millis(200);
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 
 /// How much is said. `-q` is `Warning`, `-d` is `Debug`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +76,9 @@ fn write_now(text: &str) {
 pub fn finish() {
     let Some(jobs) = JOBS.get() else { return };
     let (tell, written) = bounded(1);
-    if jobs.send_timeout(LogJob::Tell(tell), LAST_LINES_WITHIN).is_ok() {
-        let _ = written.recv_timeout(LAST_LINES_WITHIN);
+    let deadline = Instant::now() + LAST_LINES_WITHIN;
+    if jobs.send_deadline(LogJob::Tell(tell), deadline).is_ok() {
+        let _ = written.recv_deadline(deadline);
     }
 }
 
