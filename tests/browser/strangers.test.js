@@ -166,7 +166,7 @@ class Site {
   #serve(bridge, asked, answer) {
     if (asked.url.startsWith("/bridge/")) {
       const request = { path: asked.url.split("?")[0], cookie: asked.headers.cookie ?? "" };
-      answer.once("close", () => this.#requests.push({ ...request, status: answer.statusCode }));
+      answer.once("close", () => answer.headersSent && this.#requests.push({ ...request, status: answer.statusCode }));
       return pass(asked, answer, bridge + asked.url.slice("/bridge".length));
     }
     const cookies = asked.url === "/login" ? { "set-cookie": COOKIES } : {};

@@ -102,6 +102,8 @@ struct Chaos {
     bridge: Bridge,
     feed: Option<Feed>,
     clients: Vec<Client>,
+    /// What opened the sessions: they stay until the clients begin, however long the opening of all takes.
+    openers: Vec<Stream>,
     figures: Arc<Figures>,
     seed: u64,
     /// For each client, how many messages came, and how many there were.
@@ -120,11 +122,13 @@ impl Chaos {
         say(&format!("chaos: CHAOS_SEED={seed}\n"));
         let figures = Arc::new(Figures::default());
         let sent = Arc::new(Sent::new(scene.clients));
-        let (mut clients, mut links) = (Vec::new(), Vec::new());
+        let (mut clients, mut links, mut openers) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..scene.clients {
             let (kind, path) = (scene.kind(number), format!("/chaos-{number}"));
-            let (place, session_id, link) = open(&bridge, &mut arrivals, &path, kind, number);
+            let (place, session_id, link, opener) =
+                open(&bridge, &mut arrivals, &path, kind, number);
             links.push(link);
+            openers.extend(opener);
             let proxy = Proxy::new(bridge.address, Arc::clone(&figures));
             let rng = Rng::new(seed, number as u64 + 1);
             let network = (scene.network)(number);
@@ -146,11 +150,12 @@ impl Chaos {
         let rng = Rng::new(seed, 0);
         let figures_of_feed = Arc::clone(&figures);
         let feed = Feed { arrivals, links, sent, rng, figures: figures_of_feed, flow: scene.flow };
-        Chaos { bridge, feed: Some(feed), clients, figures, seed, came: Vec::new() }
+        Chaos { bridge, feed: Some(feed), clients, openers, figures, seed, came: Vec::new() }
     }
 
     /// Until `enough` says so, and everybody has what is left.
     fn run(&mut self, enough: impl FnMut() -> bool) {
+        self.openers.clear();
         let clients: Vec<JoinHandle<(u64, u64)>> = self.clients.drain(..).map(begin).collect();
         let feed = self.feed.take().map(|feed| feed.run(enough));
         self.came = clients.into_iter().map(|client| client.join().expect("a client")).collect();
@@ -181,7 +186,7 @@ fn open(
     path: &str,
     kind: Kind,
     number: usize,
-) -> (Place, String, Link) {
+) -> (Place, String, Link, Option<Stream>) {
     let mut place = Place::default();
     if kind == Kind::Polls {
         let body = format!("[{}]", subscribe(CHAT));
@@ -189,7 +194,7 @@ fn open(
         let mut link = arrivals();
         let session_id = asked.response().done()[0].text("session_id");
         link.subscribed(CHAT);
-        return (place, session_id, link);
+        return (place, session_id, link, None);
     }
     let asked = bridge.get(&format!("{path}?client={number}")).sse().begin();
     let mut link = arrivals();
@@ -199,7 +204,7 @@ fn open(
     link.subscribed(CHAT);
     stream.expect("connected");
     (place.id, place.msg_id) = (stream.last_id.clone(), 1);
-    (place, stream.session_id(), link)
+    (place, stream.session_id(), link, Some(stream))
 }
 
 /// To the real stderr: a test that passes says it too.

@@ -15,7 +15,7 @@ pub enum Road {
 }
 
 /// Covers the start of a puma and the longest back-off of the bridge.
-const MESSAGE_PATIENCE: Duration = Duration::from_secs(45);
+pub const MESSAGE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// The identifier of a room.
 pub fn room(name: &str) -> String {
@@ -105,7 +105,8 @@ impl<'a> Client<'a> {
     /// Each item must be taken.
     fn post_to(&self, target: &str, items: &str) -> Vec<String> {
         let request = self.bridge.post(target, &format!("[{items}]"));
-        let answers = dressed(self.bridge, request, &self.user).send().done();
+        let asked = dressed(self.bridge, request, &self.user).begin();
+        let answers = asked.patient(MESSAGE_PATIENCE).response().done();
         let taken = answers.iter().inspect(|answer| assert_eq!(answer.raw("error"), "null"));
         taken.map(|answer| answer.text("chan_id")).collect()
     }

@@ -6,6 +6,9 @@ use crate::client::{Road, dressed, opening};
 use crate::it::support::{Bridge, Request};
 use crate::parts::{Rails, Version};
 
+/// More than the `--connect-timeout` that runs out.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(20);
+
 on_each_rails_and_road! {
     a_cookie_that_the_application_refuses_is_a_403_that_names_the_reason,
     a_user_without_a_cookie_is_refused_like_that_too,
@@ -64,22 +67,24 @@ fn a_missing_origin_is_replaced_by_the_option(version: Version, road: Road) {
 
 fn a_connect_that_raises_is_a_502_for_a_poll(version: Version) {
     let rails = Rails::start(version);
-    let bridge = Bridge::at(&rails.url(), &["--connect-timeout", "2s"]);
+    let bridge = Bridge::at(&rails.url(), &["--connect-timeout", "4s"]);
     let started = Instant::now();
 
-    let answer = dressed(&bridge, opening(&bridge, Road::Poll, "/ada"), "broken").send();
+    let answer = dressed(&bridge, opening(&bridge, Road::Poll, "/ada"), "broken");
+    let answer = answer.begin().patient(REFUSAL_PATIENCE).response();
 
     let error = answer.refused(502);
     assert!(error.contains("welcome"), "{error}");
     assert!(answer.header("retry-after").is_some());
-    assert!(started.elapsed() >= Duration::from_secs(2), "it did not wait for the welcome");
+    assert!(started.elapsed() >= Duration::from_secs(4), "it did not wait for the welcome");
 }
 
 fn a_connect_that_raises_is_told_to_a_stream_that_joined(version: Version) {
     let rails = Rails::start(version);
-    let bridge = Bridge::at(&rails.url(), &["--connect-timeout", "2s"]);
+    let bridge = Bridge::at(&rails.url(), &["--connect-timeout", "4s"]);
 
-    let mut stream = dressed(&bridge, opening(&bridge, Road::Sse, "/ada"), "broken").stream();
+    let stream = dressed(&bridge, opening(&bridge, Road::Sse, "/ada"), "broken").stream();
+    let mut stream = stream.patient(REFUSAL_PATIENCE);
 
     stream.expect_joined();
     let told = stream.expect_upstream("disconnected");

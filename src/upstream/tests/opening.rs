@@ -104,24 +104,24 @@ fn a_header_with_a_line_break_is_never_sent() {
 #[test]
 fn no_welcome_is_a_failure_in_time() {
     let server = Server::start();
-    let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
+    let settings = Settings { connect_timeout: Duration::from_secs(1), ..server.settings() };
     let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
     let mut web = server.switch();
 
     // Bytes are no welcome: the deadline is for all of it.
     web.send(Message::text(r#"{"type":"ping","message":1}"#)).unwrap();
 
-    assert_eq!(client.lost(), ("no welcome within 200ms".to_owned(), false));
+    assert_eq!(client.lost(), ("no welcome within 1s".to_owned(), false));
     assert!(Peer { tcp: web.into_inner() }.tcp.read_to_end(&mut Vec::new()).is_ok());
 }
 
 #[test]
 fn an_upstream_that_accepts_and_is_silent_is_a_failure_in_time() {
     let server = Server::start();
-    let settings = Settings { connect_timeout: Duration::from_millis(200), ..server.settings() };
+    let settings = Settings { connect_timeout: Duration::from_secs(1), ..server.settings() };
     let client = Client::start(&Connector::new(settings).unwrap(), cable(), AfterDown::Stop);
 
-    assert_eq!(client.lost().0, "the handshake was not answered within 200ms");
+    assert_eq!(client.lost().0, "the handshake was not answered within 1s");
 }
 
 #[test]

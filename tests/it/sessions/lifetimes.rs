@@ -14,8 +14,7 @@ fn a_session_outlives_its_last_stream_by_the_resume_window() {
     drop(stream);
     link.expect_close();
 
-    let lived = start.elapsed();
-    assert!(lived > Duration::from_millis(950) && lived < Duration::from_secs(3), "{lived:?}");
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -34,16 +33,15 @@ fn a_session_can_be_come_back_to_within_the_resume_window() {
 #[test]
 fn a_session_outlives_its_last_poll_by_dash_s() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "-S", "1s"]);
+    let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "-S", "2s"]);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
     link.confirm(CHAT);
-    bridge.get("/a").poll();
     let start = Instant::now();
+    bridge.get("/a").poll();
 
     link.expect_close();
 
-    let lived = start.elapsed();
-    assert!(lived > Duration::from_millis(950) && lived < Duration::from_secs(3), "{lived:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -158,7 +156,7 @@ fn a_session_that_tries_for_nobody_expires_too() {
 #[test]
 fn a_poll_that_timed_out_lengthens_the_life_as_any_reply_does() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "-S", "1500ms"]);
+    let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "-S", "2500ms"]);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
     link.confirm(CHAT);
     bridge.get("/a").poll();
@@ -174,8 +172,9 @@ fn a_poll_that_timed_out_lengthens_the_life_as_any_reply_does() {
 #[test]
 fn a_session_that_never_had_a_stream_lives_for_dash_s_however_long_the_resume_window_is() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--resume-window", HOUR, "-S", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--resume-window", HOUR, "-S", "2s"]);
     let mut posted = bridge.open_by_post(&upstream, "/posted", CHAT);
+    posted.confirm(CHAT);
     let mut polled = bridge.open_by_post(&upstream, "/polled", CHAT);
     polled.confirm(CHAT);
     bridge.get("/polled").poll();

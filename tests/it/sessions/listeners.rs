@@ -102,7 +102,7 @@ fn a_stream_that_is_killed_and_started_again_is_a_200_ten_times_of_ten() {
 fn a_stream_without_an_event_id_for_a_session_that_had_a_stream_opens_a_new_session() {
     let (upstream, bridge, stream, mut link) = opened(&[]);
     let old = stream.session_id();
-    drop(stream);
+    stream.leave();
 
     let (new, _new_link) = bridge.open(&upstream, "/a");
 
@@ -131,7 +131,7 @@ fn a_stream_without_an_event_id_joins_a_session_that_never_had_a_stream() {
 fn a_stream_that_joins_after_a_poll_starts_with_what_no_listener_was_sent_yet() {
     let (_upstream, bridge, mut link, _) = polled(&[]);
     link.message(CHAT, "1");
-    assert_eq!(bridge.get("/a").poll().bodies(), ["1"]);
+    assert_eq!(bridge.get("/a").poll_and_leave().bodies(), ["1"]);
     link.message(CHAT, "2");
     link.settle();
 

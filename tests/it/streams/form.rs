@@ -67,7 +67,7 @@ fn messages_are_unnamed_events_of_one_data_line_each() {
 #[test]
 fn every_event_has_an_id() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--heartbeat", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--heartbeat", "2s"]);
     let asked = bridge.get("/a").sse().begin();
     let mut link = upstream.welcome();
     let mut stream = asked.stream();

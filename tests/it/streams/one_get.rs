@@ -121,7 +121,8 @@ fn what_the_session_has_is_left_alone_and_tells_nothing() {
     let (mut stream, mut link, _) =
         open(&bridge, &upstream, "/a?channel=ChatChannel&channel=NewsChannel");
     link.subscribed(CHAT);
-    link.expect_subscribe(NEWS);
+    link.subscribed(NEWS);
+    stream.expect("connected");
     stream.expect("connected");
 
     let mut other = bridge.get("/a?channel=NewsChannel&channel=ChatChannel").sse().stream();
@@ -221,7 +222,7 @@ fn an_after_of_0_is_no_resuming() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let (stream, mut link) = bridge.open_with(&upstream, "/a", ROOM);
-    drop(stream);
+    stream.leave();
 
     let _stream = bridge.get("/a?channel=ChatChannel&after=0").sse().begin();
 
@@ -274,7 +275,7 @@ fn a_page_that_is_reloaded_subscribes_in_its_new_session() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let (stream, _link) = open_chat(&bridge, &upstream);
-    drop(stream);
+    stream.leave();
 
     let (mut stream, mut link, _) = open(&bridge, &upstream, "/a?channel=ChatChannel");
 
@@ -416,7 +417,7 @@ fn a_reload_with_too_many_channels_ends_nothing() {
     let bridge = Bridge::with(&upstream, &["--max-channels", "1"]);
     let (stream, mut link) = open_chat(&bridge, &upstream);
     let (id, session) = (stream.last_id.clone(), stream.session_id());
-    drop(stream);
+    stream.leave();
 
     bridge.get("/a?channel=A&channel=B").sse().send().refused(400);
 

@@ -18,7 +18,7 @@ const KEPT: u64 = 4;
 const OPTIONS: [&str; 2] = ["--max-queue", "4"];
 
 /// A writer that has room writes within this.
-const STILL: Duration = Duration::from_millis(300);
+const STILL: Duration = Duration::from_secs(1);
 
 /// A stream that nobody reads, after all the messages.
 fn stuck(bridge: &Bridge, upstream: &FakeUpstream) -> (Stream, Link) {

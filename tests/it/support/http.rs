@@ -13,6 +13,8 @@ use rustix::net::sockopt;
 use super::framed::Framed;
 use super::{Json, PATIENCE, Stream, readable};
 
+const HEALTH: &[u8] = b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n";
+
 pub struct Request {
     address: SocketAddr,
     line: String,
@@ -48,8 +50,7 @@ impl Request {
     /// Sends it right behind another request on the same connection, whose answer shows that the bridge is at it.
     /// Each connection has a thread of its own: else a busy machine lets later requests overtake this one.
     pub fn begin_seen(self) -> Asked {
-        let first = b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n";
-        let mut asked = Asked::write(self.address, &[first, self.bytes().as_slice()].concat());
+        let mut asked = Asked::write(self.address, &[HEALTH, self.bytes().as_slice()].concat());
         assert_eq!(asked.next_response().status, 200);
         asked
     }
@@ -87,6 +88,15 @@ impl Request {
 
     pub fn poll(self) -> Poll {
         self.begin().poll()
+    }
+
+    /// A poll that has given its place back: the next request on its connection is answered after that.
+    pub fn poll_and_leave(self) -> Poll {
+        let mut asked = self.begin();
+        let poll = Poll::new(asked.next_response());
+        asked.more(HEALTH).unwrap();
+        assert_eq!(asked.next_response().status, 200);
+        poll
     }
 }
 

@@ -17,8 +17,8 @@ pub fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link, Poll) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirm(CHAT);
-    let poll = bridge.get("/a").poll();
+    link.confirmed(CHAT);
+    let poll = bridge.get("/a").poll_and_leave();
     assert_eq!(poll.kinds(), ["connected"]);
     (upstream, bridge, link, poll)
 }

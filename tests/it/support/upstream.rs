@@ -4,6 +4,7 @@
 //! Never: answers anything by itself. Whatever a test does not script is held back.
 //! Waits: on the socket, five seconds at most, and then the test fails.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -168,6 +169,8 @@ pub struct Link {
     pub handshake: Handshake,
     socket: WebSocket<TcpStream>,
     upgraded: bool,
+    /// Text frames that were read while something else was waited for.
+    kept: VecDeque<String>,
 }
 
 impl Link {
@@ -182,7 +185,7 @@ impl Link {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let handshake = Handshake::read(&mut stream)?;
         let socket = WebSocket::from_raw_socket(stream, Role::Server, None);
-        Ok(Link { handshake, socket, upgraded: false })
+        Ok(Link { handshake, socket, upgraded: false, kept: VecDeque::new() })
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -278,6 +281,9 @@ impl Link {
 
     /// The next text frame of the bridge; `None` once it has closed.
     pub fn next_text(&mut self) -> Option<String> {
+        if let Some(text) = self.kept.pop_front() {
+            return Some(text);
+        }
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
@@ -293,9 +299,21 @@ impl Link {
 
     /// Waits until the bridge has read everything that was sent so far: it answers a ping after that.
     pub fn settle(&mut self) {
+        let before = self.kept.len();
+        self.until_pong();
+        assert!(self.kept.len() == before, "a pong was due, this came: {:?}", self.kept);
+    }
+
+    /// Keeps what comes before the answer to a ping.
+    fn until_pong(&mut self) {
         self.frame(Message::Ping(Vec::new().into()));
-        let came = self.socket.read().expect("a pong from the bridge");
-        assert!(matches!(came, Message::Pong(_)), "a pong was due, this came: {came:?}");
+        loop {
+            match self.socket.read().expect("a pong from the bridge") {
+                Message::Pong(_) => return,
+                Message::Text(text) => self.kept.push_back(text.as_str().to_owned()),
+                other => panic!("a pong was due, this came: {other:?}"),
+            }
+        }
     }
 
     pub fn expect_command(&mut self) -> Command {
@@ -324,11 +342,24 @@ impl Link {
     /// Expects a subscribe and confirms it.
     pub fn subscribed(&mut self, identifier: &str) {
         self.expect_subscribe(identifier);
+        self.confirmed(identifier);
+    }
+
+    /// Confirms, and the bridge knows. It asks again after half a second without an answer, which on a busy machine
+    /// passes: such a repeat is taken away.
+    pub fn confirmed(&mut self, identifier: &str) {
         self.confirm(identifier);
+        self.until_pong();
+        let repeats = |text: &String| {
+            let command = Command::parse(text);
+            command.command == "subscribe" && command.identifier == identifier
+        };
+        self.kept.retain(|text| !repeats(text));
     }
 
     /// Waits for the end of the connection. The code of the close frame, if one came first.
     pub fn expect_close(&mut self) -> Option<u16> {
+        assert!(self.kept.is_empty(), "a close was due, this came: {:?}", self.kept);
         let mut code = None;
         loop {
             match self.socket.read() {

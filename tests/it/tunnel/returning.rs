@@ -135,7 +135,7 @@ fn after_0_starts_with_the_first_frame_while_it_is_kept() {
 
 #[test]
 fn the_close_is_remembered_for_the_resume_window() {
-    let (upstream, bridge, mut stream, link) = opened_tunnel(&["--resume-window", "500ms"]);
+    let (upstream, bridge, mut stream, link) = opened_tunnel(&["--resume-window", "2s"]);
     link.close(4001, "bye");
     stream.expect_named("close");
     let id = stream.last_id.clone();

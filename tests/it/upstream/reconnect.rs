@@ -91,7 +91,7 @@ fn a_disconnect_with_reconnect_true_or_missing_makes_the_link_anew() {
 
 #[test]
 fn a_link_without_a_frame_for_stale_after_is_made_anew() {
-    let (upstream, _bridge, mut stream, mut link) = subscribed(&["--stale-after", "400ms"]);
+    let (upstream, _bridge, mut stream, mut link) = subscribed(&["--stale-after", "2s"]);
 
     let (told, _) = expect_lost(&mut stream, 1);
 
@@ -103,10 +103,10 @@ fn a_link_without_a_frame_for_stale_after_is_made_anew() {
 
 #[test]
 fn any_frame_keeps_a_link_from_being_stale() {
-    let (_upstream, _bridge, mut stream, mut link) = subscribed(&["--stale-after", "1s"]);
+    let (_upstream, _bridge, mut stream, mut link) = subscribed(&["--stale-after", "3s"]);
 
     // A ping each 100 ms of silence, and the heartbeat of none: twice the time that would be stale.
-    for _ in 0..20 {
+    for _ in 0..60 {
         assert!(!readable(link.stream(), Duration::from_millis(100)));
         link.ping();
     }
@@ -275,17 +275,13 @@ fn the_first_attempt_to_come_back_is_made_within_100_to_500_ms() {
 #[test]
 fn attempts_that_fail_are_made_at_growing_intervals() {
     let (upstream, _bridge, _stream, link) = subscribed(&[]);
+    let lost = Instant::now();
     link.close(1001, "");
 
-    let arrivals: Vec<Instant> = (0..4)
-        .map(|_| {
-            upstream.accept().answer(503);
-            Instant::now()
-        })
-        .collect();
+    (0..5).for_each(|_| upstream.accept().answer(503));
 
-    let (first, last) = (arrivals[1] - arrivals[0], arrivals[3] - arrivals[2]);
-    assert!(last > first, "{first:?}, {last:?}");
+    // At least 0.1, 0.375, 0.56, 0.84 and 1.27 s apart. At pauses that do not grow it would be 2.5 s at most.
+    assert!(lost.elapsed() >= Duration::from_millis(3_100), "{:?}", lost.elapsed());
 }
 
 #[test]
@@ -411,8 +407,10 @@ fn a_send_after_the_welcome_and_before_the_new_confirmation_is_held() {
     stream.expect_upstream("connected");
 
     bridge.act("/a", &[send(CHAT, "{}"), subscribe(ROOM)]);
-    link.expect_subscribe(ROOM);
-    link.confirm(CHAT);
+    // CHAT's may come again before it: half a second without an answer has passed.
+    while link.expect_command().identifier != ROOM {}
+    link.confirmed(ROOM);
+    link.confirmed(CHAT);
 
     link.expect_send(CHAT);
 }
