@@ -228,7 +228,7 @@ fn a_disconnect_that_allows_to_come_back_before_the_welcome_is_502_for_a_poll() 
 #[test]
 fn a_welcome_that_does_not_come_in_time_is_502_for_a_poll_and_closes_the_link() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--connect-timeout", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--connect-timeout", "1s"]);
 
     let asked = bridge.get("/a").begin();
     let mut link = upstream.accept();
@@ -241,7 +241,7 @@ fn a_welcome_that_does_not_come_in_time_is_502_for_a_poll_and_closes_the_link() 
 #[test]
 fn a_welcome_that_does_not_come_in_time_is_a_stream_for_sse() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--connect-timeout", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--connect-timeout", "1s"]);
 
     let asked = bridge.get("/a").sse().begin();
     let mut link = upstream.accept();
@@ -255,7 +255,7 @@ fn a_welcome_that_does_not_come_in_time_is_a_stream_for_sse() {
 #[test]
 fn a_handshake_that_is_never_answered_is_given_up_after_the_connect_timeout() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--connect-timeout", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--connect-timeout", "1s"]);
 
     let asked = bridge.get("/a").begin();
     let mut link = upstream.accept();
@@ -267,7 +267,7 @@ fn a_handshake_that_is_never_answered_is_given_up_after_the_connect_timeout() {
 #[test]
 fn pings_do_not_put_off_the_connect_timeout() {
     let upstream = FakeUpstream::start();
-    let bridge = Bridge::with(&upstream, &["--connect-timeout", "300ms"]);
+    let bridge = Bridge::with(&upstream, &["--connect-timeout", "1s"]);
 
     let asked = bridge.get("/a").begin();
     let mut link = upstream.accept();
