@@ -96,7 +96,8 @@ export class Tab {
 
   async open(url) {
     const answer = await this.#page.goto(url, { waitUntil: "load", timeout: LOAD_MS });
-    if (!answer.ok()) throw new Error(`${url}: ${answer.status()}`);
+    // A page that the browser has is answered 304.
+    if (!answer.ok() && answer.status() !== 304) throw new Error(`${url}: ${answer.status()}`);
   }
 
   /** Runs a function in the page and returns what it returns, as JSON. */
