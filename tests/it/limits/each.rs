@@ -144,7 +144,7 @@ fn a_send_over_64_held_for_one_channel_is_an_error_of_the_item() {
 
     assert!(answers[..HELD_MAX].iter().all(|answer| answer.raw("error") == "null"));
     assert!(!answers[HELD_MAX].text("error").is_empty());
-    link.confirm(CHAT);
+    link.confirmed(CHAT);
     for _ in 0..HELD_MAX {
         link.expect_send(CHAT);
     }
@@ -328,7 +328,7 @@ fn the_id_of_a_session_that_made_room_opens_a_new_one() {
     let id = stream.last_id.clone();
     stream.abort();
     let post = format!("[{}]", subscribe(CHAT));
-    until_room(|| bridge.post("/b?poll-queue=1", &post), &upstream);
+    let _b = until_room(|| bridge.post("/b?poll-queue=1", &post), &upstream);
     assert_eq!(bridge.delete("/b").send().status, 204);
 
     let asked = bridge.get("/a").sse().header("Last-Event-ID", &id).begin();

@@ -7,8 +7,7 @@ use crate::support::*;
 /// A session that only polls know and that keeps nothing but one `connected`.
 fn confirmed_by_post(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> Link {
     let mut link = bridge.open_by_post(upstream, path, CHAT);
-    link.confirm(CHAT);
-    link.settle();
+    link.confirmed(CHAT);
     link
 }
 
@@ -52,7 +51,7 @@ fn until_marker(stream: &mut Stream) -> (u64, u64) {
 #[test]
 fn a_session_keeps_the_last_max_queue_messages() {
     let (_upstream, bridge, stream, mut link) = opened(&["--max-queue", "3"]);
-    drop(stream);
+    stream.leave();
 
     sent(&mut link, 0..10);
 
@@ -63,7 +62,7 @@ fn a_session_keeps_the_last_max_queue_messages() {
 #[test]
 fn max_queue_is_1024_by_default() {
     let (_upstream, bridge, stream, mut link) = opened(&[]);
-    drop(stream);
+    stream.leave();
 
     sent(&mut link, 0..1100);
 
@@ -74,7 +73,7 @@ fn max_queue_is_1024_by_default() {
 #[test]
 fn a_session_keeps_the_last_max_queue_bytes() {
     let (_upstream, bridge, stream, mut link) = opened(&["--max-queue-bytes", "10000"]);
-    drop(stream);
+    stream.leave();
 
     sent_big(&mut link, 20, 1000);
 
@@ -86,7 +85,7 @@ fn a_session_keeps_the_last_max_queue_bytes() {
 #[test]
 fn max_queue_bytes_is_a_mebibyte_by_default() {
     let (_upstream, bridge, stream, mut link) = opened(&[]);
-    drop(stream);
+    stream.leave();
 
     sent_big(&mut link, 30, 100_000);
 
@@ -97,7 +96,7 @@ fn max_queue_bytes_is_a_mebibyte_by_default() {
 #[test]
 fn the_newest_message_is_kept_whatever_its_size() {
     let (_upstream, bridge, stream, mut link) = opened(&["--max-queue-bytes", "10"]);
-    drop(stream);
+    stream.leave();
 
     sent_big(&mut link, 2, 100_000);
 

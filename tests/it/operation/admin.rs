@@ -330,7 +330,7 @@ fn the_pages_for_browsers_are_there() {
 
 #[test]
 fn no_page_reads_the_metrics() {
-    let watched = Watched::start("pages", &[]);
+    let watched = Watched::start("no-page", &[]);
     let asked = |headers: &str| {
         let mut stream = watched.admin.begin("/metrics", headers);
         let mut answer = String::new();

@@ -76,7 +76,8 @@ fn the_clock_channel_sends_the_time_each_second() {
 
 #[test]
 fn its_pings_keep_the_link_from_being_stale() {
-    let (bridge, mut stream) = demo(&["--stale-after", "4s", "--heartbeat", "4500ms"]);
+    let (bridge, stream) = demo(&["--stale-after", "4s", "--heartbeat", "4500ms"]);
+    let mut stream = stream.patient(std::time::Duration::from_secs(15));
 
     assert_eq!(stream.next().name(), "heartbeat");
 
@@ -100,6 +101,7 @@ fn its_first_words_are_a_curl_line_and_the_address_of_the_page() {
     let (bridge, _stream) = demo(&[]);
     let site = format!("http://{}", bridge.address);
 
+    bridge.wait_for_log(&format!("{site}/-/"));
     let log = bridge.log();
     let told: Vec<&str> = log.lines().filter(|line| line.starts_with("  ")).collect();
 

@@ -51,8 +51,7 @@ fn a_stream_its_channels_and_its_messages() {
         [subscribe(CHANNEL), send(CHANNEL, r#"{"secret-key":"secret-data"}"#), subscribe("7")];
     let body = format!("[{}]", items.join(","));
     let answers = laden(&told.bridge, "POST", "").body(&body).send().done();
-    link.expect_subscribe(CHANNEL);
-    link.confirm(CHANNEL);
+    link.subscribed(CHANNEL);
     stream.expect("connected");
     link.expect_send(CHANNEL);
     link.message(CHANNEL, "\"secret-message\"");

@@ -129,7 +129,7 @@ fn every_poll_answer_has_a_last_event_id() {
 fn to_a_poll_with_after_only_what_it_acknowledged_counts_as_sent() {
     let (_upstream, bridge, mut link, poll) = polled(&[]);
     sent(&mut link, 0..2);
-    assert_eq!(bridge.get(&after(&poll)).poll().bodies(), ["0", "1"]);
+    assert_eq!(bridge.get(&after(&poll)).poll_and_leave().bodies(), ["0", "1"]);
 
     let mut stream = bridge.get("/a").sse().stream();
 

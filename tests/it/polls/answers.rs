@@ -367,7 +367,7 @@ fn an_answer_has_64_kib_of_messages_and_the_next_poll_brings_the_rest_at_once() 
         let upstream = FakeUpstream::start();
         let bridge = Bridge::start(&upstream);
         let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-        link.confirm(CHAT);
+        link.confirmed(CHAT);
         let big = quote(&"x".repeat(15_000));
         (0..10).for_each(|_| link.message(CHAT, &big));
         link.settle();
@@ -393,7 +393,7 @@ fn a_message_over_64_kib_is_an_answer_of_its_own() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
     let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirm(CHAT);
+    link.confirmed(CHAT);
     for size in [200_000, 1, 200_000] {
         link.message(CHAT, &quote(&"x".repeat(size)));
     }

@@ -309,7 +309,8 @@ fn sends_held_for_a_channel_that_is_rejected_are_dropped_and_counted() {
 fn unsubscribe_is_sent_and_its_messages_are_told_no_more() {
     let (bridge, mut stream, mut link) = subscribed();
     bridge.subscribe("/a", ROOM);
-    link.expect_subscribe(ROOM);
+    link.subscribed(ROOM);
+    stream.expect("connected");
 
     assert_done(&bridge.act("/a", &[unsubscribe(CHAT)])[0]);
     link.expect_unsubscribe(CHAT);

@@ -58,7 +58,8 @@ fn stream(bridge: &Bridge, upstream: &FakeUpstream, path: &str) -> (Stream, Link
 
 fn channel(bridge: &Bridge, path: &str, link: &mut Link) {
     bridge.subscribe(path, CHAT);
-    link.subscribed(CHAT);
+    link.expect_subscribe(CHAT);
+    link.confirm(CHAT);
 }
 
 /// A session that a POST opened: no listener yet.
@@ -68,7 +69,8 @@ fn posted(bridge: &Bridge, upstream: &FakeUpstream, path: &str) -> Link {
     let mut link = link(upstream, path);
     link.welcome();
     asked.response().done();
-    link.subscribed(CHAT);
+    link.expect_subscribe(CHAT);
+    link.confirm(CHAT);
     link
 }
 
@@ -127,7 +129,7 @@ fn a_stuck_stream_is_taken_over(bridge: &Bridge, upstream: &FakeUpstream, path: 
 
 fn a_page_is_reloaded(bridge: &Bridge, upstream: &FakeUpstream, path: &str) -> Vec<Link> {
     let (old, old_link) = stream(bridge, upstream, path);
-    drop(old);
+    old.leave();
     let (_new, link) = stream(bridge, upstream, path);
     vec![old_link, link]
 }
