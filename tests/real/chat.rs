@@ -1,6 +1,6 @@
 //! What a user of a real application sees when everything works.
 
-use crate::client::{Client, MESSAGE_PATIENCE, Road, dressed, room};
+use crate::client::{Client, Road, dressed, room};
 use crate::it::support::{Bridge, Json, PATIENCE, send, wait_until};
 use crate::parts::{Rails, Version};
 
@@ -129,8 +129,7 @@ fn five_hundred_messages_arrive_in_order_for_a_poller_that_acknowledges_nothing(
 
     let mut numbers = Vec::new();
     while numbers.len() < 500 {
-        let poll = dressed(&bridge, bridge.get("/ada?timeout=20&poll-queue=1000"), "ada");
-        let poll = poll.begin().patient(MESSAGE_PATIENCE).poll();
+        let poll = dressed(&bridge, bridge.get("/ada?timeout=3&poll-queue=1000"), "ada").poll();
         assert!(!poll.messages.is_empty(), "no more than {} came", numbers.len());
         let received = poll.messages.iter().filter(|message| message.kind() == "received");
         let bodies = received.map(|message| Json::parse(message.raw("message")));

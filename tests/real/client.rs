@@ -15,7 +15,7 @@ pub enum Road {
 }
 
 /// Covers the start of a puma and the longest back-off of the bridge.
-pub const MESSAGE_PATIENCE: Duration = Duration::from_secs(45);
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// The identifier of a room.
 pub fn room(name: &str) -> String {

@@ -59,15 +59,13 @@ impl Drop for Curl {
 fn come_back_ten_times(address: SocketAddr) {
     let mut curl = Curl::start(address);
     curl.expect_joined();
-    let mut at_once = 0;
     for _ in 0..10 {
         drop(curl);
         let left = Instant::now();
         curl = Curl::start(address);
-        at_once += usize::from(left.elapsed() < Duration::from_millis(200));
+        assert!(left.elapsed() < Duration::from_millis(200), "the test is slower than its promise");
         curl.expect_joined();
     }
-    assert!(at_once > 5, "the test is slower than its promise");
 }
 
 fn a_killed_client_that_comes_back_at_once_gets_a_stream_ten_times_of_ten(version: Version) {

@@ -14,7 +14,8 @@ fn a_session_outlives_its_last_stream_by_the_resume_window() {
     drop(stream);
     link.expect_close();
 
-    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    let lived = start.elapsed();
+    assert!(lived >= Duration::from_secs(1) && lived < Duration::from_secs(3), "{lived:?}");
 }
 
 #[test]
@@ -41,7 +42,8 @@ fn a_session_outlives_its_last_poll_by_dash_s() {
 
     link.expect_close();
 
-    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    let lived = start.elapsed();
+    assert!(lived >= Duration::from_secs(2) && lived < Duration::from_secs(4), "{lived:?}");
 }
 
 #[test]
@@ -66,10 +68,11 @@ fn a_session_that_was_polled_and_streamed_lives_until_the_later_of_both() {
 
 #[test]
 fn a_session_with_a_listener_does_not_expire() {
-    let options = ["--resume-window", "100ms", "-S", "100ms", "--heartbeat", "100ms"];
+    let options = ["--resume-window", "500ms", "-S", "500ms", "--heartbeat", "2s"];
     let (_upstream, _bridge, mut stream, mut link) = opened(&options);
 
-    for _ in 0..8 {
+    // Eight times as long as it may be without one.
+    for _ in 0..2 {
         stream.expect_named("heartbeat");
     }
 

@@ -83,7 +83,7 @@ fn at_the_seam_there_is_no_gap_and_no_duplicate_while_messages_keep_arriving() {
 
 #[test]
 fn the_id_of_an_event_without_msg_id_is_the_place_that_the_listener_has_reached() {
-    let (_upstream, bridge, mut stream, mut link) = opened(&["--heartbeat", "100ms"]);
+    let (_upstream, bridge, mut stream, mut link) = opened(&["--heartbeat", "2s"]);
     sent(&mut link, 0..1);
     expect_numbers(&mut stream, 0..1);
     let place = stream.last_id.clone();

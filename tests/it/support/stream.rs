@@ -101,19 +101,9 @@ impl Stream {
         self.try_next().expect("an event, and the stream ended")
     }
 
-    /// The next event that is no heartbeat: on a busy machine one may come before any other.
-    fn next_but_heartbeats(&mut self) -> Event {
-        loop {
-            let event = self.next();
-            if event.name() != "heartbeat" {
-                return event;
-            }
-        }
-    }
-
     /// The next event is unnamed and of this `type`.
     pub fn expect(&mut self, kind: &str) -> Json {
-        let event = self.next_but_heartbeats();
+        let event = self.next();
         assert_eq!(event.name(), "message", "{event:?}");
         let json = event.json();
         assert_eq!(json.kind(), kind, "{event:?}");
@@ -131,7 +121,7 @@ impl Stream {
 
     /// The next event has this name.
     pub fn expect_named(&mut self, name: &str) -> Json {
-        let event = if name == "heartbeat" { self.next() } else { self.next_but_heartbeats() };
+        let event = self.next();
         assert_eq!(event.name(), name, "{event:?}");
         event.json()
     }

@@ -144,6 +144,7 @@ fn a_seq_of_0_is_a_400_and_drops_nothing_silently() {
 fn a_post_that_waits_for_the_one_before_it_when_the_tunnel_closes_is_410() {
     let (_upstream, bridge, mut stream, link) = opened_tunnel(&[]);
     let post = bridge.post("/t?seq=2", "\"two\"").begin_seen();
+    bridge.settle();
 
     link.close(1001, "bye");
     stream.expect_named("close");
