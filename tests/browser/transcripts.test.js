@@ -99,6 +99,8 @@ async function playIn(tabs, world, scenario) {
 async function openTab({ browser, site }, client, scenario, road) {
   const tab = await browser.tab();
   await tab.open(`${site.url}/page?${new URLSearchParams({ client, road, user: scenario.user ?? "anna" })}`);
+  // Nothing has connected yet. A tab that was closed may give back its place among the streams late, and this one would poll.
+  await tab.run(() => localStorage.clear());
   return tab;
 }
 
