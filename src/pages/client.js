@@ -140,7 +140,10 @@ function tunnel(host, transport, why) {
 	async function get() {
 		const controller = new AbortController(), { signal } = controller
 		let reason
-		cut = (why = { wait: 1 }) => controller.abort(reason = reason || why)
+		cut = (why = { wait: 1 }) => {
+			reason = reason || why
+			if (controller.abort) controller.abort(reason) // Without it the request ends by itself.
+		}
 		try {
 			const free = slot(), instead = free ? fallen : "other requests are held open"
 			const streams = transport === "sse" && !instead
@@ -276,7 +279,8 @@ function tunnel(host, transport, why) {
 
 	function ping(run) {
 		quiet = 0
-		if (cable) host.message(`{"type":"ping","message":${Math.floor(now() / 1000)}}`, OPEN, run)
+		const time = now()
+		if (cable) host.message(`{"type":"ping","message":${(time - time % 1000) / 1000}}`, OPEN, run)
 	}
 
 	function end({ close, message, error } = {}) {
