@@ -140,10 +140,7 @@ function tunnel(host, transport, why) {
 	async function get() {
 		const controller = new AbortController(), { signal } = controller
 		let reason
-		cut = (why = { wait: 1 }) => {
-			reason = reason || why
-			if (controller.abort) controller.abort(reason) // Without it the request ends by itself.
-		}
+		cut = (why = { wait: 1 }) => controller.abort && controller.abort(reason = reason || why)
 		try {
 			const free = slot(), instead = free ? fallen : "other requests are held open"
 			const streams = transport === "sse" && !instead
@@ -158,7 +155,7 @@ function tunnel(host, transport, why) {
 	}
 
 	function patience(time) {
-		// The last to run: the application may have last words.
+		// Runs last: the application may send more.
 		removeEventListener("pagehide", leave)
 		addEventListener("pagehide", leave)
 		heard = now()
@@ -279,8 +276,7 @@ function tunnel(host, transport, why) {
 
 	function ping(run) {
 		quiet = 0
-		const time = now()
-		if (cable) host.message(`{"type":"ping","message":${(time - time % 1000) / 1000}}`, OPEN, run)
+		if (cable) host.message(`{"type":"ping","message":${`${now()}`.slice(0, -3)}}`, OPEN, run)
 	}
 
 	function end({ close, message, error } = {}) {
