@@ -155,7 +155,7 @@ function tunnel(host, transport, why) {
 	}
 
 	function patience(time) {
-		// Runs last: the application may send more.
+		// Last: the application may send more.
 		removeEventListener("pagehide", leave)
 		addEventListener("pagehide", leave)
 		heard = now()
