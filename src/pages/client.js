@@ -24,10 +24,11 @@ let lost = 0, nudging
 // What it needs and the browser lacks.
 function lacking() {
 	try {
-		const answer = new Response("-"), some = [new AbortController(), new Headers(), new TextDecoder(), port1, answer, answer.body.getReader()]
-		const places = [self, "", [], /./, ArrayBuffer, Object, crypto, performance, wakes, Promise.prototype, ...some]
-		return `Blob CloseEvent Event MessageEvent String Uint32Array add clearInterval decode defineProperty dispatchEvent encodeURIComponent
-			entries fetch finally forEach get getEntriesByType getRandomValues isView join json match pop postMessage read
+		const answer = new Response("-")
+		const places = [self, "", [], /./, ArrayBuffer, Object, Math, crypto, performance, wakes, Promise.prototype,
+			new AbortController(), new Headers(), new TextDecoder(), port1, answer, answer.body.getReader()]
+		return `Blob CloseEvent Event MessageEvent String Uint32Array abort add clearInterval decode defineProperty dispatchEvent encodeURIComponent
+			entries fetch finally floor forEach get getEntriesByType getRandomValues isView join json match pop postMessage read
 			removeEventListener setInterval shift some startsWith then`.split(/\s+/).find((name) => !places.some((place) => name in Object(place)))
 	} catch ({ message }) { return message }
 }
@@ -140,7 +141,7 @@ function tunnel(host, transport, why) {
 	async function get() {
 		const controller = new AbortController(), { signal } = controller
 		let reason
-		cut = (why = { wait: 1 }) => controller.abort && controller.abort(reason = reason || why)
+		cut = (why = { wait: 1 }) => controller.abort(reason = reason || why)
 		try {
 			const free = slot(), instead = free ? fallen : "other requests are held open"
 			const streams = transport === "sse" && !instead
@@ -155,7 +156,7 @@ function tunnel(host, transport, why) {
 	}
 
 	function patience(time) {
-		// Last: the application may send more.
+		// The last to run: the application may have last words.
 		removeEventListener("pagehide", leave)
 		addEventListener("pagehide", leave)
 		heard = now()
@@ -276,7 +277,7 @@ function tunnel(host, transport, why) {
 
 	function ping(run) {
 		quiet = 0
-		if (cable) host.message(`{"type":"ping","message":${`${now()}`.slice(0, -3)}}`, OPEN, run)
+		if (cable) host.message(`{"type":"ping","message":${Math.floor(now() / 1000)}}`, OPEN, run)
 	}
 
 	function end({ close, message, error } = {}) {
