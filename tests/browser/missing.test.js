@@ -5,12 +5,13 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Browser, missingFor as missingForBrowser } from "./parts/browsers.js";
 import { missingFor } from "./parts/rails.js";
-import { everything, needing } from "./parts/skips.js";
+import { needing } from "./parts/skips.js";
 import { usedNames } from "./parts/used-names.js";
 import { World } from "./parts/world.js";
 
 const TABS = 4;
 const PATIENCE_MS = 4_000;
+const ROADS = ["auto", "sse", "poll"];
 
 const what = "a browser that lacks something";
 needing(what, [...missingForBrowser("chromium"), ...missingFor("7.2")], () => {
@@ -39,7 +40,7 @@ async function eachOnce({ world, browser }) {
   const dead = [];
   const work = async (tab) => {
     for (let name; (name = left.pop()); ) {
-      const { broken, natively } = await tab.run(worksWithout, name, everything ? ["auto", "sse", "poll"] : ["auto", "sse"], PATIENCE_MS);
+      const { broken, natively } = await tab.run(worksWithout, name, ROADS, PATIENCE_MS);
       if (!natively) dead.push(name);
       else if (broken.length > 0) bad[name] = broken;
     }
