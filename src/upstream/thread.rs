@@ -8,7 +8,7 @@
 use super::attempt::{Attempt, Live};
 use super::diagnosis::{broken_off, closed_by, disconnected, short};
 use super::line::Line;
-use super::socket::{UpstreamSocket, brief};
+use super::socket::UpstreamSocket;
 use super::wire::{Intake, Wire, close_frame};
 use super::{AfterDown, Connector, Down, Link, LinkHandler, Permit, Settings};
 use crate::frame::Frame;
@@ -95,7 +95,7 @@ impl LinkThread {
         let job = move || drop(done.send(attempt.run()));
         let thread = Builder::new().name("handshake".to_owned()).stack_size(HANDSHAKE_STACK);
         if let Err(error) = thread.spawn(job) {
-            let why = format!("no thread for the handshake: {}", brief(&error));
+            let why = format!("no thread for the handshake: {error}");
             return Some(Err(Down::failed(&why)));
         }
         let result = select! {

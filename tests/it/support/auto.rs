@@ -68,7 +68,7 @@ impl Auto {
 
     /// Serves a connection that came elsewhere to its end, on the caller's thread.
     pub fn adopt(&self, link: Link) {
-        self.shared.serve(|| link);
+        self.shared.serve(|| Ok(link));
     }
 
     /// Sends a message to every connection that subscribed the identifier.
@@ -104,17 +104,35 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let Ok((stream, _)) = listener.accept() else { return };
         let shared = Arc::clone(shared);
-        spawn("auto-link", move || shared.serve(|| Link::arrive(stream)));
+        spawn("auto-link", move || shared.serve(|| Link::try_arrive(stream)));
     }
 }
 
 impl Shared {
-    fn serve(&self, arrive: impl FnOnce() -> Link) {
-        self.open.fetch_add(1, Ordering::SeqCst);
+    /// A bridge that leaves in the middle of a handshake is no error here.
+    fn serve(&self, arrive: impl FnOnce() -> std::io::Result<Link>) {
+        let _open = Open::new(&self.open);
         let number = self.came.fetch_add(1, Ordering::SeqCst);
-        converse(arrive(), number, self);
+        if let Ok(link) = arrive() {
+            converse(link, number, self);
+        }
         self.links.lock().remove(&number);
-        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One connection is counted; until it is dropped, and be it by a panic.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Open<'_> {
+    fn new(count: &AtomicUsize) -> Open<'_> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Open(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
