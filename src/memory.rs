@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Bytes in which a share counts, rounded down.
 const STEP: usize = 1024;
 
+/// A message of up to so many bytes waits for none that is longer: what others hold for long, bodies that do not end and readers
+/// that are stuck, would else stop every message.
+pub const SHORT: usize = 64 * 1024;
+
 /// How long what waits for room waits before it looks again.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
@@ -36,18 +40,23 @@ pub enum Held {
     Answers,
     /// Large messages that are being written into streams.
     Writes,
+    /// Those of up to `SHORT` bytes.
+    ShortWrites,
     /// Messages of the server that are not whole yet.
     Incoming,
+    /// Those of up to `SHORT` bytes.
+    ShortIncoming,
 }
 
 impl Held {
     /// What comes in large pieces, and is given back as soon as it is read or written.
     fn is_large(self) -> bool {
-        matches!(self, Held::Bodies | Held::Answers | Held::Writes | Held::Incoming)
+        use Held::{Answers, Bodies, Incoming, ShortIncoming, ShortWrites, Writes};
+        matches!(self, Bodies | Answers | Writes | ShortWrites | Incoming | ShortIncoming)
     }
 
     /// All of them in their order, with their names in the metrics. One that is missing here panics when it is first counted.
-    pub const ALL: [(Held, &'static str); 10] = [
+    pub const ALL: [(Held, &'static str); 12] = [
         (Held::Messages, "messages"),
         (Held::Notices, "notices"),
         (Held::Commands, "commands"),
@@ -57,7 +66,9 @@ impl Held {
         (Held::Bodies, "bodies"),
         (Held::Answers, "answers"),
         (Held::Writes, "writes"),
+        (Held::ShortWrites, "short_writes"),
         (Held::Incoming, "incoming"),
+        (Held::ShortIncoming, "short_incoming"),
     ];
 }
 
@@ -131,6 +142,16 @@ impl Share {
 
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// What the owner holds is of this kind from now on, whether or not there is room for it.
+    pub fn count_as(&mut self, kind: Held) {
+        if kind != self.kind {
+            let counted = self.counted;
+            self.set(0);
+            self.kind = kind;
+            self.set(counted);
+        }
     }
 
     /// The owner holds so many bytes now, whether or not there is room for them.
@@ -232,6 +253,19 @@ mod tests {
 
         assert!(budget.share(Held::Commands).try_set(STEP));
         assert!(!budget.share(Held::Bodies).try_set(STEP));
+    }
+
+    #[test]
+    fn what_is_counted_as_another_kind_is_given_back_there() {
+        let budget = Budget::new(8 * STEP);
+        let mut message = budget.share(Held::ShortIncoming);
+        message.set(2 * STEP);
+
+        message.count_as(Held::Incoming);
+
+        assert_eq!((budget.of(Held::ShortIncoming), budget.of(Held::Incoming)), (0, 2 * STEP));
+        drop(message);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::line::Line;
 use super::socket::{UpstreamSocket, left};
-use crate::memory::{ROOM_PAUSE, Share};
+use crate::memory::{Held, ROOM_PAUSE, SHORT, Share};
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::thread;
@@ -139,6 +139,7 @@ impl Intake {
     /// Waits for room for a message of so many bytes.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let needed = self.needs(bytes);
+        self.share.count_as(if bytes > SHORT { Held::Incoming } else { Held::ShortIncoming });
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =

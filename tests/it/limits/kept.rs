@@ -419,3 +419,21 @@ fn long_messages_that_are_not_whole_wait_for_one_another() {
     let told = stream.expect_upstream("disconnected");
     assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
 }
+
+#[test]
+fn a_short_message_waits_for_no_long_one() {
+    let upstream = FakeUpstream::start();
+    let bridge = Bridge::with(&upstream, &["--max-memory", "1000000", "--stale-after", "60s"]);
+    let (_first, mut half) = bridge.open_with(&upstream, "/a", CHAT);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/b", CHAT);
+    // The first part of a message, 400,000 bytes, which take all the room that long ones have.
+    half.bytes(&[0x01, 127, 0, 0, 0, 0, 0, 6, 0x1a, 0x80]);
+    half.bytes(&[b' '; 400_000]);
+    half.settle();
+
+    for size in [4_200, 9_000, 65_000] {
+        link.message(CHAT, &quote(&"x".repeat(size)));
+
+        assert_eq!(stream.received().len(), size + 2);
+    }
+}

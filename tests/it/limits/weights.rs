@@ -110,3 +110,24 @@ fn a_large_message_for_many_streams_that_stopped_reading_is_copied_for_few_at_a_
     let is_it = |event: &Event| event.data.contains(r#""message":1}"#);
     while !is_it(&reader.next()) {}
 }
+
+#[test]
+fn a_short_message_is_written_beside_a_long_one_that_is_stuck() {
+    let upstream = FakeUpstream::start();
+    let options = ["--max-memory", "16000000", "--stale-after", "60s"];
+    let bridge = Bridge::with(&upstream, &options);
+    let mut crowded = bridge.open_by_post(&upstream, "/stuck", CHAT);
+    crowded.confirmed(CHAT);
+    let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
+    let mut stuck = bridge.get("/stuck").sse().begin();
+    assert_eq!(stuck.head().status, 200);
+    crowded.message(CHAT, &quote(&"x".repeat(5_000_000)));
+    // No other event has so many: this one is being written.
+    stuck.bytes(20_000);
+
+    for size in [20_000, 65_000] {
+        link.message(CHAT, &quote(&"x".repeat(size)));
+
+        assert_eq!(stream.received().len(), size + 2);
+    }
+}
