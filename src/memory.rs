@@ -14,9 +14,8 @@ use std::time::Duration;
 /// Bytes in which a share counts, rounded down.
 const STEP: usize = 1024;
 
-/// A message of up to so many bytes waits for none that is longer: what others hold for long, bodies that do not end and readers
-/// that are stuck, would else stop every message.
-pub const SHORT: usize = 64 * 1024;
+/// A message of up to so many bytes is a short one.
+const SHORT: usize = 64 * 1024;
 
 /// How long what waits for room waits before it looks again.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(20);
@@ -38,17 +37,29 @@ pub enum Held {
     Bodies,
     /// Answers to polls, until they are written.
     Answers,
-    /// Large messages that are being written into streams.
+    /// Long messages that are being written into streams.
     Writes,
-    /// Those of up to `SHORT` bytes.
+    /// Short ones that are larger than a batch.
     ShortWrites,
-    /// Messages of the server that are not whole yet.
+    /// Long messages of the server that are not whole yet.
     Incoming,
-    /// Those of up to `SHORT` bytes.
+    /// Short ones.
     ShortIncoming,
 }
 
 impl Held {
+    /// The kind of a message of so many bytes on its way into a stream. Short ones are counted apart, on both ways, so that
+    /// `try_set_or_alone` lets a sixteenth of the memory of them go on, whatever bodies that do not end and readers that are stuck
+    /// hold; beyond that they wait as long ones do.
+    pub fn writes(bytes: usize) -> Held {
+        if bytes > SHORT { Held::Writes } else { Held::ShortWrites }
+    }
+
+    /// The kind of a message of so many bytes that the server sends.
+    pub fn incoming(bytes: usize) -> Held {
+        if bytes > SHORT { Held::Incoming } else { Held::ShortIncoming }
+    }
+
     /// What comes in large pieces, and is given back as soon as it is read or written.
     fn is_large(self) -> bool {
         use Held::{Answers, Bodies, Incoming, ShortIncoming, ShortWrites, Writes};
@@ -253,6 +264,24 @@ mod tests {
 
         assert!(budget.share(Held::Commands).try_set(STEP));
         assert!(!budget.share(Held::Bodies).try_set(STEP));
+    }
+
+    #[test]
+    fn a_sixteenth_of_short_messages_goes_on_whatever_the_large_ones_hold() {
+        let budget = Budget::new(32 * STEP);
+        let (mut body, mut long) =
+            (budget.share(Held::Bodies), budget.share(Held::incoming(SHORT + 1)));
+        assert!(body.try_set_or_alone(20 * STEP) && long.try_set_or_alone(20 * STEP));
+        for kind in [Held::incoming(SHORT), Held::writes(SHORT)] {
+            let [mut first, mut second, mut third] = [(); 3].map(|()| budget.share(kind));
+
+            assert!(first.try_set_or_alone(2 * STEP));
+            assert!(second.try_set_or_alone(2 * STEP), "the first has no more than a sixteenth");
+            assert!(!third.try_set_or_alone(2 * STEP));
+
+            drop(first);
+            assert!(third.try_set_or_alone(2 * STEP));
+        }
     }
 
     #[test]

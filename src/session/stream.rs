@@ -9,7 +9,7 @@ use super::tunnel::{OVERFLOWED, close_notice};
 use super::{EndReason, Phase, Session, State};
 use crate::frame::quoted;
 use crate::mailbox::{Next, Notice};
-use crate::memory::{Held, SHORT, Share};
+use crate::memory::{Held, Share};
 use std::sync::Arc;
 
 /// One SSE stream's place in a session.
@@ -50,8 +50,7 @@ impl Stream {
         let mut share = None;
         // Twice: a raw stream's text is written from a copy. Of the large ones one may always go on.
         let has_room = |bytes: usize| {
-            let kind = if bytes > SHORT { Held::Writes } else { Held::ShortWrites };
-            let share = share.insert(session.table.budget.share(kind));
+            let share = share.insert(session.table.budget.share(Held::writes(bytes)));
             share.try_set_or_alone(2 * bytes)
         };
         let next = state.mailbox.next(listener.key, has_room);

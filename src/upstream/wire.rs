@@ -7,7 +7,7 @@
 
 use super::line::Line;
 use super::socket::{UpstreamSocket, left};
-use crate::memory::{Held, ROOM_PAUSE, SHORT, Share};
+use crate::memory::{Held, ROOM_PAUSE, Share};
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::thread;
@@ -127,7 +127,7 @@ pub struct Intake {
 
 impl Intake {
     /// The bytes to count for a message of so many, and what is counted beyond them is given back: twice as many, since it is
-    /// copied to where it is kept. None for a short one, which the cost of an idle session covers.
+    /// copied to where it is kept. None up to `GROWN`, which the cost of an idle session covers.
     fn needs(&mut self, bytes: usize) -> usize {
         let needed = if bytes > GROWN { bytes.saturating_mul(2) } else { 0 };
         if needed < self.share.counted() {
@@ -139,7 +139,7 @@ impl Intake {
     /// Waits for room for a message of so many bytes.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let needed = self.needs(bytes);
-        self.share.count_as(if bytes > SHORT { Held::Incoming } else { Held::ShortIncoming });
+        self.share.count_as(Held::incoming(bytes));
         let max = self.share.budget().max();
         if bytes > max && bytes <= self.message_max {
             let why =

@@ -5,12 +5,6 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 /// A session that only polls know and that keeps nothing but one `connected`.
-fn confirmed_by_post(upstream: &FakeUpstream, bridge: &Bridge, path: &str) -> Link {
-    let mut link = bridge.open_by_post(upstream, path, CHAT);
-    link.confirmed(CHAT);
-    link
-}
-
 /// Messages of so many bytes.
 fn sent_big(link: &mut Link, count: usize, bytes: usize) {
     for _ in 0..count {
@@ -133,7 +127,7 @@ fn what_was_sent_within_the_resume_window_is_kept() {
 fn while_a_session_has_no_listener_nothing_is_forgotten_by_age() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--resume-window", "100ms", "--heartbeat", "100ms"]);
-    let mut link = confirmed_by_post(&upstream, &bridge, "/a");
+    let mut link = bridge.confirmed_by_post(&upstream, "/a");
     assert_eq!(bridge.get("/a").poll().kinds(), ["connected"]);
     sent(&mut link, 0..3);
     assert_eq!(bridge.get("/a").poll().messages.len(), 3);
@@ -150,9 +144,9 @@ fn while_a_session_has_no_listener_nothing_is_forgotten_by_age() {
 fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
-    let mut big = confirmed_by_post(&upstream, &bridge, "/big");
+    let mut big = bridge.confirmed_by_post(&upstream, "/big");
     sent_big(&mut big, 8, 10_000);
-    let mut small = confirmed_by_post(&upstream, &bridge, "/small");
+    let mut small = bridge.confirmed_by_post(&upstream, "/small");
 
     sent_big(&mut small, 4, 10_000);
 
@@ -164,7 +158,7 @@ fn over_max_memory_the_session_that_keeps_most_loses_its_oldest() {
 
 /// A session that keeps nothing but one message of so many bytes.
 fn with_one(upstream: &FakeUpstream, bridge: &Bridge, path: &str, bytes: usize) -> (Link, String) {
-    let mut link = confirmed_by_post(upstream, bridge, path);
+    let mut link = bridge.confirmed_by_post(upstream, path);
     let id = bridge.get(&format!("{path}?timeout=1")).poll().json.text("last_event_id");
     bridge.get(&format!("{path}?after={id}&timeout=1")).send();
     sent_big(&mut link, 1, bytes);
@@ -190,7 +184,7 @@ fn over_max_memory_a_session_with_one_large_message_does_not_end_the_search() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &["--max-memory", "100000"]);
     let (_big_link, big) = with_one(&upstream, &bridge, "/big", 50_000);
-    let mut small = confirmed_by_post(&upstream, &bridge, "/small");
+    let mut small = bridge.confirmed_by_post(&upstream, "/small");
 
     sent_big(&mut small, 8, 10_000);
 
@@ -205,7 +199,7 @@ fn over_max_memory_many_small_messages_do_not_keep_the_large_ones() {
     let options = ["--max-memory", "1000000", "--stale-after", "60s"];
     let bridge = Bridge::with(&upstream, &options);
     let path = |number| format!("/{number}");
-    let open = |number| confirmed_by_post(&upstream, &bridge, &path(number));
+    let open = |number| bridge.confirmed_by_post(&upstream, &path(number));
     let mut links: Vec<Link> = (0..300).map(open).collect();
 
     links[..14].iter_mut().for_each(|link| sent_big(link, 1, 100_000));
@@ -398,6 +392,13 @@ fn a_message_that_can_never_fit_costs_the_link() {
     assert!(told.text("reason").contains("--max-memory"), "{}", told.text("reason"));
 }
 
+/// Sends the first part of a message, 400,000 bytes.
+fn begun(link: &mut Link) {
+    link.bytes(&[0x01, 127, 0, 0, 0, 0, 0, 6, 0x1a, 0x80]);
+    link.bytes(&[b' '; 400_000]);
+    link.settle();
+}
+
 #[test]
 fn long_messages_that_are_not_whole_wait_for_one_another() {
     let upstream = FakeUpstream::start();
@@ -405,10 +406,8 @@ fn long_messages_that_are_not_whole_wait_for_one_another() {
     let (_first, mut half) = bridge.open_with(&upstream, "/a", CHAT);
     let (mut stream, mut link) = bridge.open_with(&upstream, "/b", CHAT);
 
-    // The first part of a message, 400,000 bytes: another message of that length has no room beside it.
-    half.bytes(&[0x01, 127, 0, 0, 0, 0, 0, 6, 0x1a, 0x80]);
-    half.bytes(&[b' '; 400_000]);
-    half.settle();
+    // Another message of that length has no room beside it.
+    begun(&mut half);
     link.message(CHAT, &format!("\"{}\"", "x".repeat(400_000)));
 
     // The first one is not stale meanwhile.
@@ -426,10 +425,8 @@ fn a_short_message_waits_for_no_long_one() {
     let bridge = Bridge::with(&upstream, &["--max-memory", "1000000", "--stale-after", "60s"]);
     let (_first, mut half) = bridge.open_with(&upstream, "/a", CHAT);
     let (mut stream, mut link) = bridge.open_with(&upstream, "/b", CHAT);
-    // The first part of a message, 400,000 bytes, which take all the room that long ones have.
-    half.bytes(&[0x01, 127, 0, 0, 0, 0, 0, 6, 0x1a, 0x80]);
-    half.bytes(&[b' '; 400_000]);
-    half.settle();
+    // It takes all the room that long ones have.
+    begun(&mut half);
 
     for size in [4_200, 9_000, 65_000] {
         link.message(CHAT, &quote(&"x".repeat(size)));

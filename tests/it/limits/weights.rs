@@ -116,8 +116,7 @@ fn a_short_message_is_written_beside_a_long_one_that_is_stuck() {
     let upstream = FakeUpstream::start();
     let options = ["--max-memory", "16000000", "--stale-after", "60s"];
     let bridge = Bridge::with(&upstream, &options);
-    let mut crowded = bridge.open_by_post(&upstream, "/stuck", CHAT);
-    crowded.confirmed(CHAT);
+    let mut crowded = bridge.confirmed_by_post(&upstream, "/stuck");
     let (mut stream, mut link) = bridge.open_with(&upstream, "/a", CHAT);
     let mut stuck = bridge.get("/stuck").sse().begin();
     assert_eq!(stuck.head().status, 200);

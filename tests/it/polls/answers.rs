@@ -366,8 +366,7 @@ fn an_answer_has_64_kib_of_messages_and_the_next_poll_brings_the_rest_at_once() 
     for after in ["", "after=0&"] {
         let upstream = FakeUpstream::start();
         let bridge = Bridge::start(&upstream);
-        let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-        link.confirmed(CHAT);
+        let mut link = bridge.confirmed_by_post(&upstream, "/a");
         let big = quote(&"x".repeat(15_000));
         (0..10).for_each(|_| link.message(CHAT, &big));
         link.settle();
@@ -392,8 +391,7 @@ fn an_answer_has_64_kib_of_messages_and_the_next_poll_brings_the_rest_at_once() 
 fn a_message_over_64_kib_is_an_answer_of_its_own() {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::start(&upstream);
-    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirmed(CHAT);
+    let mut link = bridge.confirmed_by_post(&upstream, "/a");
     for size in [200_000, 1, 200_000] {
         link.message(CHAT, &quote(&"x".repeat(size)));
     }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::http::{Asked, Request};
 use super::upstream::{FakeUpstream, Link};
-use super::{Json, PATIENCE, Stream, subscribe, wait_until};
+use super::{CHAT, Json, PATIENCE, Stream, subscribe, wait_until};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_actioncable-to-eventsource");
 
@@ -145,6 +145,13 @@ impl Bridge {
         let mut link = upstream.welcome();
         asked.response().done();
         link.expect_subscribe(identifier);
+        link
+    }
+
+    /// The same, and its channel is confirmed.
+    pub fn confirmed_by_post(&self, upstream: &FakeUpstream, path: &str) -> Link {
+        let mut link = self.open_by_post(upstream, path, CHAT);
+        link.confirmed(CHAT);
         link
     }
 

@@ -16,8 +16,7 @@ pub fn opened(options: &[&str]) -> (FakeUpstream, Bridge, Stream, Link) {
 pub fn polled(options: &[&str]) -> (FakeUpstream, Bridge, Link, Poll) {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, options);
-    let mut link = bridge.open_by_post(&upstream, "/a", CHAT);
-    link.confirmed(CHAT);
+    let link = bridge.confirmed_by_post(&upstream, "/a");
     let poll = bridge.get("/a").poll_and_leave();
     assert_eq!(poll.kinds(), ["connected"]);
     (upstream, bridge, link, poll)
