@@ -2,7 +2,7 @@
 //!
 //! Owns: connecting (plain or TLS), the opening handshake, `welcome`, reading, reconnecting with back-off.
 //! Never: knows that HTTP clients exist, or what a channel is; the session, its `LinkHandler`, is told what comes.
-//! Flow: `Connector::start` -> thread -> handshake thread -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
+//! Flow: `Connector::start` -> thread -> a handshake on the pool -> `LinkHandler::up`, `text`…, `down` -> again, or the end.
 //! Writers: any thread, through `Link::send`, one whole frame at a time.
 //! When the upstream takes no bytes for 10 s, or sends none for `stale_after`: the link is cut, and made anew.
 
@@ -10,6 +10,7 @@ mod attempt;
 mod diagnosis;
 mod handshake;
 mod line;
+mod pool;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::stats::Stats;
 use crossbeam_channel::{Receiver, Sender, bounded};
 pub use handshake::is_token;
 use line::Line;
+use pool::Pool;
 use socket::UpstreamSocket;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Weak};
@@ -55,7 +57,7 @@ pub struct Settings {
 }
 
 /// One session's part of the handshake: all but the address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// Appended to the query of the URL; without a leading `?` or `&`, empty for none.
     pub query: String,
@@ -162,10 +164,11 @@ impl Drop for Upstream {
     }
 }
 
-/// What all upstreams share: the settings, the TLS roots, the leave to reconnect, the counters.
+/// What all upstreams share: the settings, the TLS roots, the pool, the leave to reconnect, the counters.
 pub struct Connector {
     settings: Settings,
     tls: Option<Tls>,
+    pool: Pool,
     /// Holds a message for each session that shakes hands again.
     permits: (Sender<()>, Receiver<()>),
     pub stats: Arc<Stats>,
@@ -180,8 +183,8 @@ impl Connector {
     }
 
     fn with_tls(settings: Settings, tls: Option<Tls>) -> Arc<Connector> {
-        let (permits, stats) = (bounded(RECONNECTS_MAX), Arc::default());
-        Arc::new(Connector { settings, tls, permits, stats })
+        let (pool, permits) = (Pool::new(), bounded(RECONNECTS_MAX));
+        Arc::new(Connector { settings, tls, pool, permits, stats: Arc::default() })
     }
 
     /// Says so if the upstream's name does not resolve: most likely it is misspelt, but it may come to be known. Asked beside

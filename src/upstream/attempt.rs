@@ -1,6 +1,6 @@
 //! One attempt to reach the upstream, from the name to the 101, under one deadline.
 //!
-//! Runs on a thread of its own. Owns: the order of the steps, and the sentence for each that fails.
+//! Runs on a thread of the pool. Owns: the order of the steps, and the sentence for each that fails.
 //! Never: tries again; that is for the session's thread to decide.
 //! When the session ends meanwhile: its sockets are cut, so each step but a name look-up fails at once and drops them.
 

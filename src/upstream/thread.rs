@@ -1,8 +1,7 @@
 //! The thread of one session's upstream: attempt, read, back off, and again.
 //!
 //! Owns: when to try again, what ends a link, and what the handler is told.
-//! Never: connects or shakes hands itself. TLS above all dirties a deep stack, which a thread that lives as long as its session
-//! would keep: so each attempt has a thread of its own.
+//! Never: connects or shakes hands itself: a thread of the pool does, on a deeper stack.
 //! Each of its waits can be woken by `Upstream::close`, which is the only way to end it besides `AfterDown::Stop`.
 
 use super::attempt::{Attempt, Live};
@@ -16,14 +15,8 @@ use crate::report::{self, Level, debug, info};
 use crossbeam_channel::{bounded, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 use tungstenite::{Error, Message};
-
-/// TLS with one certificate takes up to 64 KiB in a debug build; chains, other key types and the resolver
-/// take more. Only what is touched costs memory. More than four times a session's stack: up to that glibc makes the deep, dirty
-/// stack of a handshake that has ended into one of a session, which kept 2 KB a session after 3,000 were opened at once.
-const HANDSHAKE_STACK: usize = 1024 * 1024;
 
 /// A handshake's thread has this long to say itself why it failed; one that hangs in a name lookup is left behind.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
@@ -93,8 +86,7 @@ impl LinkThread {
         let (done, result) = bounded(1);
         // An error: this thread waits no longer.
         let job = move || drop(done.send(attempt.run()));
-        let thread = Builder::new().name("handshake".to_owned()).stack_size(HANDSHAKE_STACK);
-        if let Err(error) = thread.spawn(job) {
+        if let Err(error) = self.connector.pool.run(Box::new(job)) {
             let why = format!("no thread for the handshake: {error}");
             return Some(Err(Down::failed(&why)));
         }
