@@ -13,12 +13,13 @@
 //! | `demo` | a cable server of our own, to try it with |
 //! | `upstream`, `frame` | the WebSocket to the cable server, and its JSON |
 //! | `memory`, `stats` | what all sessions may hold together; what is counted |
-//! | `tcp` | what the sockets of both sides have in common |
+//! | `tcp`, `channel` | what the sockets of both sides have in common; how a thread waits for another |
 //! | `report`, `heap`, `names` | what a person reads; memory given back to the machine; how names are looked up |
 //! | `api` | the contract, which comments and tests cite by its headings |
 
 #[doc = include_str!("api.md")]
 mod api {}
+mod channel;
 #[cfg(test)]
 mod corpus;
 mod demo;

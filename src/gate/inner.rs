@@ -15,11 +15,12 @@ use super::reply;
 use super::ticket::{Exchange, Outcome, TICKET, Tickets, failed, random_name};
 use super::watch::Watcher;
 use super::{Serve, Timeouts};
+use crate::channel::receive;
 use crate::memory::Budget;
 use crate::report;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Inner {
         let deadline = Instant::now() + self.timeouts.inner;
         loop {
             let set = self.set()?;
-            let lent = set.free.1.recv_deadline(deadline).map_err(io::Error::other)?;
+            let lent = receive(&set.free.1, deadline).ok_or(ErrorKind::TimedOut)?;
             let replied = lent.as_ref().map(|mut line| {
                 line.write_all(request)?;
                 reply::read(line)

@@ -6,6 +6,7 @@
 
 use super::join::{Kind, ListenerClient, SessionError, Start};
 use super::{Session, State};
+use crate::channel::receive;
 use crate::mailbox::Key;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,7 +112,7 @@ impl ListenerHandle {
 
     /// Waits until there may be something that the last look did not see, at most until `deadline`. Whether there may be.
     pub fn wait(&self, deadline: Instant) -> bool {
-        self.woken.recv_deadline(deadline).is_ok()
+        receive(&self.woken, deadline).is_some()
     }
 
     /// What is called, on whatever thread, when the client has gone. It takes no lock.
