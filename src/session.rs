@@ -41,9 +41,10 @@ use channels::{Channels, ItemResult};
 use join::Fingerprint;
 pub use join::{JoinRequest, Kind, Rules, SessionError, Start};
 use listeners::{Listeners, NotJoined};
+use lock::Waiting;
 pub use open::Found;
 use outbox::Outbox;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use poll::PollState;
 pub use poll::{POLL_QUEUE_DEFAULT, Poll, PollReply, PollStep};
 use shares::{Shares, bytes_of};
@@ -98,8 +99,6 @@ pub struct Session {
     /// Guards all that changes. Taken by the threads of upstreams, by those of requests (also to build a poll's answer, or to copy
     /// the next messages of a stream), the sweeper, `repeats` and a drain; never held during I/O, never with the table's lock.
     state: Mutex<State>,
-    /// The phase, the outbox, the listeners or a tunnel's POSTs have changed.
-    changed: Condvar,
 }
 
 struct State {
@@ -123,6 +122,8 @@ struct State {
     is_repeating: bool,
     /// The request that opened it has yet to join: no other joins before.
     awaits_opener: bool,
+    /// For a change of the phase, the outbox, the listeners or a tunnel's POSTs.
+    waiting: Waiting,
     shares: Shares,
 }
 
@@ -192,10 +193,12 @@ impl Session {
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
     fn renew_credentials(&self, newer: &Handshake) {
         let print = |handshake: &Handshake| Fingerprint::of(handshake, &self.table.keys);
-        if self.table.rules.strict_headers || print(newer).origin != self.opened_with.origin {
+        let mut state = self.lock();
+        let is_same = *newer == *state.handshake;
+        let is_of_its_origin = || print(newer).origin == self.opened_with.origin;
+        if is_same || self.table.rules.strict_headers || !is_of_its_origin() {
             return;
         }
-        let mut state = self.lock();
         let mut renewed = Handshake::clone(&state.handshake);
         join::renew(&mut renewed, newer);
         if print(&renewed).login != print(&state.handshake).login {
@@ -218,7 +221,7 @@ impl Session {
         state.link = None;
         state.outbox.clear();
         state.mailbox.call();
-        self.changed.notify_all();
+        state.waiting.notify_all();
         let upstream = state.upstream.take();
         drop(state);
         info!("event=session-ended session={} reason={said:?}", self.name());

@@ -71,7 +71,7 @@ impl LinkHandler for Session {
 
     fn down(&self, down: Down) -> AfterDown {
         let mut state = self.lock();
-        self.changed.notify_all();
+        state.waiting.notify_all();
         let inner = &mut *state;
         match (&inner.phase, &mut inner.tunnel) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
@@ -153,7 +153,7 @@ impl State {
         if matches!(self.phase, Phase::Opening) {
             self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
-            session.changed.notify_all();
+            self.waiting.notify_all();
         }
     }
 

@@ -142,7 +142,7 @@ impl Drop for ListenerHandle {
         state.listeners.live_for(self.session.table.rules.outlives(self.listener.kind));
         // A poll that waits for this one's reply looks again.
         state.mailbox.call();
-        self.session.changed.notify_all();
+        state.waiting.notify_all();
     }
 }
 

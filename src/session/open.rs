@@ -7,7 +7,7 @@
 use super::channels::Channels;
 use super::join::{Fingerprint, JoinRequest, Kind, ListenerClient, SessionError, Start};
 use super::listeners::{ListenerHandle, Listeners, NotJoined};
-use super::lock::Locked;
+use super::lock::{Locked, Waiting};
 use super::outbox::Outbox;
 use super::poll::{POLL_QUEUE_DEFAULT, Poll, PollState};
 use super::stream::Stream;
@@ -16,7 +16,7 @@ use super::tunnel::Tunnel;
 use super::{EndReason, Phase, Session, Shares, State, bytes_of, random, random_id};
 use crate::mailbox::Mailbox;
 use crate::report::info;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -41,7 +41,7 @@ impl Drop for Found {
         if self.by_opener {
             let mut state = self.session.lock();
             state.awaits_opener = false;
-            self.session.changed.notify_all();
+            state.waiting.notify_all();
         }
     }
 }
@@ -305,7 +305,6 @@ impl Session {
             kept: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             state: Mutex::new(State::new(table, request)),
-            changed: Condvar::new(),
         })
     }
 }
@@ -331,6 +330,7 @@ impl State {
             polls: PollState { acked: 0, queue, upstream: None },
             is_repeating: false,
             awaits_opener: true,
+            waiting: Waiting::default(),
             shares,
         }
     }

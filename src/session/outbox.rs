@@ -59,6 +59,10 @@ impl Outbox {
     fn pop(&mut self) -> Option<String> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
+        if self.frames.is_empty() {
+            // It stands empty for most of a session's life.
+            self.frames = VecDeque::new();
+        }
         Some(frame)
     }
 }
@@ -127,7 +131,7 @@ impl Session {
                 debug!("event=upstream-write-failed session={} error=\"{error}\"", self.name());
             }
             state = self.lock();
-            self.changed.notify_all();
+            state.waiting.notify_all();
         }
     }
 }

@@ -120,7 +120,7 @@ impl Session {
             }
         }
         state.outbox.extend(frames);
-        self.changed.notify_all();
+        state.waiting.notify_all();
         drop(state);
         self.flush();
         Ok(())
