@@ -34,12 +34,7 @@ fn at_rest(upstream: &Auto, bridge: &Bridge) -> (usize, usize) {
     drop(crowd);
     assert_served_within_a_second(bridge);
     wait_until(SETTLING, || upstream.open() == 0);
-    let mut last = bridge.footprint();
-    wait_until(SETTLING, || {
-        let now = bridge.footprint();
-        std::mem::replace(&mut last, now) == now
-    });
-    last
+    bridge.at_rest()
 }
 
 /// What the bridge ever had resident: a few times what it has at rest, and no trace of what it was sent.

@@ -82,13 +82,19 @@ fn bounded(name: &str, bound: Bound, upstream: &str, options: &[&str]) -> Option
     Some(Bounded { bridge, group, _place: place, bound })
 }
 
-/// Streams until there is no thread for another; what the one too many was told.
+/// Streams until there is no thread for another, even when none rests that waits for another handshake; what the one too many
+/// was told.
 fn fill(bounded: &Bounded) -> (Vec<Stream>, Stream) {
-    let mut streams = Vec::new();
+    let (mut streams, mut refused_at) = (Vec::new(), None);
     for n in 0..bounded.bound.threads() {
         let mut stream = bounded.bridge.get(&format!("/fill/{n}")).sse().stream();
         if stream.head.header("x-session-id").is_none() {
-            return (streams, stream);
+            if refused_at == Some(streams.len()) {
+                return (streams, stream);
+            }
+            refused_at = Some(streams.len());
+            bounded.bridge.at_rest();
+            continue;
         }
         stream.expect_joined();
         streams.push(stream);

@@ -2,7 +2,7 @@
 
 mod ways;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -23,7 +23,7 @@ fn after_300_sessions_that_ended_in_every_way_descriptors_threads_and_upstream_c
  {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &OPTIONS);
-    let before = settled(&bridge);
+    let before = bridge.at_rest();
 
     let rounds = 1..=SESSIONS.div_ceil(WAYS.len());
     let links: Vec<Link> = rounds.flat_map(|n| end_in_every_way(&bridge, &upstream, n)).collect();
@@ -64,7 +64,7 @@ fn a_drain_ends_every_upstream_connection_and_the_process() {
 pub fn repeat(enough: impl Fn() -> bool) -> usize {
     let upstream = FakeUpstream::start();
     let bridge = Bridge::with(&upstream, &OPTIONS);
-    let before = settled(&bridge);
+    let before = bridge.at_rest();
     let mut rounds = 0;
     while !enough() {
         rounds += 1;
@@ -89,17 +89,4 @@ fn is_as(bridge: &Bridge, before: (usize, usize)) {
         let now = bridge.footprint();
         now.0 <= before.0 && now.1 <= before.1
     });
-}
-
-/// Threads and descriptors when they have not changed for a while.
-fn settled(bridge: &Bridge) -> (usize, usize) {
-    let mut last = (bridge.footprint(), Instant::now());
-    wait_until(SETTLED, || {
-        let now = bridge.footprint();
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        last.1.elapsed() > Duration::from_secs(2)
-    });
-    last.0
 }

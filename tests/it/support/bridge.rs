@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,6 +22,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_actioncable-to-eventsource");
 
 /// Of the log of a bridge whose test failed, so much is shown.
 const LAST_LINES: usize = 200;
+
+/// A second more than a thread that has done a handshake waits for another one.
+const REST: Duration = Duration::from_secs(3);
 
 /// Shared by every bridge, held alone by the tests that load the whole machine: beside those, another
 /// test's five seconds could run out.
@@ -220,6 +223,19 @@ impl Bridge {
     /// Threads and descriptors, to be compared with what they were.
     pub fn footprint(&self) -> (usize, usize) {
         self.vitals().footprint()
+    }
+
+    /// The same, when it has not changed for longer than a thread rests that waits for another handshake.
+    pub fn at_rest(&self) -> (usize, usize) {
+        let mut last = (self.footprint(), Instant::now());
+        wait_until(REST * 10, || {
+            let now = self.footprint();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            last.1.elapsed() > REST
+        });
+        last.0
     }
 
     pub fn signal(&self, signal: Signal) {
