@@ -43,8 +43,10 @@ mod tests {
         let (sender, receiver) = bounded(0);
         let other = thread::Builder::new().spawn(move || sender.send(7)).unwrap();
 
-        assert_eq!(receive(&receiver, Instant::now() + LONG), Some(7));
-        assert_eq!(receive(&receiver, Instant::now() + LONG), None);
+        let deadline = Instant::now() + LONG;
+        assert_eq!(receive(&receiver, deadline), Some(7));
+        assert_eq!(receive(&receiver, deadline), None);
+        assert!(Instant::now() < deadline);
         other.join().unwrap().unwrap();
     }
 

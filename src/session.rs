@@ -158,7 +158,7 @@ impl Session {
             let why = "the upstream takes no commands at the moment, send this item again later";
             return Err((why.to_owned(), None));
         };
-        // What takes nothing gives back, and passes.
+        // An unsubscribe takes none, and gives some back.
         let bytes = item.bytes();
         if bytes > 0 && !self.table.budget.fits(bytes) {
             let why = "the bridge has no memory left for this (--max-memory), send it again later";
@@ -193,12 +193,12 @@ impl Session {
     /// The credentials of a GET that joined are what the next attempt carries, if it has the session's `Origin`.
     fn renew_credentials(&self, newer: &Handshake) {
         let print = |handshake: &Handshake| Fingerprint::of(handshake, &self.table.keys);
-        let mut state = self.lock();
-        let is_same = *newer == *state.handshake;
-        let is_of_its_origin = || print(newer).origin == self.opened_with.origin;
-        if is_same || self.table.rules.strict_headers || !is_of_its_origin() {
+        let is_known = *newer == *self.lock().handshake;
+        let is_strict = self.table.rules.strict_headers;
+        if is_known || is_strict || print(newer).origin != self.opened_with.origin {
             return;
         }
+        let mut state = self.lock();
         let mut renewed = Handshake::clone(&state.handshake);
         join::renew(&mut renewed, newer);
         if print(&renewed).login != print(&state.handshake).login {
@@ -220,7 +220,7 @@ impl Session {
         state.phase = Phase::Ended(reason);
         state.link = None;
         state.outbox.clear();
-        state.mailbox.call();
+        state.mailbox.wake_listeners();
         state.waiting.notify_all();
         let upstream = state.upstream.take();
         drop(state);

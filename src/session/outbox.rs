@@ -20,7 +20,7 @@ const FRAMES_MAX: usize = 256;
 /// Longer than a write to the upstream may take before the link is cut, so that it is the link that fails first.
 const WAIT: Duration = Duration::from_secs(12);
 
-/// Frames for the upstream, in order. Beyond the limits only with what follows a welcome or an answer, and what one request brings.
+/// Frames for the upstream, in order. What exceeds the limits is what follows a welcome or an answer, or comes with one request.
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: VecDeque<String>,
@@ -40,7 +40,7 @@ impl Outbox {
     }
 
     pub fn clear(&mut self) {
-        self.frames.clear();
+        self.frames = VecDeque::new();
         self.bytes = 0;
     }
 
