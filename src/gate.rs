@@ -3,7 +3,7 @@
 //! Owns: accept, the cap, all deadlines, the inner hop (`inner`), and the threads of the connections.
 //! Never: knows what a path means. What waits is handed back by `http` (`Later`) and runs here, on the
 //! client's own thread and real socket; that is how a FIN is seen at once and a stuck stream can be cut.
-//! Flow: `accept` -> `table` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
+//! Flow: `accept` -> `slots` (a slot) -> `connection` (a thread) -> `reader`, `head` -> `inner` -> `http`.
 //! When full: the connection that has rested longest is evicted; if none rests, 503 and close.
 //!
 //! Why a fixed set of inner connections, and no tiny_http in front: of connections that arrive together it leaves some
@@ -21,8 +21,8 @@ mod inner;
 mod reader;
 mod refuse;
 mod reply;
+mod slots;
 mod socket;
-mod table;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -37,6 +37,7 @@ pub use client::Client;
 pub use head::Head;
 pub use inner::{DESCRIPTORS as INNER_DESCRIPTORS, Inner};
 use refuse::Refuser;
+use slots::Slots;
 use socket::Socket;
 use std::fmt::Display;
 use std::io;
@@ -46,12 +47,11 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use table::Slots;
 pub use ticket::{Door, Exchange, Later, TICKET, Tickets};
 
 /// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
 /// connections that were refused or evicted a moment ago.
-pub const DESCRIPTORS: usize = 2 + refuse::REFUSED_MAX + table::LEAVING_MAX;
+pub const DESCRIPTORS: usize = 2 + refuse::REFUSED_MAX + slots::LEAVING_MAX;
 
 /// Stack of a client's thread. `http`'s waiting work runs on it, JSON included; of an idle one two pages are
 /// touched, whatever the size.
@@ -123,7 +123,7 @@ pub struct Gate {
 struct Shared {
     listener: ListenSocket,
     limits: Limits,
-    table: Arc<Slots>,
+    slots: Arc<Slots>,
     inner: Arc<Inner>,
     door: Door,
     refuser: Refuser,
@@ -140,7 +140,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             listener,
             limits,
-            table: Slots::new(limits.connections, inner.timeouts.evict),
+            slots: Slots::new(limits.connections, inner.timeouts.evict),
             inner: inner.clone(),
             door,
             refuser: Refuser::start(inner, door)?,
@@ -157,13 +157,13 @@ impl Gate {
 
     /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
     pub fn close(&self) {
-        if self.shared.table.close() {
+        if self.shared.slots.close() {
             self.shared.listener.shut();
         }
     }
 
     pub fn connections(&self) -> usize {
-        self.shared.table.open()
+        self.shared.slots.count()
     }
 }
 
@@ -177,7 +177,7 @@ impl Shared {
     fn accept(self: &Arc<Self>) {
         loop {
             let accepted = self.listener.accept();
-            if self.table.is_closing() {
+            if self.slots.is_closing() {
                 return;
             }
             match accepted {
@@ -186,7 +186,7 @@ impl Shared {
                 Err(error) => {
                     thread::park_timeout(ACCEPT_PAUSE);
                     complain("accept-failed", &error);
-                    self.table.evict(Instant::now());
+                    self.slots.evict(Instant::now());
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Shared {
     /// Gives the client a slot and a thread, or tells it that there is none.
     fn admit(self: &Arc<Self>, fd: OwnedFd, peer: Option<IpAddr>) {
         let socket = Arc::new(Socket(fd));
-        let Some(slot) = self.table.admit(&socket, Instant::now()) else {
+        let Some(slot) = self.slots.admit(&socket, Instant::now()) else {
             complain("connection-refused", &"as many are open as --max-connections allows");
             return self.refuser.refuse(socket);
         };

@@ -87,13 +87,13 @@ pub struct Mailbox {
     bounds: Bounds,
     delivered: u64,
     listeners: Vec<Attached>,
-    /// Something came since the listeners were called last.
-    called: bool,
+    /// The listeners have to be woken: something came since they were last.
+    has_news: bool,
     keys: u64,
     /// Bytes of all notices that wait, each listener counted.
     notice_bytes: usize,
     /// Up to which place every listener had everything at which time, the oldest first: by this events are forgotten by age.
-    marks: VecDeque<(Instant, u64)>,
+    delivered_at: VecDeque<(Instant, u64)>,
 }
 
 impl Mailbox {
@@ -105,10 +105,10 @@ impl Mailbox {
             delivered: 0,
             // Most have one; four would be taken at once.
             listeners: Vec::with_capacity(1),
-            called: false,
+            has_news: false,
             keys: 0,
             notice_bytes: 0,
-            marks: VecDeque::new(),
+            delivered_at: VecDeque::new(),
         }
     }
 
@@ -117,7 +117,7 @@ impl Mailbox {
         self.log.push(event);
         let Bounds { events, bytes } = self.bounds;
         while (self.log.len() > events || self.bytes() > bytes) && self.forget_oldest() {}
-        self.call();
+        self.wake_listeners();
     }
 
     /// Tells every listener, after what has been pushed before.
@@ -134,7 +134,7 @@ impl Mailbox {
             }
             self.notice_bytes += bytes;
         }
-        self.call();
+        self.wake_listeners();
     }
 
     /// The place of the newest event, kept or not; 0 before the first.
@@ -244,13 +244,13 @@ impl Mailbox {
     }
 
     /// The listeners are to look: there is something for one of them beside events.
-    pub fn call(&mut self) {
-        self.called = true;
+    pub fn wake_listeners(&mut self) {
+        self.has_news = true;
     }
 
     /// Whether the listeners are to look. The caller wakes them.
-    pub fn take_call(&mut self) -> bool {
-        std::mem::take(&mut self.called)
+    pub fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     pub fn forget_through(&mut self, place: u64) {
@@ -268,12 +268,12 @@ impl Mailbox {
         let Some(safe) = self.listeners.iter().map(|listener| listener.delivered).min() else {
             return;
         };
-        if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
-            self.marks.push_back((now, safe));
+        if self.delivered_at.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
+            self.delivered_at.push_back((now, safe));
         }
         let old = |(at, _): &(Instant, _)| now.duration_since(*at) >= window * 2;
-        while let Some((_, place)) = self.marks.front().copied().filter(old) {
-            self.marks.pop_front();
+        while let Some((_, place)) = self.delivered_at.front().copied().filter(old) {
+            self.delivered_at.pop_front();
             // A listener that came since and reads from further back keeps what it has not been sent.
             self.forget_through(place.min(safe));
         }

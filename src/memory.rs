@@ -193,8 +193,8 @@ impl Share {
         fits
     }
 
-    /// The same, but beyond the bound too where next to nothing else of its kind is held (answers and writes are one kind here): so
-    /// large ones go on one at a time, however little room there is.
+    /// As `try_set`, but where next to nothing else of its kind is held (answers and writes are one kind here) it goes beyond the
+    /// bound: so large ones go on one at a time, however little room there is.
     pub fn try_set_or_alone(&mut self, bytes: usize) -> bool {
         let goes_out = |kind| matches!(kind, Held::Writes | Held::Answers);
         let is_alike = |kind| kind == self.kind || goes_out(kind) && goes_out(self.kind);

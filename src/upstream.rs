@@ -89,7 +89,7 @@ pub trait LinkHandler: Send + Sync + 'static {
     fn text(&self, text: &str, frame: Option<Frame<'_>>);
 
     /// What `text` was given has been freed: only copies of the handler's own are left of it.
-    fn kept(&self);
+    fn text_freed(&self);
 
     /// An attempt failed, or the link is lost.
     fn down(&self, down: Down) -> AfterDown;

@@ -102,7 +102,7 @@ impl Client {
             return Err(io::Error::other("the client has its answer already"));
         }
         self.sent = Sent::Last;
-        self.mode.keep &= !self.shared.table.is_closing();
+        self.mode.keep &= !self.shared.slots.is_closing();
         Ok(())
     }
 

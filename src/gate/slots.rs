@@ -53,7 +53,7 @@ impl Slots {
         if let Some(evicted) = evicted {
             evicted.cut();
         }
-        Some(Slot { table: self.clone(), resting })
+        Some(Slot { slots: self.clone(), resting })
     }
 
     /// Cuts the few connections that have rested longest, if they have rested long enough.
@@ -81,7 +81,7 @@ impl Slots {
         self.state.lock().closing
     }
 
-    pub(super) fn open(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.state.lock().open
     }
 }
@@ -106,7 +106,7 @@ impl Occupancy {
 
 /// What one open connection takes of the cap, until it is dropped.
 pub(super) struct Slot {
-    table: Arc<Slots>,
+    slots: Arc<Slots>,
     /// While it rests.
     resting: Option<u64>,
 }
@@ -114,14 +114,14 @@ pub(super) struct Slot {
 impl Slot {
     /// The connection waits for its next request. False: the gate is closing, and it should too.
     pub(super) fn idle(&mut self, socket: &Arc<Socket>, now: Instant) -> bool {
-        self.resting = self.table.state.lock().rest(socket, now);
+        self.resting = self.slots.state.lock().rest(socket, now);
         self.resting.is_some()
     }
 
     /// A request is whole. False: the connection was evicted before it was, and is cut already.
     pub(super) fn busy(&mut self) -> bool {
         match self.resting.take() {
-            Some(number) => self.table.state.lock().resting.remove(&number).is_some(),
+            Some(number) => self.slots.state.lock().resting.remove(&number).is_some(),
             None => true,
         }
     }
@@ -131,7 +131,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // It rests no more.
         self.busy();
-        self.table.state.lock().open -= 1;
+        self.slots.state.lock().open -= 1;
     }
 }
 
@@ -150,15 +150,15 @@ mod tests {
 
     #[test]
     fn over_the_cap_the_one_that_rested_longest_makes_room() {
-        let table = Slots::new(2, PATIENCE);
+        let slots = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
-        let mut one = table.admit(&first, start).unwrap();
-        let mut two = table.admit(&second, start + Duration::from_millis(10)).unwrap();
+        let mut one = slots.admit(&first, start).unwrap();
+        let mut two = slots.admit(&second, start + Duration::from_millis(10)).unwrap();
 
         let (third, _c) = client();
-        assert!(table.admit(&third, start + PATIENCE).is_some());
+        assert!(slots.admit(&third, start + PATIENCE).is_some());
 
         assert!(first.has_left(), "the first one is cut");
         assert!(!one.busy());
@@ -167,40 +167,40 @@ mod tests {
 
     #[test]
     fn a_connection_that_came_just_now_or_works_is_not_evicted() {
-        let table = Slots::new(2, PATIENCE);
+        let slots = Slots::new(2, PATIENCE);
         let start = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
-        let mut works = table.admit(&first, start).unwrap();
+        let mut works = slots.admit(&first, start).unwrap();
         assert!(works.busy());
-        let _fresh = table.admit(&second, start + PATIENCE).unwrap();
+        let _fresh = slots.admit(&second, start + PATIENCE).unwrap();
 
         let (third, _c) = client();
-        assert!(table.admit(&third, start + PATIENCE).is_none());
-        assert_eq!(table.open(), 2);
+        assert!(slots.admit(&third, start + PATIENCE).is_none());
+        assert_eq!(slots.count(), 2);
     }
 
     #[test]
     fn a_slot_is_free_again_when_its_connection_ends() {
-        let table = Slots::new(1, PATIENCE);
+        let slots = Slots::new(1, PATIENCE);
         let now = Instant::now();
         let (first, _a) = client();
         let (second, _b) = client();
 
-        drop(table.admit(&first, now));
+        drop(slots.admit(&first, now));
 
-        assert_eq!(table.open(), 0);
-        assert!(table.admit(&second, now).is_some());
+        assert_eq!(slots.count(), 0);
+        assert!(slots.admit(&second, now).is_some());
     }
 
     #[test]
     fn evictions_that_do_not_end_are_bounded() {
-        let table = Slots::new(1, Duration::ZERO);
+        let slots = Slots::new(1, Duration::ZERO);
         let now = Instant::now();
         let admitted: Vec<_> = (0..20)
             .map_while(|_| {
                 let (socket, peer) = client();
-                table.admit(&socket, now).map(|slot| (slot, peer))
+                slots.admit(&socket, now).map(|slot| (slot, peer))
             })
             .collect();
 
@@ -209,15 +209,15 @@ mod tests {
 
     #[test]
     fn closing_cuts_what_rests_and_lets_the_others_work() {
-        let table = Slots::new(8, PATIENCE);
+        let slots = Slots::new(8, PATIENCE);
         let now = Instant::now();
         let (rests, _a) = client();
         let (works, _b) = client();
-        let _one = table.admit(&rests, now).unwrap();
-        let mut two = table.admit(&works, now).unwrap();
+        let _one = slots.admit(&rests, now).unwrap();
+        let mut two = slots.admit(&works, now).unwrap();
         two.busy();
 
-        table.close();
+        slots.close();
 
         assert!(rests.has_left());
         assert!(!works.has_left());

@@ -11,7 +11,7 @@
 
 mod items;
 
-use super::{Effects, random_id};
+use super::Effects;
 use crate::frame::{Echo, Identifier, one_line};
 use crate::report::clock;
 use std::collections::VecDeque;

@@ -29,7 +29,7 @@ impl LinkHandler for Session {
         if state.has_ended() {
             return;
         }
-        state.open(self);
+        state.opened(self);
         state.denied_since = None;
         if let Some(tunnel) = &mut state.tunnel {
             tunnel.protocol = link.protocol().unwrap_or_default().to_owned();
@@ -65,7 +65,7 @@ impl LinkHandler for Session {
         }
     }
 
-    fn kept(&self) {
+    fn text_freed(&self) {
         self.table.keep_within_memory();
     }
 
@@ -76,10 +76,10 @@ impl LinkHandler for Session {
         match (&inner.phase, &mut inner.tunnel) {
             (Phase::Ended(_), _) => return AfterDown::Stop,
             (Phase::Open, Some(tunnel)) => {
-                tunnel.close(down);
+                tunnel.upstream_closed(down);
                 inner.link = None;
                 inner.outbox.clear();
-                inner.mailbox.call();
+                inner.mailbox.wake_listeners();
                 return AfterDown::Stop;
             }
             _ => {}
@@ -149,7 +149,7 @@ impl Session {
 
 impl State {
     /// The first attempt has come to something: the request that asked for it joins now, or none does and it expires.
-    fn open(&mut self, session: &Session) {
+    fn opened(&mut self, session: &Session) {
         if matches!(self.phase, Phase::Opening) {
             self.listeners.live_for(session.table.rules.outlives(session.opened_by));
             self.phase = Phase::Open;
@@ -171,7 +171,7 @@ impl State {
         let notice = session.lost_notice(reason, true);
         self.away = Some(notice.clone());
         // One that opens only now has no listener yet: a stream that joins finds `away`.
-        self.open(session);
+        self.opened(session);
         if first {
             self.announce(notice);
             let (channels, mut out) = self.effects(session);

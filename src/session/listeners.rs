@@ -141,7 +141,7 @@ impl Drop for ListenerHandle {
         state.mailbox.detach(self.listener.key);
         state.listeners.live_for(self.session.table.rules.outlives(self.listener.kind));
         // A poll that waits for this one's reply looks again.
-        state.mailbox.call();
+        state.mailbox.wake_listeners();
         state.waiting.notify_all();
     }
 }
@@ -187,7 +187,7 @@ impl Session {
             let wait = if are_polls { REPLACED_POLL_WAIT } else { Duration::ZERO };
             // Only the first counts.
             let _ = replaced.replaced.set(Instant::now() + wait);
-            state.mailbox.call();
+            state.mailbox.wake_listeners();
         }
         let displaced = replaced.filter(|_| !are_polls);
         self.table.stats.takeovers.add(u64::from(displaced.is_some()));

@@ -55,7 +55,7 @@ impl Session {
             let last = state.mailbox.last();
             state.mailbox.forget_through(last);
         }
-        state.mailbox.call();
+        state.mailbox.wake_listeners();
         self.end_if_skipped(state);
     }
 }

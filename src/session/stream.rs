@@ -136,7 +136,7 @@ impl Session {
     /// What a stream that joins is told; in a managed session each other listener is told `joined` too.
     fn first_events(&self, state: &mut State, resumed: bool, dropped: u64) -> Vec<Notice> {
         if let Some(tunnel) = &state.tunnel {
-            return vec![tunnel.open(&self.id, resumed)];
+            return vec![tunnel.open_notice(&self.id, resumed)];
         }
         let channels = state.channels.states_json();
         let data = format!(

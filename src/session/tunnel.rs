@@ -38,7 +38,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// The event with which a stream begins.
-    pub fn open(&self, session_id: &str, resumed: bool) -> Notice {
+    pub fn open_notice(&self, session_id: &str, resumed: bool) -> Notice {
         let protocol = quoted(&self.protocol);
         let data =
             format!(r#"{{"protocol":{protocol},"session_id":"{session_id}","resumed":{resumed}}}"#);
@@ -51,7 +51,7 @@ impl Tunnel {
     }
 
     /// The upstream of an open tunnel is gone.
-    pub fn close(&mut self, down: Down) {
+    pub fn upstream_closed(&mut self, down: Down) {
         let (code, reason) = match down {
             Down::Lost { close: Some((code, reason)), .. } => (code, reason),
             Down::Lost { reason, .. } | Down::Refused { reason } => (ABNORMAL, reason),
@@ -84,7 +84,7 @@ impl State {
     }
 
     /// What a tunnel's listeners are told at its end, if it has come.
-    fn close(&self) -> Option<&Notice> {
+    fn close_notice(&self) -> Option<&Notice> {
         match &self.phase {
             Phase::Ended(EndReason::ForGood { told, .. }) => Some(told),
             _ => self.tunnel.as_ref()?.close.as_ref(),
@@ -92,7 +92,7 @@ impl State {
     }
 
     fn is_closed(&self) -> bool {
-        self.has_ended() || self.close().is_some()
+        self.has_ended() || self.close_notice().is_some()
     }
 }
 
@@ -104,7 +104,7 @@ impl Session {
             state = self.await_posts(state, seq.saturating_sub(1));
         }
         if state.is_closed() {
-            let close = state.close().map(|close| close.data.to_string());
+            let close = state.close_notice().map(|close| close.data.to_string());
             return Err(SessionError::Gone(close));
         }
         if let Some(seq) = seq {
@@ -142,7 +142,7 @@ impl Session {
         carried: u64,
     ) -> String {
         let all = carried == state.mailbox.last();
-        let close = state.close().filter(|_| all);
+        let close = state.close_notice().filter(|_| all);
         let protocol = quoted(&tunnel.protocol);
         let mut json =
             format!(r#"{{"protocol":{protocol},"session_id":"{}","messages":["#, self.id);
@@ -164,7 +164,7 @@ impl Session {
     /// A tunnel never skips. What a listener that cannot go on from `start` is told of the end, if it has come; one that has the
     /// close already acknowledges it, and the session is over.
     pub(super) fn gone(&self, state: Locked<'_>, start: Start) -> NotJoined {
-        let close = state.close().map(|notice| notice.data.to_string());
+        let close = state.close_notice().map(|notice| notice.data.to_string());
         let acknowledged = matches!(start, Start::Event { secret, place }
             if secret == self.secret && place > state.mailbox.last());
         drop(state);

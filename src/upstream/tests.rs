@@ -74,7 +74,7 @@ impl LinkHandler for Listener {
         self.told.send(Told::Text(text.to_owned())).unwrap();
     }
 
-    fn kept(&self) {}
+    fn text_freed(&self) {}
 
     fn down(&self, down: Down) -> AfterDown {
         let was_up = self.was_up.load(Ordering::Relaxed);

@@ -170,7 +170,7 @@ impl LinkThread {
             };
             let welcomed = self.take(message, wire, is_up)?;
             wire.forget_message();
-            self.handler.kept();
+            self.handler.text_freed();
             if welcomed {
                 break;
             }

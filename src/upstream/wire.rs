@@ -49,10 +49,10 @@ impl Wire {
             .write_buffer_size(0)
             .max_message_size(Some(message_max))
             .max_frame_size(Some(message_max));
-        let mut frames = Boundaries::default();
-        frames.pass(&rest);
+        let mut boundaries = Boundaries::default();
+        boundaries.pass(&rest);
         let (deadline, since) = (Some(deadline), Instant::now());
-        let stream = Watched { socket, deadline, since, intake, frames, empty: false };
+        let stream = Watched { socket, deadline, since, intake, boundaries, empty: false };
         let web = WebSocketContext::from_partially_read(rest, Role::Client, Some(config));
         Wire { web, stream }
     }
@@ -74,7 +74,7 @@ impl Wire {
             match self.web.read(&mut self.stream) {
                 Err(Error::Io(_)) if self.stream.empty => {
                     self.web = WebSocketContext::new(Role::Client, Some(*self.web.get_config()));
-                    self.stream.frames = Boundaries::default();
+                    self.stream.boundaries = Boundaries::default();
                     self.stream.empty = false;
                 }
                 result => return result,
@@ -84,7 +84,7 @@ impl Wire {
 
     /// The message that was read is gone: what is kept of it counts where that is.
     pub fn forget_message(&mut self) {
-        self.stream.intake.needs(self.stream.frames.unread_bytes());
+        self.stream.intake.needs(self.stream.boundaries.unread_bytes());
     }
 
     /// Sends what is owed: the answer to a close frame.
@@ -164,7 +164,7 @@ struct Watched {
     /// When the message began that is being read, or was read last.
     since: Instant,
     intake: Intake,
-    frames: Boundaries,
+    boundaries: Boundaries,
     /// Set with the error that asks `Wire::read` to begin anew.
     empty: bool,
 }
@@ -172,22 +172,22 @@ struct Watched {
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Asked for more at a boundary: the caller has used up everything before it.
-        if self.frames.grown && self.frames.at_boundary() {
+        if self.boundaries.grown && self.boundaries.at_boundary() {
             self.empty = true;
             return Err(ErrorKind::WouldBlock.into());
         }
         if let Some(deadline) = self.deadline {
             self.socket.read_timeout(Some(left(deadline)?))?;
         }
-        let at_boundary = self.frames.at_boundary();
+        let at_boundary = self.boundaries.at_boundary();
         let max = self.intake.stale_after.saturating_mul(MESSAGE_TIMES);
         if !at_boundary && self.since.elapsed() > max {
             // A byte now and then is no sign of life.
             return Err(ErrorKind::TimedOut.into());
         }
-        self.intake.make_room(self.frames.unread_bytes())?;
+        self.intake.make_room(self.boundaries.unread_bytes())?;
         let size = self.socket.read(buffer)?;
-        if self.frames.pass(&buffer[..size]) || at_boundary {
+        if self.boundaries.pass(&buffer[..size]) || at_boundary {
             self.since = Instant::now();
         }
         Ok(size)
@@ -303,7 +303,7 @@ mod tests {
             let sizes: Vec<_> = (0..3).map(|_| wire.read().unwrap().len()).collect();
             // Returns with the end of the connection, hence after it has asked for more.
             assert!(wire.read().is_err());
-            (sizes, wire.stream.frames.grown)
+            (sizes, wire.stream.boundaries.grown)
         };
         let reader = std::thread::Builder::new().name("reader".to_owned()).spawn(reader).unwrap();
 
@@ -335,18 +335,18 @@ mod tests {
         bytes.extend([0x89, 2, b'h', b'i']);
         bytes.extend(frame(TEXT_ENDS, 5_000));
         for cut in 1..50 {
-            let (mut frames, mut passed, mut found) = (Boundaries::default(), 0, Vec::new());
+            let (mut boundaries, mut passed, mut found) = (Boundaries::default(), 0, Vec::new());
             for part in bytes.chunks(cut) {
-                frames.pass(part);
+                boundaries.pass(part);
                 passed += part.len();
-                if frames.at_boundary() {
+                if boundaries.at_boundary() {
                     found.push(passed);
                 }
             }
             let reached = |end: &usize| end % cut == 0 || *end == bytes.len();
             let expected: Vec<_> = [304, bytes.len()].into_iter().filter(reached).collect();
             assert_eq!(found, expected, "{cut}");
-            assert!(frames.grown);
+            assert!(boundaries.grown);
         }
     }
 }

@@ -247,7 +247,7 @@ impl Model {
 
     /// What is so after every deed.
     fn check(&mut self, cursor: u64) {
-        let called = self.mailbox.take_call();
+        let called = self.mailbox.take_wake();
         self.readers.iter_mut().for_each(|reader| reader.called |= called);
         let mailbox = &self.mailbox;
         assert_eq!((mailbox.last(), mailbox.delivered()), (self.last(), self.sent));

@@ -2,7 +2,12 @@
 //!
 //! Never: waits; an item is done at once, or its error is a sentence for the client.
 
-use super::*;
+use super::{
+    Channel, ChannelState, Channels, HELD_MAX, IDENTIFIERS_BYTES_MAX, ItemResult, Leaving,
+    UNSUBSCRIBE_AFTER,
+};
+use crate::frame::Identifier;
+use crate::session::{Effects, random_id};
 
 impl Channels {
     pub fn subscribe(&mut self, identifier: Identifier, out: &mut Effects<'_>) -> ItemResult {

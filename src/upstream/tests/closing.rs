@@ -186,7 +186,7 @@ impl LinkHandler for Careless {
 
     fn text(&self, _text: &str, _frame: Option<Frame<'_>>) {}
 
-    fn kept(&self) {}
+    fn text_freed(&self) {}
 
     fn down(&self, _down: Down) -> AfterDown {
         AfterDown::Stop
