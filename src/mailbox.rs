@@ -31,8 +31,7 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// What an event is counted for beside its text: its length, and its share of the room that the log keeps free.
 const EVENT_OVERHEAD: usize = 64;
 
-/// Notices that wait for one listener, and their bytes. At the bounds the oldest go: the newest, whatever its size, says how
-/// things are.
+/// Notices that wait for a listener, and their bytes. At the bounds the oldest go: the newest, of any size, says how things are.
 const NOTICES_MAX: usize = 64;
 const NOTICE_BYTES_MAX: usize = 64 * 1024;
 
@@ -175,15 +174,11 @@ impl Mailbox {
     }
 
     /// The kept events after `cursor`, oldest first: so many bytes, or one event.
-    pub fn first_after(
-        &self,
-        cursor: u64,
-        bytes_max: usize,
-    ) -> impl Iterator<Item = Placed<'_>> + Clone {
+    pub fn first_after(&self, cursor: u64, max: usize) -> impl Iterator<Item = Placed<'_>> + Clone {
         let (mut is_first, mut bytes) = (true, 0);
         self.log.after(cursor).take_while(move |(_, event)| {
             bytes += event.len();
-            std::mem::take(&mut is_first) || bytes <= bytes_max
+            std::mem::take(&mut is_first) || bytes <= max
         })
     }
 
@@ -197,9 +192,7 @@ impl Mailbox {
 
     /// Takes a listener out. What it was handed last counts as not sent.
     pub fn detach(&mut self, key: Key) {
-        let Some(at) = self.listeners.iter().position(|listener| listener.key == key) else {
-            return;
-        };
+        let Some(at) = self.listeners.iter().position(|one| one.key == key) else { return };
         self.notice_bytes -= self.listeners.remove(at).notice_bytes();
     }
 
@@ -227,9 +220,6 @@ impl Mailbox {
         }
         let mut events = Log::new(cursor + 1, bytes);
         next.for_each(|(_, event)| events.push(&[event]));
-        if events.len() == 0 && missed == 0 {
-            return Next::Nothing;
-        }
         self.set_cursor(key, cursor + events.len() as u64);
         Next::Events { missed, events }
     }
@@ -265,9 +255,7 @@ impl Mailbox {
     /// Forgets what every listener was sent more than twice `window` ago: no listener can come back for it. While there is no
     /// listener nothing is forgotten. To be called a few times in each `window`; looks at the clock through `now` only.
     pub fn forget_by_age(&mut self, now: Instant, window: Duration) {
-        let Some(safe) = self.listeners.iter().map(|listener| listener.delivered).min() else {
-            return;
-        };
+        let Some(safe) = self.listeners.iter().map(|one| one.delivered).min() else { return };
         if self.delivered_at.back().is_none_or(|(at, _)| now.duration_since(*at) >= window / 4) {
             self.delivered_at.push_back((now, safe));
         }
@@ -280,8 +268,7 @@ impl Mailbox {
         self.log.shrink();
     }
 
-    /// Notes that this listener is being given everything up to `place`; it counts while the listener is there, and for ever
-    /// once it is confirmed.
+    /// Notes that this listener is being given everything up to `place`: for as long as it is there; for ever once confirmed.
     pub fn set_cursor(&mut self, key: Key, place: u64) {
         if let Some(listener) = self.listener(key) {
             listener.cursor = place;

@@ -111,22 +111,17 @@ impl Budget {
     pub fn fits(&self, more: usize) -> bool {
         let others = self.sum(|kind| kind != Held::Messages);
         // A large one that goes on although there is no room takes none from what is small.
-        let beyond = self.large().saturating_sub(self.large_max());
-        others.saturating_sub(beyond).saturating_add(more) <= self.max / 2
+        others.saturating_sub(self.large_excess()).saturating_add(more) <= self.max / 2
     }
 
-    fn large(&self) -> usize {
-        self.sum(Held::is_large)
+    /// What the large ones hold beyond what leaves enough to the rest.
+    fn large_excess(&self) -> usize {
+        self.sum(Held::is_large).saturating_sub(self.max / 8 * 3)
     }
 
     fn sum(&self, counts: impl Fn(Held) -> bool) -> usize {
         let kinds = Held::ALL.iter().filter(|(kind, _)| counts(*kind));
         kinds.map(|(kind, _)| self.of(*kind)).sum()
-    }
-
-    /// What leaves enough to the rest.
-    fn large_max(&self) -> usize {
-        self.max / 8 * 3
     }
 
     pub fn max(&self) -> usize {
@@ -185,7 +180,7 @@ impl Share {
         }
         // Counted first: of two that come at once one may be refused too many, and none be taken too many.
         self.set(bytes);
-        let is_too_large = self.kind.is_large() && self.budget.large() > self.budget.large_max();
+        let is_too_large = self.kind.is_large() && self.budget.large_excess() > 0;
         let fits = self.budget.fits(0) && !is_too_large;
         if !fits {
             self.set(before);
