@@ -12,8 +12,7 @@
 //! | `lock`, `shares` | which threads a change wakes; what a session holds of `--max-memory` |
 //!
 //! Never: touches a socket, or holds its one lock during I/O.
-//! Flow: `link` has what `upstream` brings, which is pushed into the mailbox. `http` calls `run` for each item of a POST, and `flush`
-//! writes what they left in the outbox.
+//! Flow: `link` pushes what `upstream` brings to the mailbox; `http` has `run` do each item of a POST, `flush` writes the outbox.
 
 mod channels;
 mod ended;
@@ -60,12 +59,10 @@ pub enum EndReason {
     /// The first attempt was refused, or failed and no stream wanted to wait for another: what those are told that wait for it.
     NotOpened(SessionError),
     /// By the upstream, by DELETE, or a tunnel's end. Listeners are told this event; clients that come back are told why.
-    ForGood {
-        told: Notice,
-        reason: String,
-    },
+    ForGood { told: Notice, reason: String },
     /// Its id opens a new one, so its listeners, if it has any, are told nothing. Why is for the log.
     Dropped(&'static str),
+    /// The bridge stops.
     Drained,
 }
 
@@ -175,8 +172,7 @@ impl Session {
         }
     }
 
-    /// Waits until the first attempt has come to something, which `--connect-timeout` bounds, and the request that opened the
-    /// session, unless it is this one, has had its turn.
+    /// Waits for the first attempt, which `--connect-timeout` bounds, and, unless it is this one, for the opener to have its turn.
     fn await_opening(&self, is_opener: bool) -> Result<(), EndReason> {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
@@ -209,8 +205,7 @@ impl Session {
         }
     }
 
-    /// Ends the session if the condition holds: its listeners are told, its upstream is closed, the threads that wait for it go
-    /// on. Only the first end counts. Whether this was it.
+    /// If it holds: listeners are told, the upstream is closed, waiters go on. Only the first end counts. Whether this was it.
     fn end_if(&self, reason: EndReason, condition: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         if state.has_ended() || !condition(&state) {
@@ -260,7 +255,7 @@ impl State {
         (&mut self.channels, Effects { session_id, rules, mailbox, outbox, link_is_up, now })
     }
 
-    /// Subscribes the channels in the URL of a GET, as a POST would, if it opened the session or joins without resuming.
+    /// Subscribes the channels in a GET's URL, as a POST would, if it opened the session or joins without resuming.
     /// An error is a sentence for the client; nothing is changed then.
     fn subscribe_from_url(
         &mut self,

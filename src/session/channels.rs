@@ -1,5 +1,4 @@
-//! The channels of one session: what was subscribed, what the upstream said to it, what is held until it does ("Subscriptions" in
-//! `src/api.md`).
+//! A session's channels: what was subscribed, what the upstream said, what is held till then ("Subscriptions" in `src/api.md`).
 //!
 //! Owns: the order of the channels, their states, the messages about them, and when a command is sent again.
 //! Never: does I/O; a command is left in the outbox.
@@ -52,8 +51,7 @@ struct Channel {
     id: String,
     identifier: Identifier,
     state: ChannelState,
-    /// The `subscribe` on this link that has no answer yet. None of a pending channel: the link is away, or the identifier
-    /// is among those that are `leaving`.
+    /// The unanswered `subscribe` on this link. None of a pending channel: the link is away, or its identifier is `leaving`.
     asked: Option<Asked>,
     /// Commands that follow the confirmation.
     held: Vec<String>,
@@ -66,12 +64,6 @@ struct Asked {
     repeats: u32,
 }
 
-impl Asked {
-    fn due(self) -> Instant {
-        self.at + REPEAT_AFTER.saturating_mul(1 << self.repeats.min(16)).min(REPEAT_MAX)
-    }
-}
-
 /// A channel that was unsubscribed before its `subscribe` was answered.
 struct Leaving {
     identifier: Identifier,
@@ -79,8 +71,7 @@ struct Leaving {
 }
 
 impl Channel {
-    /// Asks the upstream for it, always in the spelling that subscribed: it is the one that Rails knows. `repeats`: how often
-    /// that was done before, on this link and without an answer.
+    /// Asks for it, always in the spelling that subscribed: Rails knows that one. `repeats`: how often before, on this link.
     fn ask(&mut self, repeats: u32, out: &mut Effects<'_>) {
         if out.link_is_up {
             out.command(self.identifier.subscribe());
@@ -96,8 +87,7 @@ impl Channel {
     }
 }
 
-/// Which of these an upstream speaks of. It sends identifiers back as they came; one that spells them anew is understood too,
-/// and is parsed once.
+/// Which of these an upstream speaks of. It sends them back as they came; one that is spelt anew is understood, and parsed once.
 fn position_of<'a>(
     mut identifiers: impl Iterator<Item = &'a Identifier> + Clone,
     echo: Echo<'_>,
@@ -115,8 +105,7 @@ fn position_of<'a>(
 #[derive(Default)]
 pub struct Channels {
     channels: Vec<Channel>,
-    /// In the order in which their time is over. As many as `--max-channels`, and as long as all identifiers may be; one
-    /// more, and the first waits no longer.
+    /// In the order in which they end. As many as `--max-channels`, as long as all identifiers may be; one more ends the first.
     leaving: VecDeque<Leaving>,
     /// Bytes of the identifiers of both.
     identifier_bytes: usize,
@@ -168,8 +157,11 @@ impl Channels {
         while self.leaving.front().is_some_and(|leaving| leaving.until <= out.now) {
             self.leave(0, true, out);
         }
+        let pause =
+            |repeats: u32| REPEAT_AFTER.saturating_mul(1 << repeats.min(16)).min(REPEAT_MAX);
         for channel in &mut self.channels {
-            if let Some(asked) = channel.asked.filter(|asked| asked.due() <= out.now) {
+            let is_due = |asked: &Asked| asked.at + pause(asked.repeats) <= out.now;
+            if let Some(asked) = channel.asked.filter(is_due) {
                 channel.ask(asked.repeats + 1, out);
             }
         }

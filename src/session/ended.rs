@@ -1,5 +1,4 @@
-//! What is remembered of sessions that were ended for good, for clients that come back to one of them ("Ending" in
-//! `src/api.md`).
+//! What is remembered of sessions that were ended for good, for clients that come back to one of them ("Ending" in `src/api.md`).
 //!
 //! Owns: their event ids, what they were told at last, and a hash of the credentials that were refused; each for a while.
 //! Never: knows a living session, or keeps a cookie.

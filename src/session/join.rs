@@ -136,9 +136,7 @@ pub enum SessionError {
     /// No living tunnel can go on from there. The `close` that ended it, as JSON, if that is known.
     Gone(Option<String>),
     /// This POST of a tunnel is not the next one, which is number `expected`.
-    Skips {
-        expected: u64,
-    },
+    Skips { expected: u64 },
     /// The upstream reads no frames at the moment.
     Busy,
     /// A tunnel was asked for and a managed session is there, or the other way round.
@@ -147,6 +145,7 @@ pub enum SessionError {
     Channels(String),
     /// `--max-sessions`, or no thread for one more.
     Full,
+    /// The bridge stops.
     Draining,
 }
 

@@ -11,8 +11,7 @@ use crate::upstream::{AfterDown, Down, Handshake, Link, LinkHandler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an upstream may answer a handshake with 4xx before a session that lives, or that comes back, believes it:
-/// a deploy answers 404 for a while.
+/// How long handshakes may be answered with 4xx before a session that lives or comes back believes it: a deploy says 404 a while.
 const DENIED_FOR_GOOD_AFTER: Duration = Duration::from_secs(60);
 
 impl LinkHandler for Session {

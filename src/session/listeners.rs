@@ -69,17 +69,6 @@ impl Listeners {
         }
     }
 
-    fn add(&mut self, listener: &Arc<Listener>) {
-        self.list = self.list.iter().chain([listener]).cloned().collect();
-        self.had_any = true;
-        self.had_stream |= listener.kind == Kind::Stream;
-    }
-
-    fn remove(&mut self, key: Key) {
-        self.list = self.list.iter().filter(|listener| listener.key != key).cloned().collect();
-        self.empty_since = Instant::now();
-    }
-
     /// The session outlives whatever is there now by this much at least.
     pub fn live_for(&mut self, time: Duration) {
         self.alive_until = self.alive_until.max(Instant::now() + time);
@@ -126,20 +115,22 @@ impl ListenerHandle {
 
     /// Makes sure that the listener whose place this is has gone.
     pub fn evict_displaced(&mut self) {
-        if let Some(displaced) = self.displaced.take() {
-            if !self.session.loses_within(&displaced, TAKEOVER_GRACE) {
-                displaced.client.cut();
-            }
+        let is_stuck = |one: &Arc<Listener>| !self.session.loses_within(one, TAKEOVER_GRACE);
+        if let Some(stuck) = self.displaced.take().filter(is_stuck) {
+            stuck.client.cut();
         }
     }
 }
 
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
+        let Listener { key, kind, .. } = *self.listener;
         let mut state = self.session.lock();
-        state.listeners.remove(self.listener.key);
-        state.mailbox.detach(self.listener.key);
-        state.listeners.live_for(self.session.table.rules.outlives(self.listener.kind));
+        let listeners = &mut state.listeners;
+        listeners.list = listeners.list.iter().filter(|one| one.key != key).cloned().collect();
+        listeners.empty_since = Instant::now();
+        listeners.live_for(self.session.table.rules.outlives(kind));
+        state.mailbox.detach(key);
         // A poll that waits for this one's reply looks again.
         state.mailbox.wake_listeners();
         state.waiting.notify_all();
@@ -201,7 +192,10 @@ impl Session {
             client: Arc::clone(client),
             wake,
         });
-        state.listeners.add(&listener);
+        let listeners = &mut state.listeners;
+        listeners.list = listeners.list.iter().chain([&listener]).cloned().collect();
+        listeners.had_any = true;
+        listeners.had_stream |= kind == Kind::Stream;
         ListenerHandle { session: Arc::clone(self), listener, woken, displaced }
     }
 }

@@ -48,10 +48,6 @@ impl Waiting {
     pub fn notify_all(&mut self) {
         self.has_changed = true;
     }
-
-    fn channel(&mut self) -> Receiver<Infallible> {
-        self.waiters.get_or_insert_with(|| Box::new(bounded(0))).1.clone()
-    }
 }
 
 impl Deref for Locked<'_> {
@@ -110,7 +106,8 @@ impl Session {
     ) -> Locked<'a> {
         let mut in_time = true;
         while in_time && !ready(&state) {
-            let change = state.waiting.channel();
+            let waiters = &mut state.waiting.waiters;
+            let change = waiters.get_or_insert_with(|| Box::new(bounded(0))).1.clone();
             drop(state);
             in_time = match deadline {
                 Some(at) => change.recv_deadline(at) == Err(RecvTimeoutError::Disconnected),

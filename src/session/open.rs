@@ -170,16 +170,11 @@ impl Table {
         })
     }
 
-    /// Ends the session of a DELETE for good, and returns its `session_id`. `last_post`: the number of the client's last POST to
-    /// a tunnel, which goes before it.
-    pub fn delete(
-        self: &Arc<Self>,
-        request: &JoinRequest,
-        last_post: Option<u64>,
-    ) -> Result<String, SessionError> {
+    /// Ends the session of a DELETE for good; returns its `session_id`. `last`: the number of a tunnel's last POST, done first.
+    pub fn delete(&self, request: &JoinRequest, last: Option<u64>) -> Result<String, SessionError> {
         let session = self.existing(request)?;
-        if let Some(last_post) = last_post {
-            session.await_flush(session.await_posts(session.lock(), last_post));
+        if let Some(last) = last {
+            session.await_flush(session.await_posts(session.lock(), last));
         }
         self.end(&session, session.for_good(1000, "deleted"));
         Ok(session.id.clone())
@@ -194,10 +189,8 @@ impl Table {
         let login = Fingerprint::of(&request.handshake, &self.keys).login;
         let path = self.keys.hash_one(&*request.path);
         let ended = self.ended.lock();
-        match ended.reason(secret, path, login, Instant::now()) {
-            Some(reason) => Err(SessionError::EndedForGood(reason.to_owned())),
-            None => Ok(()),
-        }
+        let reason = ended.reason(secret, path, login, Instant::now());
+        reason.map_or(Ok(()), |reason| Err(SessionError::EndedForGood(reason.to_owned())))
     }
 
     /// What is known of the end of the tunnel with this event id, or of the last one of this path.
@@ -207,14 +200,11 @@ impl Table {
 
     fn find(&self, request: &JoinRequest) -> Result<Option<Arc<Session>>, SessionError> {
         let found = self.sessions.lock().get(&*request.path).cloned();
-        found.map(|session| self.admit(session, request)).transpose()
+        found.iter().try_for_each(|session| self.admit(session, request))?;
+        Ok(found)
     }
 
-    fn admit(
-        &self,
-        session: Arc<Session>,
-        request: &JoinRequest,
-    ) -> Result<Arc<Session>, SessionError> {
+    fn admit(&self, session: &Session, request: &JoinRequest) -> Result<(), SessionError> {
         if self.rules.strict_headers {
             let shown = Fingerprint::of(&request.handshake, &self.keys);
             let first = session.opened_with;
@@ -225,7 +215,7 @@ impl Table {
         if session.is_tunnel != request.tunnel {
             return Err(SessionError::WrongKind);
         }
-        Ok(session)
+        Ok(())
     }
 
     /// A session that is there, after its first attempt.
@@ -242,7 +232,7 @@ impl Table {
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get(&*request.path).cloned() {
             drop(sessions);
-            let session = self.admit(session, request)?;
+            self.admit(&session, request)?;
             return Ok(Some(Found { session, by_opener: false }));
         }
         // Looked at under the lock: `drain` takes it after it has said so.
@@ -278,10 +268,7 @@ impl Table {
 }
 
 impl Session {
-    pub(super) fn lock_to_join(
-        &self,
-        client: &Arc<dyn ListenerClient>,
-    ) -> Result<Locked<'_>, NotJoined> {
+    pub(super) fn lock_for(&self, client: &dyn ListenerClient) -> Result<Locked<'_>, NotJoined> {
         if client.has_left() {
             return Err(NotJoined::Refused(SessionError::NotFound));
         }

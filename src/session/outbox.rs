@@ -114,8 +114,7 @@ impl Session {
         drop(self.wait_until(state, Some(Instant::now() + WAIT), done));
     }
 
-    /// Writes what is in the outbox, in order, and what is added meanwhile, unless another thread is at it. Each write may wait for
-    /// the upstream.
+    /// Writes the outbox in order, what is added meanwhile too, unless another thread is at it. A write may wait for the upstream.
     pub fn flush(&self) {
         let mut state = self.lock();
         self.watch_answers(&mut state);

@@ -117,9 +117,7 @@ impl Poll {
         }
         state.polls.acked = state.polls.acked.max(reply.carried);
         // One that came meanwhile is for the next reply.
-        let told = |notice: &mut Notice| {
-            reply.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &notice.data))
-        };
+        let told = |new: &mut Notice| reply.told.iter().any(|told| Arc::ptr_eq(told, &new.data));
         state.polls.upstream.take_if(told);
         if self.after.is_none() {
             // Of a poll with `after` only what it acknowledges counts.
@@ -230,7 +228,7 @@ impl Session {
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Poll, NotJoined> {
         let start = request.start;
-        let mut state = self.lock_to_join(client)?;
+        let mut state = self.lock_for(&**client)?;
         if state.would_skip(self, start, state.polls.acked) {
             return Err(self.gone(state, start));
         }
@@ -259,8 +257,7 @@ impl Session {
 }
 
 impl State {
-    /// A poll's client has everything up to `place`. Where only polls listen it is forgotten at once; a stream may still
-    /// have to come back for it.
+    /// A poll's client has everything up to `place`: forgotten at once where only polls listen; a stream may come back for it.
     fn acknowledge(&mut self, place: u64) {
         self.polls.acked = self.polls.acked.max(place);
         self.mailbox.set_delivered(place);

@@ -94,7 +94,7 @@ impl Session {
         request: &JoinRequest,
         client: &Arc<dyn ListenerClient>,
     ) -> Result<Stream, NotJoined> {
-        let mut state = self.lock_to_join(client)?;
+        let mut state = self.lock_for(&**client)?;
         let reuse = self.table.rules.reuse && !self.is_tunnel;
         // A request that opens a session ignores its `after`.
         let start = if state.awaits_opener { Start::Fresh } else { request.start };

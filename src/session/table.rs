@@ -36,8 +36,7 @@ const FORGET_ROUNDS: usize = 64;
 /// A session without a listener for longer makes room: its client is not on its way back, or can wait no longer than others.
 const IDLE_FOR: Duration = Duration::from_secs(5);
 
-/// Between two searches for a session that makes room, where the first finds none: a crowd of newcomers must not search through all
-/// sessions each time.
+/// Between two searches for room, where the first finds none: a crowd of newcomers must not search through all sessions each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of an idle session on the heap, about: only to see when many have gone.
@@ -77,8 +76,8 @@ impl Table {
             rules,
         });
         let swept = Arc::downgrade(&table);
-        let pace =
-            (table.rules.poll_window.min(table.rules.resume_window) / 4).clamp(SWEEP.0, SWEEP.1);
+        let shortest = table.rules.poll_window.min(table.rules.resume_window);
+        let pace = (shortest / 4).clamp(SWEEP.0, SWEEP.1);
         let run = move || sweep(&swept, pace);
         thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
         Ok(table)
@@ -191,9 +190,8 @@ impl Table {
         }
     }
 
-    /// Over `--max-memory` the session that has most beside its newest message forgets its oldest ones. Where that is too little to
-    /// matter, the session that keeps most forgets its newest too. Each forgets a little more than it must, so that not every
-    /// message begins a search.
+    /// Over `--max-memory` the session with most beside its newest message forgets its oldest ones; where that is too little to
+    /// matter, the one that keeps most its newest too. Each forgets a little more than it must: else every message searches.
     pub(super) fn keep_within_memory(&self) {
         let stock = self.budget.max() / 64;
         for _ in 0..FORGET_ROUNDS {
@@ -234,8 +232,7 @@ fn sweep(table: &Weak<Table>, pace: Duration) {
         for session in table.all() {
             session.lock().mailbox.forget_by_age(now, table.rules.resume_window);
             // No client can come back to it any more.
-            let over =
-                |state: &State| state.idle_since().is_some() && state.listeners.alive_until <= now;
+            let over = |one: &State| one.idle_since().is_some() && one.listeners.alive_until <= now;
             if session.end_if(EndReason::Dropped("no client came back"), over) {
                 table.remove(&session);
             }

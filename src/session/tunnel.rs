@@ -38,10 +38,9 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// The event with which a stream begins.
-    pub fn open_notice(&self, session_id: &str, resumed: bool) -> Notice {
+    pub fn open_notice(&self, id: &str, resumed: bool) -> Notice {
         let protocol = quoted(&self.protocol);
-        let data =
-            format!(r#"{{"protocol":{protocol},"session_id":"{session_id}","resumed":{resumed}}}"#);
+        let data = format!(r#"{{"protocol":{protocol},"session_id":"{id}","resumed":{resumed}}}"#);
         Notice { name: Some("open"), data: data.into() }
     }
 
@@ -107,17 +106,15 @@ impl Session {
             let close = state.close_notice().map(|close| close.data.to_string());
             return Err(SessionError::Gone(close));
         }
-        if let Some(seq) = seq {
-            let expected = state.posts() + 1;
+        if let (Some(seq), Some(tunnel)) = (seq, &mut state.tunnel) {
+            let expected = tunnel.posts + 1;
             if seq < expected {
                 return Ok(());
             }
             if seq > expected {
                 return Err(SessionError::Skips { expected });
             }
-            if let Some(tunnel) = &mut state.tunnel {
-                tunnel.posts = seq;
-            }
+            tunnel.posts = seq;
         }
         state.outbox.extend(frames);
         state.waiting.notify_all();
@@ -126,8 +123,7 @@ impl Session {
         Ok(())
     }
 
-    /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and one may
-    /// overtake another.
+    /// Waits a moment until the POST of this number is done: the last requests of a page travel side by side, and may overtake.
     pub(super) fn await_posts<'a>(&'a self, state: Locked<'a>, seq: u64) -> Locked<'a> {
         let deadline = Instant::now() + OVERTAKEN_WAIT;
         self.wait_until(state, Some(deadline), |state| state.posts() >= seq || state.is_closed())
@@ -143,9 +139,8 @@ impl Session {
     ) -> String {
         let all = carried == state.mailbox.last();
         let close = state.close_notice().filter(|_| all);
-        let protocol = quoted(&tunnel.protocol);
-        let mut json =
-            format!(r#"{{"protocol":{protocol},"session_id":"{}","messages":["#, self.id);
+        let (id, protocol) = (&self.id, quoted(&tunnel.protocol));
+        let mut json = format!(r#"{{"protocol":{protocol},"session_id":"{id}","messages":["#);
         for (at, (_, frame)) in events.iter().enumerate() {
             json.push_str(if at > 0 { "," } else { "" });
             json.push_str(&quoted(frame));

@@ -53,10 +53,9 @@ impl Channels {
                 "a session has {max} channels at most (--max-channels), unsubscribe one first"
             ));
         }
-        let kept: usize = self.channels.iter().map(|channel| channel.identifier.text().len()).sum();
-        let new = wanted.iter().filter(|identifier| self.find(identifier).is_none());
-        let new: usize = new.map(|identifier| identifier.text().len()).sum();
-        if kept + new > IDENTIFIERS_BYTES_MAX {
+        let new = wanted.iter().copied().filter(|identifier| self.find(identifier).is_none());
+        let all = self.channels.iter().map(|channel| &channel.identifier).chain(new);
+        if all.map(|identifier| identifier.text().len()).sum::<usize>() > IDENTIFIERS_BYTES_MAX {
             return Err(format!(
                 "the session's identifiers have over {IDENTIFIERS_BYTES_MAX} bytes, use shorter ones or unsubscribe one first"
             ));
@@ -84,7 +83,6 @@ impl Channels {
     }
 
     pub fn unsubscribe(&mut self, identifier: &Identifier, out: &mut Effects<'_>) -> ItemResult {
-        let max = out.rules.channels_max;
         let Some(at) = self.find(identifier) else {
             return Err(("not subscribed, so there is nothing to unsubscribe".to_owned(), None));
         };
@@ -97,7 +95,7 @@ impl Channels {
                 self.identifier_bytes += identifier.bytes();
                 self.leaving.push_back(Leaving { identifier, until: out.now + UNSUBSCRIBE_AFTER });
                 let bytes = |one: &Leaving| one.identifier.text().len();
-                while self.leaving.len() > max
+                while self.leaving.len() > out.rules.channels_max
                     || self.leaving.iter().map(bytes).sum::<usize>() > IDENTIFIERS_BYTES_MAX
                 {
                     self.leave(0, true, out);
@@ -109,13 +107,8 @@ impl Channels {
         Ok(id)
     }
 
-    pub fn send(
-        &mut self,
-        identifier: &Identifier,
-        data: &str,
-        out: &mut Effects<'_>,
-    ) -> ItemResult {
-        let Some(at) = self.find(identifier) else {
+    pub fn send(&mut self, to: &Identifier, data: &str, out: &mut Effects<'_>) -> ItemResult {
+        let Some(at) = self.find(to) else {
             let why = "not subscribed: subscribe to this identifier before you send to it";
             return Err((why.to_owned(), None));
         };
