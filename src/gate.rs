@@ -49,12 +49,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 pub use ticket::{Door, Exchange, Later, TICKET, Tickets};
 
-/// Descriptors of one gate beside those of its connections and of `Inner`: the listener, the watcher's epoll, and those of
-/// connections that were refused or evicted a moment ago.
+/// Descriptors beside its connections' and `Inner`'s: the listener, the watcher's epoll, connections refused or evicted just now.
 pub const DESCRIPTORS: usize = 2 + refuse::REFUSED_MAX + slots::LEAVING_MAX;
 
-/// Stack of a client's thread. `http`'s waiting work runs on it, JSON included; of an idle one two pages are
-/// touched, whatever the size.
+/// Stack of a client's thread: `http`'s waiting work runs on it, JSON included. An idle one touches two pages, whatever the size.
 const STACK: usize = 128 * 1024;
 
 /// After an error of `accept`: as a rule descriptors are missing, and come back with the connections that end.
@@ -115,9 +113,7 @@ pub trait Serve: Send + Sync + 'static {
 }
 
 /// An open gate. Dropping it closes it.
-pub struct Gate {
-    shared: Arc<Shared>,
-}
+pub struct Gate(Arc<Shared>);
 
 /// What all threads of one gate have in common.
 struct Shared {
@@ -147,23 +143,23 @@ impl Gate {
         });
         let its = Arc::clone(&shared);
         thread::Builder::new().name("gate-accept".to_owned()).spawn(move || its.accept())?;
-        Ok(Gate { shared })
+        Ok(Gate(shared))
     }
 
     /// What was bound, port 0 resolved.
     pub fn address(&self) -> &Address {
-        &self.shared.listener.address
+        &self.0.listener.address
     }
 
     /// Accepts no more. Connections at rest end at once, the others after the answer that is under way.
     pub fn close(&self) {
-        if self.shared.slots.close() {
-            self.shared.listener.shut();
+        if self.0.slots.close() {
+            self.0.listener.shut();
         }
     }
 
     pub fn connections(&self) -> usize {
-        self.shared.slots.count()
+        self.0.slots.count()
     }
 }
 

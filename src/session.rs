@@ -172,7 +172,7 @@ impl Session {
         }
     }
 
-    /// Waits for the first attempt, which `--connect-timeout` bounds, and, unless it is this one, for the opener to have its turn.
+    /// Waits for the end of the first attempt (`--connect-timeout` bounds it) and, unless this is the opener, for the opener to join.
     fn await_opening(&self, is_opener: bool) -> Result<(), EndReason> {
         let ready = |state: &State| match state.phase {
             Phase::Opening => false,
@@ -205,7 +205,7 @@ impl Session {
         }
     }
 
-    /// If it holds: listeners are told, the upstream is closed, waiters go on. Only the first end counts. Whether this was it.
+    /// If the condition holds: tells the listeners, closes the upstream, wakes what waits. Whether this was the first end.
     fn end_if(&self, reason: EndReason, condition: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         if state.has_ended() || !condition(&state) {

@@ -1,22 +1,20 @@
 //! Where to listen, and the listening sockets with their options.
 //!
-//! Owns: the rules for `localhost`, for all interfaces and for stale socket files. The options are set on the
-//! listener once, and each connection inherits them.
+//! Owns: the rules for `localhost`, all interfaces and stale socket files, and the listener's options, which connections inherit.
 //! Never: removes a file that is no socket, or a socket that another process listens on.
 
 use crate::tcp;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// Connections that the kernel holds while they wait for the accept loop. With std's 128 a burst of 500 took two
-/// seconds, the time of a lost SYN.
+/// Connections that the kernel holds for the accept loop. With std's 128 a burst of 500 took two seconds, the time of a lost SYN.
 const BACKLOG: i32 = 4096;
 
 /// Bytes, doubled by the kernel, for a reader of TCP that does not read. A bound, since the mailbox is the place to wait in.
@@ -77,14 +75,11 @@ impl ListenSocket {
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<ListenSocket> {
     let everywhere = host.is_empty();
-    let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut error = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in look_up(host, port)? {
         match listen_tcp(address, everywhere) {
-            Ok(listener) => return Ok(listener),
-            Err(failed) if everywhere && failed.kind() == io::ErrorKind::AddrInUse => {
-                return Err(failed);
-            }
-            Err(failed) => error = failed,
+            Err(failed) if !everywhere || failed.kind() != ErrorKind::AddrInUse => error = failed,
+            listened => return listened,
         }
     }
     Err(error)
@@ -93,16 +88,11 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<ListenSocket> {
 /// All interfaces are IPv6's, with IPv4 on the same socket, or IPv4's alone where the machine has no IPv6. `localhost` is
 /// 127.0.0.1 without a look-up: a resolver may be missing or may answer ::1 alone.
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if host.is_empty() {
-        return Ok(vec![
-            (Ipv6Addr::UNSPECIFIED, port).into(),
-            (Ipv4Addr::UNSPECIFIED, port).into(),
-        ]);
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
-    }
-    Ok((host, port).to_socket_addrs()?.collect())
+    Ok(match host {
+        "" => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
+        _ if host.eq_ignore_ascii_case("localhost") => vec![(Ipv4Addr::LOCALHOST, port).into()],
+        _ => (host, port).to_socket_addrs()?.collect(),
+    })
 }
 
 fn listen_tcp(address: SocketAddr, dual_stack: bool) -> io::Result<ListenSocket> {
@@ -139,13 +129,11 @@ fn bind_unix(path: &Path) -> io::Result<ListenSocket> {
 /// Removes a socket file that its process left behind: the kernel refuses a connection to it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "there is a file that is no socket"));
+        return Err(io::Error::new(ErrorKind::AddrInUse, "there is a file that is no socket"));
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
-        _ => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Err(ErrorKind::AddrInUse.into()),
     }
 }
 

@@ -24,10 +24,9 @@ impl Answer {
 
     /// Adds a header. Control characters in the value become spaces (RFC 9110, 5.5).
     pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Answer {
-        let is_control = |char: char| (char < ' ' && char != '\t') || char == '\x7f';
+        let is_bad = |char: char| char.is_ascii_control() && char != '\t';
         self.headers.extend([name, ": "]);
-        let value = value.as_ref().chars();
-        self.headers.extend(value.map(|char| if is_control(char) { ' ' } else { char }));
+        self.headers.extend(value.as_ref().chars().map(|c| if is_bad(c) { ' ' } else { c }));
         self.headers.push_str("\r\n");
         self
     }

@@ -24,8 +24,7 @@ impl Body {
     pub(super) fn extend(&mut self, more: &[u8]) -> Result<(), Answer> {
         let length = self.bytes.len() + more.len();
         if !self.share.try_set_or_alone(length.saturating_sub(FREE)) {
-            let why = "many large requests are under way: send this one again in a moment";
-            return Err(busy(why));
+            return Err(busy("many large requests are under way: send this one again in a moment"));
         }
         self.bytes.extend_from_slice(more);
         Ok(())

@@ -115,8 +115,7 @@ impl Client {
 }
 
 impl io::Write for Client {
-    /// Sends bytes of the body, all of them; to a HEAD none. `TimedOut` when the client takes none of them for
-    /// `Timeouts::write`.
+    /// Sends bytes of the body, all of them; to a HEAD none. `TimedOut` when the client takes none for `Timeouts::write`.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.mode.head_only || bytes.is_empty() {
             return Ok(bytes.len());

@@ -81,8 +81,8 @@ impl Connection {
         (Some(head), exchange)
     }
 
-    /// Answers one request, or says why there is none; or returns what waits before it answers. Not inlined: that should not
-    /// have this frame below it for hours.
+    /// Answers one request, or says why there is none; or returns what waits first. Not inlined: this frame would be below that
+    /// for hours.
     #[inline(never)]
     fn answer(&mut self, (head, exchange): Request) -> Option<Later> {
         self.client.begin_request(head.as_deref().map(Head::response_mode).unwrap_or_default());
@@ -105,20 +105,23 @@ impl Connection {
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.inner.budget);
         let timeouts = &self.shared.inner.timeouts;
-        // One that sent some of its body already does not wait.
-        let waits = head::expects_continue(head) && self.reader.unused().is_empty();
-        if framing != Framing::Length(0) && waits {
+        // HTTP/1.0 knows no `100 Continue`; one that sent some of its body already does not wait for it.
+        let expects = !head.http10 && head.first("expect").is_some();
+        if framing != Framing::Length(0) && expects && self.reader.unused().is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.client.socket.write([go_on], timeouts.write).map_err(|_| None)?;
         }
-        self.reader.body(framing, max, &mut body, Instant::now() + timeouts.body)?;
+        let deadline = Instant::now() + timeouts.body;
+        match framing {
+            Framing::Length(length) => self.reader.take(length, &mut body, deadline)?,
+            Framing::Chunked => self.reader.chunks(&mut body, max, deadline)?,
+        }
         Ok(body)
     }
 
     /// Runs what `http` handed back, on this thread.
     fn wait(&mut self, later: Later) {
-        let done = catch_unwind(AssertUnwindSafe(|| later(&mut self.client)));
-        match done {
+        match catch_unwind(AssertUnwindSafe(|| later(&mut self.client))) {
             Ok(Ok(())) | Err(_) if self.client.sent == Sent::Nothing => self.refuse(None, failed()),
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => self.client.sent = Sent::Last,

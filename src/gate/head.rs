@@ -66,8 +66,7 @@ impl Head {
         self.all(name).flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// How its request is answered. HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 only where asked (RFC 9112,
-    /// 9.3).
+    /// How its request is answered: HTTP/1.1 keeps the connection unless told to close it, HTTP/1.0 if asked (RFC 9112, 9.3).
     pub(super) fn response_mode(&self) -> ResponseMode {
         let says = |token: &[u8]| self.list("connection").any(|it| it.eq_ignore_ascii_case(token));
         let keep = !says(b"close") && (!self.http10 || says(b"keep-alive"));
@@ -101,8 +100,7 @@ pub(super) fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 /// Parses a whole head. It must be a head to its last byte: httparse and `end_of` have to agree where it ends.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head, Answer> {
     // httparse takes a bare LF for the end of a line; what another reader in front takes for part of one must not end it.
-    let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    if !line_ends.all(|(at, _)| at > 0 && bytes[at - 1] == b'\r') {
+    if bytes.starts_with(b"\n") || bytes.windows(2).any(|two| two[0] != b'\r' && two[1] == b'\n') {
         return Err(bad("the lines of a request must end with CRLF"));
     }
     // Not an array: the stack of a thread that then waits for hours has one page less of it.
@@ -111,17 +109,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Answer> {
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(bad("the request's head is malformed: check where its lines end")),
-        Err(Error::Version) if !names_a_version(bytes) => return Err(bad(REQUEST_LINE)),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(refusal(error, bytes)),
     }
-    let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version)
-    else {
-        return Err(bad(REQUEST_LINE));
-    };
+    // A complete head has both.
+    let (method, path) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let mut head = Head {
         method: method.to_owned(),
         target: target(method, path)?,
-        http10: version == 0,
+        http10: request.version == Some(0),
         names: String::with_capacity(bytes.len()),
         values: Vec::with_capacity(bytes.len()),
         ends: Vec::with_capacity(request.headers.len()),
@@ -146,13 +141,11 @@ pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Answer> {
         (false, Some(length)) if length > body_max as u64 => return Err(too_large(body_max)),
         (false, length) => Framing::Length(length.unwrap_or(0) as usize),
     };
-    check_expect(head)?;
+    let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+    if !head.http10 && !head.all("expect").all(is_known) {
+        return Err(error(417, "only `Expect: 100-continue` is understood: leave other ones out"));
+    }
     Ok(framing)
-}
-
-/// Whether the client waits for a `100 Continue` before it sends its body. HTTP/1.0 knows none.
-pub(super) fn expects_continue(head: &Head) -> bool {
-    !head.http10 && head.first("expect").is_some()
 }
 
 pub(super) fn too_large(body_max: usize) -> Answer {
@@ -163,19 +156,17 @@ pub(super) fn bad(text: &'static str) -> Answer {
     error(400, text)
 }
 
-fn refusal(problem: Error) -> Answer {
+fn refusal(problem: Error, bytes: &[u8]) -> Answer {
     match problem {
-        Error::Version => error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
+        Error::Version if names_a_version(bytes) => error(505, "speak HTTP/1.1 or HTTP/1.0 here"),
         Error::TooManyHeaders => {
             error(431, &format!("the request has over {HEADERS_MAX} headers: send fewer"))
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
-        _ => bad(REQUEST_LINE),
+        _ => bad("the request line is malformed: send METHOD TARGET HTTP/1.1"),
     }
 }
-
-const REQUEST_LINE: &str = "the request line is malformed: send METHOD TARGET HTTP/1.1";
 
 /// Whether the third word of the request line is a version, and not the rest of a target with a space in it.
 fn names_a_version(bytes: &[u8]) -> bool {
@@ -233,26 +224,13 @@ fn content_length(head: &Head) -> Result<Option<u64>, Answer> {
 
 fn is_chunked(head: &Head) -> Result<bool, Answer> {
     let mut codings = head.all("transfer-encoding");
-    let Some(first) = codings.next() else { return Ok(false) };
-    if head.http10 {
-        return Err(bad("HTTP/1.0 has no Transfer-Encoding: send a Content-Length"));
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        _ if head.http10 => Err(bad("HTTP/1.0 has no Transfer-Encoding: send a Content-Length")),
+        (Some(_), Some(_)) => Err(bad("there are two Transfer-Encoding headers: send one")),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(error(501, "only `Transfer-Encoding: chunked` is understood: send that")),
     }
-    if codings.next().is_some() {
-        return Err(bad("there are two Transfer-Encoding headers: send one"));
-    }
-    if !first.eq_ignore_ascii_case(b"chunked") {
-        let why = "only `Transfer-Encoding: chunked` is understood: send that";
-        return Err(error(501, why));
-    }
-    Ok(true)
-}
-
-fn check_expect(head: &Head) -> Result<(), Answer> {
-    let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-    if head.http10 || head.all("expect").all(is_known) {
-        return Ok(());
-    }
-    Err(error(417, "only `Expect: 100-continue` is understood: leave other ones out"))
 }
 
 #[cfg(test)]

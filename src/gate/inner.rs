@@ -99,23 +99,17 @@ impl Inner {
         let deadline = Instant::now() + self.timeouts.inner;
         loop {
             let set = self.set()?;
-            let lent = receive(&set.free.1, deadline).ok_or(ErrorKind::TimedOut)?;
-            let replied = lent.as_ref().map(|mut line| {
-                line.write_all(request)?;
-                reply::read(line)
-            });
-            match replied {
-                Some(Ok(answer)) => {
-                    set.give_back(lent);
-                    return Ok(answer);
-                }
-                Some(Err(error)) => {
-                    self.give_up(&set, &error);
-                    return Err(error);
-                }
+            let Some(mut line) = receive(&set.free.1, deadline).ok_or(ErrorKind::TimedOut)? else {
                 // Another request found the set broken; there is a new one, or will be.
-                None => set.give_back(None),
+                set.give_back(None);
+                continue;
+            };
+            let replied = line.write_all(request).and_then(|()| reply::read(&line));
+            match &replied {
+                Ok(_) => set.give_back(Some(line)),
+                Err(error) => self.give_up(&set, error),
             }
+            return replied;
         }
     }
 
@@ -127,18 +121,13 @@ impl Inner {
             Err(at) if Instant::now() < *at => return Err(io::ErrorKind::NotConnected.into()),
             Err(_) => {}
         }
-        match self.build() {
-            Ok(set) => {
-                report::warning!("event=inner-rebuilt");
-                *current = Ok(Arc::clone(&set));
-                Ok(set)
-            }
-            Err(error) => {
-                report::warning!("event=inner-not-rebuilt error={:?}", error.to_string());
-                *current = Err(Instant::now() + REBUILD_PAUSE);
-                Err(error)
-            }
+        let built = self.build();
+        match &built {
+            Ok(_) => report::warning!("event=inner-rebuilt"),
+            Err(error) => report::warning!("event=inner-not-rebuilt error={:?}", error.to_string()),
         }
+        *current = built.as_ref().map(Arc::clone).map_err(|_| Instant::now() + REBUILD_PAUSE);
+        built
     }
 
     /// Gives up the whole set: its listening socket is shut, so that one connection cannot be replaced.
@@ -176,7 +165,8 @@ impl Inner {
         let stream = UnixStream::connect_addr(address)?;
         stream.set_write_timeout(Some(self.timeouts.inner))?;
         stream.set_read_timeout(Some(self.timeouts.inner))?;
-        (&stream).write_all(CONFIRM.as_bytes())?;
+        // No ticket goes with it; `http` refuses it, and that is the answer that is waited for.
+        (&stream).write_all(b"GET / HTTP/1.1\r\nX-Ticket: none\r\n\r\n")?;
         reply::read(&stream)?;
         Ok(stream)
     }
@@ -188,6 +178,3 @@ impl Set {
         let _ = self.free.0.try_send(line);
     }
 }
-
-/// No ticket goes with it; `http` refuses it, and that is the answer that is waited for.
-const CONFIRM: &str = "GET / HTTP/1.1\r\nX-Ticket: none\r\n\r\n";

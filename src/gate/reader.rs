@@ -2,11 +2,11 @@
 //!
 //! Owns: the bytes that were read and not yet used, so that pipelined requests wait their turn.
 //! Never: keeps a buffer for a connection that rests, or takes more than the head's and the body's limit.
-//! Flow: `head`, then `body` with the framing that the head gave.
+//! Flow: `head`, then `take` or `chunks`, as its framing says.
 
 use super::answer::{Answer, error};
 use super::bodies::Body;
-use super::head::{self, Framing, HEAD_MAX, Head, bad, too_large};
+use super::head::{self, HEAD_MAX, Head, bad, too_large};
 use super::socket::Socket;
 use std::io;
 use std::sync::Arc;
@@ -91,20 +91,13 @@ impl Reader {
         Ok(head)
     }
 
-    pub(super) fn body(
+    /// A chunked body of at most `max` bytes, decoded.
+    pub(super) fn chunks(
         &mut self,
-        framing: Framing,
-        max: usize,
         body: &mut Body,
+        max: usize,
         deadline: Instant,
     ) -> Result<(), ReadEnd> {
-        match framing {
-            Framing::Length(length) => self.take(length, body, deadline),
-            Framing::Chunked => self.chunks(body, max, deadline),
-        }
-    }
-
-    fn chunks(&mut self, body: &mut Body, max: usize, deadline: Instant) -> Result<(), ReadEnd> {
         loop {
             let line = self.line(CHUNK_LINE_MAX, deadline)?;
             let size = chunk_size(&line).ok_or_else(|| bad("a chunk's size is malformed"))?;
@@ -151,8 +144,13 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, length: usize, body: &mut Body, deadline: Instant) -> Result<(), ReadEnd> {
-        let mut missing = length;
+    /// A body of so many bytes, or a part of one.
+    pub(super) fn take(
+        &mut self,
+        mut missing: usize,
+        body: &mut Body,
+        deadline: Instant,
+    ) -> Result<(), ReadEnd> {
         loop {
             let here = self.unused().len().min(missing);
             body.extend(&self.buffer[self.start..self.start + here])?;
@@ -227,7 +225,7 @@ mod tests {
         peer.write_all(bytes.as_bytes()).unwrap();
         drop(peer);
         let mut body = Body::begin(&Budget::new(1 << 20));
-        match reader.body(Framing::Chunked, BODY_MAX, &mut body, soon()) {
+        match reader.chunks(&mut body, BODY_MAX, soon()) {
             Ok(()) => Ok(String::from_utf8(body.to_vec()).unwrap()),
             Err(Some(refusal)) => Err(refusal.status),
             Err(None) => Err(0),

@@ -7,7 +7,7 @@
 use super::answer::{Answer, ResponseMode, busy};
 use super::reader::Reader;
 use super::socket::Socket;
-use super::{Door, Inner, Serve};
+use super::{Door, Inner};
 use crossbeam_channel::{Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,24 +68,19 @@ impl Refuser {
     pub(super) fn refuse_politely(&self, socket: Arc<Socket>) {
         let (its, inner, door) = (Arc::clone(&socket), Arc::clone(&self.inner), self.door);
         let tell = move || {
-            tell(&its, door, &*inner.serve);
+            let (mut mode, mut answer) = (ResponseMode::default(), full());
+            if let Ok(head) = Reader::new(Arc::clone(&its)).head(Instant::now() + HEAD_WAIT) {
+                mode = ResponseMode { keep: false, ..head.response_mode() };
+                inner.serve.decorate(door, &head, &mut answer);
+            }
+            // Its client may have gone: there is nothing to tell then.
+            let _ = mode.send(&answer, &its, Duration::ZERO);
             its.finish(Instant::now());
         };
         if self.queue.try_send(Box::new(tell)).is_err() {
             self.refuse(socket);
         }
     }
-}
-
-/// It is told `full`, or what `Serve::decorate` makes of it.
-fn tell(socket: &Arc<Socket>, door: Door, serve: &dyn Serve) {
-    let (mut mode, mut answer) = (ResponseMode::default(), full());
-    if let Ok(head) = Reader::new(Arc::clone(socket)).head(Instant::now() + HEAD_WAIT) {
-        mode = ResponseMode { keep: false, ..head.response_mode() };
-        serve.decorate(door, &head, &mut answer);
-    }
-    // Its client may have gone: there is nothing to tell then.
-    let _ = mode.send(&answer, socket, Duration::ZERO);
 }
 
 fn full() -> Answer {

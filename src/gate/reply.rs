@@ -27,11 +27,10 @@ pub(super) fn read(stream: &UnixStream) -> io::Result<Answer> {
     let (mut answer, length) = parse(&head)?;
     answer.body.resize(length, 0);
     reader.read_exact(&mut answer.body)?;
-    if reader.buffer().is_empty() {
-        Ok(answer)
-    } else {
-        Err(io::Error::other("bytes after an answer"))
+    if !reader.buffer().is_empty() {
+        return Err(io::Error::other("bytes after an answer"));
     }
+    Ok(answer)
 }
 
 /// What a head says, and how long the body behind it is.

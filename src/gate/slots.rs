@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Evicted connections whose threads have not ended yet. They still have a descriptor each; with this many of
-/// them on their way out, no connection is admitted over the cap.
+/// Evicted connections whose threads have not ended yet, each with its descriptor. With so many, none is admitted over the cap.
 pub(super) const LEAVING_MAX: usize = 8;
 
 pub(super) struct Slots {
@@ -40,13 +39,11 @@ impl Slots {
     /// A slot for a new connection, at rest. None: there is no room, and no resting connection that could make some.
     pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket>, now: Instant) -> Option<Slot> {
         let mut state = self.state.lock();
-        let mut evicted = None;
-        if state.open >= self.max {
-            if state.open >= self.max + LEAVING_MAX {
-                return None;
-            }
-            evicted = Some(state.evict(now, self.patience)?);
+        if state.open >= self.max + LEAVING_MAX {
+            return None;
         }
+        let is_full = state.open >= self.max;
+        let evicted = if is_full { Some(state.evict(now, self.patience)?) } else { None };
         state.open += 1;
         let resting = state.rest(socket, now);
         drop(state);
@@ -120,10 +117,8 @@ impl Slot {
 
     /// A request is whole. False: the connection was evicted before it was, and is cut already.
     pub(super) fn busy(&mut self) -> bool {
-        match self.resting.take() {
-            Some(number) => self.slots.state.lock().resting.remove(&number).is_some(),
-            None => true,
-        }
+        let resting = self.resting.take();
+        resting.is_none_or(|number| self.slots.state.lock().resting.remove(&number).is_some())
     }
 }
 

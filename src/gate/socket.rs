@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// What a client may still send after the last answer. More is a flood, and its reset is its own doing.
@@ -20,7 +20,7 @@ pub(super) struct Socket(pub(super) OwnedFd);
 impl Socket {
     /// Waits for something to read, the end included. False: the deadline came first.
     pub(super) fn readable(&self, deadline: Instant) -> io::Result<bool> {
-        tcp::wait(self, PollFlags::IN, deadline)
+        tcp::wait(&self.0, PollFlags::IN, deadline)
     }
 
     /// Reads what is there, at most the vector's spare room, which must not be none. 0 is the end;
@@ -32,9 +32,7 @@ impl Socket {
             }
             match rustix::net::recv(&self.0, spare_capacity(buffer), RecvFlags::DONTWAIT) {
                 Ok((read, _)) => return Ok(read),
-                Err(Errno::AGAIN) => {
-                    self.readable(deadline)?;
-                }
+                Err(Errno::AGAIN) => _ = self.readable(deadline)?,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -55,7 +53,7 @@ impl Socket {
             match sendmsg(&self.0, pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
                 Err(Errno::AGAIN) => {
-                    if !tcp::wait(self, PollFlags::OUT, Instant::now() + stuck)? {
+                    if !tcp::wait(&self.0, PollFlags::OUT, Instant::now() + stuck)? {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "a stuck write"));
                     }
                 }
@@ -66,10 +64,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the client's FIN or RST is here. A FIN counts as leaving: a client that closes its sending side has gone.
-    /// Never waits.
+    /// Whether the client's FIN or RST is here: one that closes only its sending side has gone, too. Never waits.
     pub(super) fn has_left(&self) -> bool {
-        tcp::wait(self, PollFlags::RDHUP, Instant::now()).unwrap_or(false)
+        tcp::wait(&self.0, PollFlags::RDHUP, Instant::now()).unwrap_or(false)
     }
 
     /// Ends both directions at once; a read or a write that waits in another thread ends too.
@@ -85,8 +82,7 @@ impl Socket {
         self.cut();
     }
 
-    /// Ends the connection so that the client gets to read the last answer: a socket that is closed with
-    /// unread bytes sends a reset, and the reset destroys what was written before it.
+    /// Ends the connection so that the last answer is read: a close with unread bytes is a reset, which destroys what was sent.
     pub(super) fn finish(&self, deadline: Instant) {
         let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
         let mut waste = Vec::with_capacity(4096);
@@ -98,11 +94,5 @@ impl Socket {
                 Ok(read) => drained += read,
             }
         }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

@@ -63,10 +63,10 @@ impl Watcher {
         self.wakes.lock().insert(number, wake);
         let data = EventData::new_u64(number);
         let flags = EventFlags::RDHUP | EventFlags::ONESHOT;
-        let mut added = epoll::add(&self.epoll, socket, data, flags);
+        let mut added = epoll::add(&self.epoll, &socket.0, data, flags);
         if added == Err(Errno::EXIST) {
             // The kernel knows a socket once. What an earlier watch left there is still armed, or has fired.
-            added = epoll::modify(&self.epoll, socket, data, flags);
+            added = epoll::modify(&self.epoll, &socket.0, data, flags);
         }
         if let Err(error) = added {
             report::debug!("event=watch-failed error={:?}", error.to_string());

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use proptest::prelude::*;
 
 use super::super::bodies::Body;
-use super::super::head::{Framing, end_of, framing, parse};
+use super::super::head::{end_of, framing, parse};
 use super::super::reader::Reader;
 use super::super::*;
 use crate::corpus::{cases, damaged};
@@ -26,9 +26,9 @@ fn decoded(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut reader = Reader::new(Arc::new(Socket(ours.into())));
     let mut body = Body::begin(&Budget::new(1 << 20));
     let deadline = Instant::now() + Duration::from_secs(5);
-    reader.body(Framing::Chunked, BODY_MAX, &mut body, deadline).ok()?;
+    reader.chunks(&mut body, BODY_MAX, deadline).ok()?;
     let mut rest = Body::begin(&Budget::new(1 << 20));
-    while reader.body(Framing::Length(1), 1, &mut rest, deadline).is_ok() {}
+    while reader.take(1, &mut rest, deadline).is_ok() {}
     Some((body.to_vec(), rest.len()))
 }
 
