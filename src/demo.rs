@@ -34,9 +34,8 @@ pub fn start() -> io::Result<Url> {
     let url = format!("ws://{}/cable", listener.local_addr()?);
     let room = Arc::new(DemoRoom::default());
     let clocks = Arc::clone(&room);
-    let thread = |name: &str| Builder::new().name(name.to_owned());
-    thread("demo-clock").spawn(move || run_clock(&clocks))?;
-    thread("demo-accept").spawn(move || accept(&listener, &room))?;
+    Builder::new().name("demo-clock".to_owned()).spawn(move || run_clock(&clocks))?;
+    Builder::new().name("demo-accept".to_owned()).spawn(move || accept(&listener, &room))?;
     Ok(Url::parse(&url).expect("an address and a path make a URL"))
 }
 
@@ -47,7 +46,7 @@ fn run_clock(room: &DemoRoom) {
         room.tell("Turbo::StreamsChannel", &wire::turbo_time(now));
         if second % PING_EACH == 0 {
             let ping = Message::text(wire::ping(now));
-            room.peers().iter().for_each(|peer| peer.send(ping.clone()));
+            room.peers().iter().for_each(|peer| peer.lock().send(ping.clone()));
         }
     }
 }
@@ -77,9 +76,9 @@ fn serve(socket: &DemoSocket, room: &DemoRoom) -> io::Result<()> {
     let ended = loop {
         match incoming.read() {
             Ok(Message::Text(text)) => room.obey(&peer, &text),
-            Ok(Message::Ping(data)) => peer.send(Message::Pong(data)),
+            Ok(Message::Ping(data)) => peer.lock().send(Message::Pong(data)),
             Ok(Message::Close(frame)) => {
-                peer.send(Message::Close(frame));
+                peer.lock().send(Message::Close(frame));
                 break Ok(());
             }
             Ok(_) => {}

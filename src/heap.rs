@@ -1,9 +1,8 @@
 //! What the process has freed, given back to the machine.
 //!
-//! glibc keeps freed memory in its arenas: after a burst through 1,000 sessions 160 MB stayed resident, of which 37 were in
-//! use. `malloc_trim` gives back every whole free page, wherever it lies. glibc maps a large block by itself, and gives it back
-//! at once; but with each such block that is freed it takes larger ones for small: one message of 16 MiB, and after a minute of
-//! large bodies 250 MB stayed.
+//! glibc keeps freed memory in its arenas: after a burst through 1,000 sessions 160 MB stayed resident, of which 37 were in use.
+//! `malloc_trim` gives back every whole free page, wherever it lies. A large block is mapped by itself and given back at once, but
+//! each one that is freed raises what counts as large: one message of 16 MiB, and after a minute of large bodies 250 MB stayed.
 //! Never: touches what is in use.
 
 use std::time::{Duration, Instant};
@@ -15,8 +14,7 @@ mod libc {
         /// glibc, malloc/malloc.c. Takes any `pad`, may be called by any thread at any time; so it is safe.
         pub safe fn malloc_trim(pad: usize) -> i32;
 
-        /// glibc, malloc/malloc.c. Takes any two numbers; not to be called while other threads allocate, which at the
-        /// start they do not.
+        /// glibc, malloc/malloc.c. Takes any two numbers; not to be called while other threads allocate: at the start none do.
         pub safe fn mallopt(parameter: i32, value: i32) -> i32;
     }
 }
@@ -67,8 +65,7 @@ pub struct Ebb {
 }
 
 impl Ebb {
-    /// Notes how many bytes are in use, as far as that is known. Whether use has ebbed enough since it was highest, and the last
-    /// time is long enough ago.
+    /// Notes how many bytes are known to be in use. Whether use has ebbed enough since it was highest, and the last time is long ago.
     fn has_ebbed(&mut self, used: usize, now: Instant) -> bool {
         self.high = self.high.max(used);
         let rested = self.last.is_none_or(|last| now.duration_since(last) >= PAUSE);

@@ -1,9 +1,7 @@
 //! How many sessions and connections this machine can hold, and how much memory is for messages, found once at start.
 //!
-//! Owns: raising the soft limit of descriptors to the hard one, reading what the kernel allows, and
-//! the arithmetic from there to `Plan`; one log line tells the result and what binds it.
-//! Never: refuses a number that was typed. One that the machine cannot hold is a warning; only a machine that cannot hold
-//! the program itself is an error.
+//! Owns: raising the soft limit of descriptors, reading what the kernel allows, the arithmetic from there to `Plan`, and its log line.
+//! Never: refuses a number that was typed: too high is a warning. Only a machine that cannot hold the program itself is an error.
 //! The measure is a slot: one descriptor, one thread and their memory. A session's upstream takes one, and so does
 //! each connection of a client; a session with its stream takes two.
 
@@ -22,8 +20,7 @@ const SESSIONS_MAX: usize = 10_000;
 /// Descriptors of both gates beside those of their connections.
 const GATE_DESCRIPTORS: u64 = (2 * gate::DESCRIPTORS + gate::INNER_DESCRIPTORS) as u64;
 
-/// Descriptors that belong to no session and no connection: the gate's, 3 standard streams, 3 for
-/// signals, and 6 for what comes and goes, such as name look-ups.
+/// Descriptors of no session or connection: the gate's, 3 standard streams, 3 for signals, 6 that come and go, as of name look-ups.
 const DESCRIPTORS_RESERVED: u64 = GATE_DESCRIPTORS + 12;
 
 /// Threads likewise: some 20 that always run, and those of handshakes, 64 for reconnects and others for first openings.
@@ -58,8 +55,8 @@ const BUDGET_MAX: u64 = 256 * MIB;
 
 const MIB: u64 = 1024 * 1024;
 
-/// An eighth of all slots is for connections that carry no stream: POSTs, health checks, a
-/// connection that is kept alive and idles. Else the last sessions could be opened but not used.
+/// An eighth of all slots is for connections that carry no stream: POSTs, health checks, one that is kept alive and idles. Else the
+/// last sessions could be opened but not used.
 const SPARE_SHARE: u64 = 8;
 
 /// With this much there is no limit worth telling; sums of such never overflow.
@@ -71,7 +68,7 @@ pub struct Machine {
     pub descriptors: u64,
     /// vm.max_map_count.
     pub mappings: u64,
-    /// Threads that may still be started, by the tightest of the bounds there are.
+    /// Threads that may still be started, by the tightest bound: the cgroup's, the user's, the system's.
     pub threads: u64,
     pub threads_by: &'static str,
     /// Bytes: the machine's, those of the cgroup and of each above it, RLIMIT_AS; the least of them.
@@ -106,7 +103,23 @@ pub fn find(wanted: &Wanted) -> Result<Plan, Error> {
     machine.can_start()?;
     let share = if wanted.demo { machine.halved() } else { machine };
     let plan = plan(&share, wanted);
-    plan.log(&machine, &share);
+    let Plan { sessions, connections, memory, binding, fits } = plan;
+    info!(
+        "event=limits sessions={sessions} connections={connections} max_memory={memory} bound_by=\"{binding}\" \
+         descriptors={} mappings={} threads={} memory={}",
+        shown(machine.descriptors),
+        shown(machine.mappings),
+        shown(machine.threads),
+        shown(machine.memory)
+    );
+    if !fits {
+        let (slots, by) = share.slots(memory as u64);
+        warning!(
+            "event=limits-too-high sessions={sessions} connections={connections} max_memory={memory} \
+             together_at_most={slots} bound_by=\"{by}\" \
+             remedy=\"lower --max-sessions, --max-connections or --max-memory, or raise the limit\""
+        );
+    }
     Ok(plan)
 }
 
@@ -138,29 +151,6 @@ fn tightest<T: Copy + Ord, const N: usize>(bounds: [(T, &'static str); N]) -> (T
     bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("no array of bounds here is empty")
 }
 
-impl Plan {
-    /// Tells what `machine` has, and what is amiss when its `share` for the bridge is too small.
-    fn log(&self, machine: &Machine, share: &Machine) {
-        let Plan { sessions, connections, memory, binding, .. } = self;
-        info!(
-            "event=limits sessions={sessions} connections={connections} max_memory={memory} bound_by=\"{binding}\" \
-             descriptors={} mappings={} threads={} memory={}",
-            shown(machine.descriptors),
-            shown(machine.mappings),
-            shown(machine.threads),
-            shown(machine.memory)
-        );
-        if !self.fits {
-            let (slots, by) = share.slots(*memory as u64);
-            warning!(
-                "event=limits-too-high sessions={sessions} connections={connections} max_memory={memory} \
-                 together_at_most={slots} bound_by=\"{by}\" \
-                 remedy=\"lower --max-sessions, --max-connections or --max-memory, or raise the limit\""
-            );
-        }
-    }
-}
-
 /// A bound in the log.
 fn shown(bound: u64) -> String {
     if bound >= PLENTY { "unlimited".to_owned() } else { bound.to_string() }
@@ -169,7 +159,15 @@ fn shown(bound: u64) -> String {
 impl Machine {
     /// Reads the limits of this process. A file that is not there is no limit, but for that of mappings, which each kernel has.
     fn look() -> Machine {
-        let (threads, threads_by) = thread_room();
+        // The kernel does not hold root to RLIMIT_NPROC.
+        let user = getrlimit(Resource::Nproc).current.filter(|_| !getuid().is_root());
+        let known = |bound: Option<u64>| bound.unwrap_or(PLENTY);
+        let (threads, threads_by) = tightest([
+            (known(pids_room(&cgroup_directories("pids"))), "pids"),
+            (known(user), "processes of the user"),
+            (known(number_in("/proc/sys/kernel/threads-max")), "threads-max"),
+            (known(number_in("/proc/sys/kernel/pid_max")), "pid_max"),
+        ]);
         Machine {
             descriptors: getrlimit(Resource::Nofile).current.unwrap_or(PLENTY).min(PLENTY),
             mappings: number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPPINGS_DEFAULT),
@@ -214,8 +212,7 @@ impl Machine {
         (usize::try_from(slots).unwrap_or(usize::MAX), by)
     }
 
-    /// What a budget of `memory` bytes leaves: it takes half as much more, for large messages that go on although there is no room,
-    /// and for what the allocator does not get back at once.
+    /// What a budget leaves. It takes half as much more: large messages go on without room, and the allocator gets some back late.
     fn memory_for_slots(&self, memory: u64) -> u64 {
         let planned = beyond(self.memory / 100 * MEMORY_SHARE, MEMORY_RESERVED);
         planned.saturating_sub(memory.saturating_add(memory / 2)).max(planned / 8)
@@ -238,19 +235,6 @@ fn raise_descriptors() {
     }
 }
 
-/// The tightest bound on threads: the cgroup's, the user's, the system's.
-fn thread_room() -> (u64, &'static str) {
-    // The kernel does not hold root to RLIMIT_NPROC.
-    let user = getrlimit(Resource::Nproc).current.filter(|_| !getuid().is_root());
-    let known = |bound: Option<u64>| bound.unwrap_or(PLENTY);
-    tightest([
-        (known(pids_room(&cgroup_directories("pids"))), "pids"),
-        (known(user), "processes of the user"),
-        (known(number_in("/proc/sys/kernel/threads-max")), "threads-max"),
-        (known(number_in("/proc/sys/kernel/pid_max")), "pid_max"),
-    ])
-}
-
 /// How many more threads these cgroups allow beside those that are there; the smallest counts. `None`: any number.
 fn pids_room(directories: &[PathBuf]) -> Option<u64> {
     let rooms = directories.iter().filter_map(|directory| {
@@ -270,16 +254,14 @@ pub fn memory_room() -> u64 {
         total.map(|total| total * 1024),
         memory_limit(&cgroup_directories("memory")),
         getrlimit(Resource::As).current,
-        Some(addressable),
     ];
-    bounds.into_iter().flatten().min().unwrap_or(PLENTY)
+    bounds.into_iter().flatten().fold(addressable, u64::min)
 }
 
 /// The smallest limit of these cgroups, of version 2 or 1. `max`, and the huge number that is version 1's "none", are no limits.
 fn memory_limit(directories: &[PathBuf]) -> Option<u64> {
-    let files = directories.iter().flat_map(|directory| {
-        ["memory.max", "memory.limit_in_bytes"].map(|name| directory.join(name))
-    });
+    let names = ["memory.max", "memory.limit_in_bytes"];
+    let files = directories.iter().flat_map(|directory| names.map(|name| directory.join(name)));
     files.filter_map(number_in).min()
 }
 
@@ -304,8 +286,7 @@ fn directories_in(cgroup: &str, controller: &str) -> Vec<PathBuf> {
     lines.flat_map(|(mount, path)| up_from(&mount, Path::new(path))).collect()
 }
 
-/// `mount/path` and everything above it down to `mount`. A path that leaves the mount, as one of
-/// outside the own namespace does, counts as the mount itself.
+/// `mount/path` and all above it down to `mount`. A path that leaves the mount, as from outside the namespace, counts as `mount`.
 fn up_from(mount: &Path, path: &Path) -> Vec<PathBuf> {
     if path.components().any(|part| part == Component::ParentDir) {
         return vec![mount.to_owned()];

@@ -79,13 +79,11 @@ fn main() -> ExitCode {
         }
         Err(Stop::Wrong(error)) => Err(error),
     };
-    let mut code = ExitCode::SUCCESS;
-    if let Err(error) = outcome {
+    if let Err(error) = &outcome {
         report::say(format!("actioncable-to-eventsource: {error}\n"));
-        code = ExitCode::from(error.exit_code());
     }
     report::finish();
-    code
+    ExitCode::from(outcome.err().map_or(0, |error| error.exit_code()))
 }
 
 /// One run, from the options to the end of the drain.
@@ -143,11 +141,11 @@ fn rules(config: &Config, plan: &Plan) -> Rules {
 fn bind(config: &Config) -> Result<Vec<(Door, ListenSocket)>, Error> {
     let doors = [(Door::Public, Some(&config.listen)), (Door::Admin, config.admin.as_ref())];
     let wanted = doors.into_iter().filter_map(|(door, address)| Some((door, address?)));
-    let bound = wanted.map(|(door, address)| match gate::bind(address) {
+    let bind = |(door, address)| match gate::bind(address) {
         Ok(listener) => Ok((door, listener)),
         Err(error) => Err(Error::Start(format!("{address}: {error}"))),
-    });
-    bound.collect()
+    };
+    wanted.map(bind).collect()
 }
 
 fn open_gates(
@@ -157,10 +155,9 @@ fn open_gates(
     plan: &Plan,
     table: &Arc<Table>,
 ) -> Result<Vec<Gate>, Error> {
-    let origins = Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() };
     let http = Arc::new(Http {
         table: Arc::clone(table),
-        origins,
+        origins: Origins { allowed: config.allow_origin.clone(), default: config.origin.clone() },
         heartbeat: config.heartbeat,
         queue_max: config.max_queue,
         server_query: server.query.clone().unwrap_or_default(),
@@ -181,11 +178,9 @@ fn open_gates(
 /// The first signal arrives on the channel; a second one ends the process at once. SIGHUP is what a closed ssh session sends,
 /// and drains like the others, unless it is ignored: `nohup` wants that.
 fn signals() -> Result<Receiver<&'static str>, Error> {
-    let failed = |error: std::io::Error| Error::Start(format!("no wait for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
-    if !is_hangup_ignored() {
-        signals.add_signal(SIGHUP).map_err(failed)?;
-    }
+    let hangup = (!is_hangup_ignored()).then_some(SIGHUP);
+    let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
+        .map_err(|error| Error::Start(format!("no wait for signals: {error}")))?;
     let (first, received) = bounded(1);
     let wait = move || {
         let mut forever = signals.forever();
@@ -204,9 +199,8 @@ fn signals() -> Result<Receiver<&'static str>, Error> {
 /// Whether the process was started with SIGHUP ignored. The kernel tells it as a bit of a mask (proc(5), SigIgn).
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (SIGHUP - 1)) != 0
+    let mask = |line: &str| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok();
+    status.lines().find_map(mask).is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 /// One line for a panic: it ends one request or one session, and the process goes on.
@@ -224,10 +218,12 @@ fn drain(gates: &[Gate], table: &Arc<Table>) {
     let deadline = Instant::now() + DRAIN_MAX;
     gates.iter().for_each(Gate::close);
     let sessions = end_sessions(table).recv_deadline(deadline).unwrap_or_default();
-    while Instant::now() < deadline && !is_drained(gates, &sessions) {
+    let connections = || gates.iter().map(Gate::connections).sum::<usize>();
+    let remain = || sessions.iter().any(|session| session.strong_count() > 0);
+    while Instant::now() < deadline && (connections() > 0 || remain()) {
         thread::park_timeout(DRAIN_PACE);
     }
-    let left: usize = gates.iter().map(Gate::connections).sum();
+    let left = connections();
     if left > 0 {
         info!("event=cut-off connections={left}");
     }
@@ -242,20 +238,15 @@ fn end_sessions(table: &Arc<Table>) -> Receiver<Vec<Weak<Session>>> {
     ended
 }
 
-fn is_drained(gates: &[Gate], sessions: &[Weak<Session>]) -> bool {
-    gates.iter().all(|gate| gate.connections() == 0)
-        && sessions.iter().all(|session| session.strong_count() == 0)
-}
-
 fn say_how_to_try(gate: &Gate) {
-    let (curl, page) = match gate.address() {
-        Address::Unix(path) => (format!("curl --unix-socket {}", path.display()), None),
-        tcp => ("curl".to_owned(), Some(format!("http://{tcp}"))),
-    };
-    let site = page.as_deref().unwrap_or("http://localhost").to_owned();
-    let page = page.map(|page| format!("  {page}/-/ is a page to try it with\n"));
-    report::say(format!(
-        "  {curl} -N -H 'Accept: text/event-stream' '{site}/try-me?channel=ClockChannel&raw=1'\n{}",
-        page.unwrap_or_default()
-    ));
+    let (accept, clock) = ("Accept: text/event-stream", "try-me?channel=ClockChannel&raw=1");
+    report::say(match gate.address() {
+        Address::Unix(path) => {
+            let socket = path.display();
+            format!("  curl --unix-socket {socket} -N -H '{accept}' 'http://localhost/{clock}'\n")
+        }
+        tcp => format!(
+            "  curl -N -H '{accept}' 'http://{tcp}/{clock}'\n  http://{tcp}/-/ is a page to try it with\n"
+        ),
+    });
 }

@@ -1,9 +1,7 @@
 //! What may be typed, and what it means: the command line becomes a `Config`.
 //!
-//! Owns: the options, their help and their defaults; `options/spelling` evens out how they may be
-//! written, `options/values` knows what each kind of value may be.
-//! Never: is read after start-up, prints, or changes a value without saying so: it is honoured or refused.
-//! What is wrong is told in one line.
+//! Owns: options, help, defaults; `options/spelling` evens out how they may be written, `options/values` knows what a value may be.
+//! Never: is read after start-up, prints, or changes a value without saying so: it is honoured, or refused in one line.
 
 mod spelling;
 mod values;
@@ -150,7 +148,6 @@ pub enum Stop {
     Wrong(Error),
 }
 
-/// Reads the arguments of this process.
 pub fn from_command_line() -> Result<Config, Stop> {
     let args = std::env::args_os().skip(1).map(OsString::into_string).collect::<Result<_, _>>();
     let unreadable = |arg: OsString| usage(format!("{}: type it in UTF-8", arg.to_string_lossy()));

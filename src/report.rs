@@ -4,7 +4,7 @@
 //! Never: decides what is worth saying, or sees a cookie, a path, a body or a whole id; waits for stderr, but for a moment at the end.
 //! When full: a line that finds no room is dropped, and the next one that does says before it how many were.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -50,21 +50,17 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 pub fn start(level: Level) -> Result<(), Error> {
     LEVEL.store(level as u8, Ordering::Relaxed);
     let (jobs, waiting) = bounded(LINES_WAITING_MAX);
-    let write = move || write_all(&waiting);
+    let write = move || {
+        waiting.iter().for_each(|job| match job {
+            LogJob::Write(text) => write_now(&text),
+            // The end of the program may have stopped waiting.
+            LogJob::Tell(written) => drop(written.send(())),
+        });
+    };
     thread::Builder::new().name("log".to_owned()).spawn(write).map_err(Error::no_thread)?;
     // It is started once.
     let _ = JOBS.set(jobs);
     Ok(())
-}
-
-fn write_all(jobs: &Receiver<LogJob>) {
-    for job in jobs {
-        match job {
-            LogJob::Write(text) => write_now(&text),
-            // The end of the program may have stopped waiting.
-            LogJob::Tell(written) => drop(written.send(())),
-        }
-    }
 }
 
 fn write_now(text: &str) {

@@ -1,7 +1,6 @@
 //! The many ways to write one option, evened out before argh sees them.
 //!
-//! Go's `flag`, which read the original's command line, knows one dash and two as the same and takes
-//! `-option=value`; argh knows `--long value` and `-s value`.
+//! Go's `flag`, which read the original's command line, takes one dash as two, and `-option=value`; argh `--long value`, `-s value`.
 //! Never: touches a value. What follows an option that takes one stays as it is, dashes and all.
 
 use argh::{FlagInfo, FlagInfoKind};

@@ -1,7 +1,6 @@
 //! What a value on the command line may be: addresses, origins, durations, counts, sizes.
 //!
-//! Each function takes what was typed and gives back what it means, or what is wrong with it and what to
-//! write instead; argh puts the option and the value in front.
+//! Each function gives what was meant, or what is wrong and what to write instead; argh puts the option and the value in front.
 //! Never: guesses. A value is taken as it is or refused.
 
 use crate::gate::Address;
@@ -55,8 +54,7 @@ fn host_of(host: &str) -> Option<&str> {
     }
 }
 
-/// `http(s)://host[:port]`, given back as a browser serialises it (RFC 6454, 6.2): lower case,
-/// without the port that the scheme has anyway.
+/// `http(s)://host[:port]`, as a browser serialises it (RFC 6454, 6.2): lower case, without the port that the scheme has anyway.
 pub fn origin(text: &str) -> Result<String, String> {
     let wrong = |why| format!("{why}, use http://host, https://host or https://host:port");
     let lower = text.to_ascii_lowercase();
@@ -120,10 +118,7 @@ fn digits(text: &str) -> Option<&str> {
 
 /// A URL as an error line repeats it: what may be a secret, in the query or before an `@`, left out.
 pub fn shown_url(text: &str) -> String {
-    let (text, query) = match text.split_once('?') {
-        Some((text, _)) => (text, "?…"),
-        None => (text, ""),
-    };
+    let (text, query) = text.split_once('?').map_or((text, ""), |(text, _)| (text, "?…"));
     let scheme = text.find("://").map_or(0, |end| end + 3);
     match text.rfind('@').filter(|at| *at >= scheme) {
         Some(at) => format!("{}…{}{query}", &text[..scheme], &text[at..]),
