@@ -1,6 +1,7 @@
 //! How many sessions and connections this machine can hold, and how much memory is for messages, found once at start.
 //!
-//! Owns: raising the soft limit of descriptors, reading what the kernel allows, the arithmetic from there to `Plan`, and its log line.
+//! Owns: raising the soft limit of descriptors to the hard one, reading what the kernel allows, the arithmetic from there to `Plan`,
+//! and its log line.
 //! Never: refuses a number that was typed: too high is a warning. Only a machine that cannot hold the program itself is an error.
 //! The measure is a slot: one descriptor, one thread and their memory. A session's upstream takes one, and so does
 //! each connection of a client; a session with its stream takes two.

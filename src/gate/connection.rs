@@ -105,9 +105,9 @@ impl Connection {
         let framing = head::framing(head, max)?;
         let mut body = Body::begin(&self.shared.inner.budget);
         let timeouts = &self.shared.inner.timeouts;
-        // HTTP/1.0 knows no `100 Continue`; one that sent some of its body already does not wait for it.
-        let expects = !head.http10 && head.first("expect").is_some();
-        if framing != Framing::Length(0) && expects && self.reader.unused().is_empty() {
+        // One that sent some of its body already does not wait.
+        let waits = head::expects_continue(head) && self.reader.unused().is_empty();
+        if framing != Framing::Length(0) && waits {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.client.socket.write([go_on], timeouts.write).map_err(|_| None)?;
         }

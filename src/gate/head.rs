@@ -111,12 +111,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Answer> {
         Ok(_) => return Err(bad("the request's head is malformed: check where its lines end")),
         Err(error) => return Err(refusal(error, bytes)),
     }
-    // A complete head has both.
-    let (method, path) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version)
+    else {
+        return Err(bad(REQUEST_LINE));
+    };
     let mut head = Head {
         method: method.to_owned(),
         target: target(method, path)?,
-        http10: request.version == Some(0),
+        http10: version == 0,
         names: String::with_capacity(bytes.len()),
         values: Vec::with_capacity(bytes.len()),
         ends: Vec::with_capacity(request.headers.len()),
@@ -148,6 +150,11 @@ pub(super) fn framing(head: &Head, body_max: usize) -> Result<Framing, Answer> {
     Ok(framing)
 }
 
+/// Whether the client waits for a `100 Continue` before it sends its body. HTTP/1.0 knows none.
+pub(super) fn expects_continue(head: &Head) -> bool {
+    !head.http10 && head.first("expect").is_some()
+}
+
 pub(super) fn too_large(body_max: usize) -> Answer {
     error(413, &format!("the body is over {body_max} bytes: send less in one request"))
 }
@@ -164,9 +171,11 @@ fn refusal(problem: Error, bytes: &[u8]) -> Answer {
         }
         Error::HeaderName => bad("a header's name is malformed: send NAME: VALUE on one line"),
         Error::HeaderValue => bad("a header's value has a control character: remove it"),
-        _ => bad("the request line is malformed: send METHOD TARGET HTTP/1.1"),
+        _ => bad(REQUEST_LINE),
     }
 }
+
+const REQUEST_LINE: &str = "the request line is malformed: send METHOD TARGET HTTP/1.1";
 
 /// Whether the third word of the request line is a version, and not the rest of a target with a space in it.
 fn names_a_version(bytes: &[u8]) -> bool {

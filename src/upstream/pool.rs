@@ -1,7 +1,8 @@
 //! The threads that handshakes run on, so that those of sessions can have shallow stacks.
 //!
 //! A handshake (TLS above all) dirties a deep stack, which a thread that lives as long as its session would keep.
-//! There is no queue, and so no handshake waits for another: each is handed to a thread that rests, or gets a new one.
+//! There is no queue, and so no handshake waits for another: each is handed to a thread that rests, or gets a new one. There are as
+//! many as sessions that connect at once; where none can be made that attempt fails, and the next comes after the back-off.
 //! When idle: a few threads rest for two seconds, since making one is an eighth of what opening a session costs.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -73,6 +74,7 @@ mod tests {
     use super::*;
     use crossbeam_channel::RecvTimeoutError;
     use std::thread::{self, ThreadId};
+    use std::time::Instant;
 
     /// Long enough for any machine; a test that meets it has failed.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,6 +84,14 @@ mod tests {
         let (say, said) = bounded(1);
         pool.run(Box::new(move || say.send(thread::current().id()).unwrap())).unwrap();
         said.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
     }
 
     #[test]
@@ -107,6 +117,25 @@ mod tests {
         threads.sort_by_key(|id| format!("{id:?}"));
         threads.dedup();
         assert!(threads.len() < 500, "{} threads for 1,000 jobs", threads.len());
+    }
+
+    #[test]
+    fn a_few_rest_and_these_end_too() {
+        let pool = Pool::new();
+        let (hold, held) = bounded::<()>(0);
+        for _ in 0..20 {
+            let held = held.clone();
+            pool.run(Box::new(move || held.recv().unwrap_or_default())).unwrap();
+        }
+        let threads = || Arc::strong_count(&pool.resting.threads) - 1;
+        assert_eq!(threads(), 20);
+        let start = Instant::now();
+
+        drop(hold);
+
+        wait_until(|| threads() <= RESTING_MAX);
+        wait_until(|| threads() == 0);
+        assert!(start.elapsed() >= REST, "none rested");
     }
 
     #[test]
