@@ -65,7 +65,7 @@ pub struct Ebb {
 }
 
 impl Ebb {
-    /// Notes how many bytes are in use, as far as known. Whether that ebbed enough since it was highest, and the last time is long ago.
+    /// Notes how many bytes are in use, as far as known. Whether use has ebbed enough since its height, and the last time is long ago.
     fn has_ebbed(&mut self, used: usize, now: Instant) -> bool {
         self.high = self.high.max(used);
         let rested = self.last.is_none_or(|last| now.duration_since(last) >= PAUSE);
